@@ -1,0 +1,169 @@
+"""Files on disk: atomic writes, hashes, and the manifest that lets a stranger check both."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from rlhf_fair.errors import IntegrityError, MissingFileError, OutputError, SettingsError
+from rlhf_fair.records import Results
+
+MANIFEST_NAME = "manifest.json"
+RESULTS_NAME = "results.json"
+
+
+def canonical_json(value: object) -> bytes:
+    """JSON with sorted keys and no spaces, UTF-8: equal values give equal bytes (NaN is refused)."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def sha256_bytes(data: bytes) -> str:
+    """Lower-case hex SHA-256."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """Lower-case hex SHA-256 of a file, read in blocks."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def sha256_tree(root: Path) -> str:
+    """One hash of a file, or of all files below a folder with their relative names."""
+    if root.is_file():
+        return sha256_file(root)
+    entries = {path.relative_to(root).as_posix(): sha256_file(path) for path in sorted(root.rglob("*")) if path.is_file()}
+    return sha256_bytes(canonical_json(entries))
+
+
+def make_folder(path: Path) -> Path:
+    """Create ``path`` and prove that it can be written to; raise `OutputError` else."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise OutputError(path, error.strerror or error) from error
+    return path
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary sibling that replaces ``path`` only if the block succeeds; works for files and for folders."""
+    temporary = path.with_name(f".{path.name}.partial")
+    _remove(temporary)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        if path.is_dir():
+            _remove(path)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise OutputError(path, error.strerror or error) from error
+    finally:
+        _remove(temporary)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write ``data`` so that a reader sees the old file or the new one, never half."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write canonical JSON with a final newline."""
+    write_bytes(path, canonical_json(value) + b"\n")
+
+
+def read_json(path: Path, what: str) -> Any:
+    """Parse a JSON file; a missing or broken one is one clear error naming the line."""
+    if not path.is_file():
+        raise MissingFileError(path, what)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise SettingsError(f"{what} {path} is not JSON: line {error.lineno}, {error.msg}") from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{what} {path} is not UTF-8 text") from error
+
+
+def write_results(folder: Path, results: Results) -> Path:
+    """Write ``results.json`` into ``folder``; returns its path."""
+    path = folder / RESULTS_NAME
+    write_json(path, results.model_dump(mode="json"))
+    return path
+
+
+def read_results(folder: Path) -> Results:
+    """Read ``results.json`` from an audit folder (or the file itself), validated."""
+    from pydantic import ValidationError
+
+    path = folder / RESULTS_NAME if folder.is_dir() else folder
+    try:
+        return Results.model_validate(read_json(path, "results file"))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise SettingsError(f"results file {path}: {where}: {first['msg']}") from error
+
+
+def environment() -> dict[str, str]:
+    """Versions that a number depends on, without any path or host name."""
+    names = ("rlhf-fair", "torch", "transformers", "numpy", "scipy", "pandas", "fairlearn", "plotly")
+    versions = {name: metadata.version(name) for name in names if _installed(name)}
+    return {"python": platform.python_version(), "machine": platform.machine(), **versions}
+
+
+def write_manifest(folder: Path, *, inputs: Mapping[str, str], seeds: Mapping[str, int]) -> Path:
+    """Hash every file below ``folder`` into ``manifest.json``.
+
+    ``inputs`` maps a name to the SHA-256 of something outside the folder: data, policy, model.
+    """
+    files = {p.relative_to(folder).as_posix(): sha256_file(p) for p in _manifest_files(folder)}
+    path = folder / MANIFEST_NAME
+    write_json(path, {"files": files, "inputs": dict(inputs), "seeds": dict(seeds), "environment": environment()})
+    return path
+
+
+def verify_manifest(folder: Path) -> int:
+    """Check every hash in ``manifest.json``; returns the number of files, raises `IntegrityError` on any mismatch."""
+    recorded: dict[str, str] = read_json(folder / MANIFEST_NAME, "manifest").get("files", {})
+    present = {path.relative_to(folder).as_posix() for path in _manifest_files(folder)}
+    problems = [f"missing: {name}" for name in sorted(recorded.keys() - present)]
+    problems += [f"not in the manifest: {name}" for name in sorted(present - recorded.keys())]
+    problems += [
+        f"changed: {name}" for name in sorted(recorded.keys() & present) if sha256_file(folder / name) != recorded[name]
+    ]
+    if problems:
+        shown = "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")
+        raise IntegrityError(f"{folder} does not match its manifest: {shown}")
+    return len(recorded)
+
+
+def _manifest_files(folder: Path) -> Iterable[Path]:
+    return (path for path in sorted(folder.rglob("*")) if path.is_file() and path != folder / MANIFEST_NAME)
+
+
+def _installed(name: str) -> bool:
+    try:
+        metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _remove(path: Path) -> None:
+    import shutil
+
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,63 @@
+"""The exception tree: every fault a user can cause is one of these, with one clear sentence.
+
+Each class carries the process exit code the command line uses for it, so that a fault reads the same from Python
+and from a shell: 2 is bad usage or bad input, 4 is a failed integrity check.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+
+class RlhfFairError(Exception):
+    """Base of all errors raised on purpose; its text is meant for the person at the keyboard."""
+
+    exit_code = 2
+
+
+class MissingFileError(RlhfFairError):
+    """A file or folder that was named does not exist or cannot be read."""
+
+    def __init__(self, path: str | Path, what: str, hint: str = "") -> None:
+        super().__init__(f"{what} not found: {path}" + (f" ({hint})" if hint else ""))
+
+
+class SettingsError(RlhfFairError):
+    """A plan or config holds an unknown key, a wrong type or a value out of range."""
+
+
+class ColumnError(RlhfFairError):
+    """A table lacks a column it needs."""
+
+    def __init__(self, table: str, missing: str, present: Iterable[object]) -> None:
+        super().__init__(f"{table} lacks column {missing!r}; has {sorted(map(str, present))}")
+
+
+class RowError(RlhfFairError):
+    """A table holds rows that cannot be used and the caller asked not to go on without them."""
+
+
+class ModelLoadError(RlhfFairError):
+    """A model directory is incomplete, of the wrong kind, or asks for something that is refused."""
+
+
+class OutputError(RlhfFairError):
+    """A result cannot be written where it was asked for."""
+
+    def __init__(self, path: str | Path, why: object) -> None:
+        super().__init__(f"cannot write to {path}: {why}")
+
+
+class InfeasibleError(RlhfFairError):
+    """Targets that no selection from the pool can meet; the message names the shortest targets."""
+
+
+class InterruptedRunError(RlhfFairError):
+    """The run was stopped from outside; finished stages are kept and a second call resumes after them."""
+
+
+class IntegrityError(RlhfFairError):
+    """A recorded hash or a recomputed number does not match."""
+
+    exit_code = 4

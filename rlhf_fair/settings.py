@@ -1,0 +1,75 @@
+"""Plans and configs: TOML files read into pydantic models, with errors that name file, key and what is allowed."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from rlhf_fair.errors import MissingFileError, SettingsError
+
+
+class Settings(BaseModel):
+    """Base of every plan and config section: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+S = TypeVar("S", bound=BaseModel)
+
+
+def read_toml(path: Path, model: type[S], what: str = "config") -> S:
+    """Read ``path`` into ``model``.
+
+    Raises
+    ------
+    MissingFileError
+        There is no such file.
+    SettingsError
+        It is not TOML, or a key is unknown, missing, of the wrong type or out of range.
+    """
+    if not path.is_file():
+        raise MissingFileError(path, f"{what} file")
+    try:
+        return model.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{what} {path} is not TOML: {error}") from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{what} {path} is not UTF-8 text") from error
+    except ValidationError as error:
+        raise SettingsError("\n".join(f"{what} {path}: {line}" for line in explain(error, model))) from error
+
+
+def explain(error: ValidationError, model: type[BaseModel]) -> list[str]:
+    """One line for each problem: the dotted key, the value found, and what is allowed there."""
+    lines = []
+    for problem in error.errors():
+        key = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            lines.append(f"unknown key {key!r}; allowed here: {', '.join(_allowed(model, problem['loc'][:-1]))}")
+        elif problem["type"] == "missing":
+            lines.append(f"missing key {key!r}")
+        else:
+            lines.append(f"{key} = {problem['input']!r}: {problem['msg']}")
+    return lines
+
+
+def _allowed(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    """Field names of the section that ``location`` points into, as far as its type can be followed."""
+    current: type[BaseModel] = model
+    for part in location:
+        if isinstance(part, int) or part not in current.model_fields:
+            continue
+        nested = _models_in(current.model_fields[part].annotation)
+        if len(nested) != 1:
+            return [str(part) + ".*"]
+        current = nested[0]
+    return list(current.model_fields)
+
+
+def _models_in(annotation: object) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for argument in getattr(annotation, "__args__", ()) for model in _models_in(argument)]
