@@ -1,0 +1,1 @@
+"""Who gives the feedback: population, panel, assignment, weights, aggregation, simulation."""

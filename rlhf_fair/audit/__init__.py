@@ -1,0 +1,1 @@
+"""Plan, run, findings, verdicts, results on disk."""

@@ -1,0 +1,1 @@
+"""What a disparity is: each metric as a pure function with its range, null value and source."""

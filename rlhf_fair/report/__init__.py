@@ -1,0 +1,1 @@
+"""A results file rendered as one self-contained page and as Markdown."""

@@ -1,0 +1,1 @@
+"""Numbers with uncertainty: intervals, tests, equivalence, power, corrections."""

@@ -1,0 +1,1 @@
+"""Supervised fine-tuning, reward models, PPO and the fairness penalty."""
