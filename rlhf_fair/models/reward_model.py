@@ -1,0 +1,98 @@
+"""Score texts with a reward model: any Hugging Face sequence classifier with one output."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from rlhf_fair.artifacts import make_folder
+from rlhf_fair.models.loading import load_reward_model
+
+LONGEST = 1024
+"""Cap on tokens per text where neither model nor tokenizer states one."""
+
+
+class RewardModel:
+    """A scalar head on an encoder or decoder; higher means better.
+
+    ``max_length`` is in tokens; longer texts are cut there, as the tokenizer's truncation side says.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, *, max_length: int | None = None, device: str = "auto") -> None:
+        self.device = pick_device(device)
+        self.model = model.to(self.device).eval()
+        self.tokenizer = tokenizer
+        self.max_length = max_length or token_limit(model, tokenizer)
+
+    @classmethod
+    def load(cls, source: str | Path, *, device: str = "auto") -> RewardModel:
+        """Open a directory or hub id; raises `ModelLoadError` if it is not a trained scalar reward model."""
+        loaded = load_reward_model(source)
+        return cls(loaded.model, loaded.tokenizer, device=device)
+
+    def save(self, folder: Path) -> None:
+        """Write weights, config and tokenizer so that plain transformers gives equal scores with truncation on."""
+        make_folder(folder)
+        self.tokenizer.model_max_length = self.max_length
+        self.model.save_pretrained(folder, safe_serialization=True)
+        self.tokenizer.save_pretrained(folder)
+
+    def score(
+        self, texts: Sequence[str], *, batch_size: int = 64, on_batch: Callable[[int], None] | None = None
+    ) -> NDArray[np.float64]:
+        """Rewards, shape (n,), in the order of ``texts``.
+
+        Equal texts are scored once, and batches are formed by length and then by tokens, so the scores do not depend
+        on the order of ``texts``. ``on_batch`` hears how many distinct texts were scored so far.
+        """
+        distinct, where = np.unique(np.asarray(texts, dtype=object), return_inverse=True)
+        tokens = encode(self.tokenizer, list(distinct), self.max_length)
+        order = sorted(range(len(tokens)), key=lambda row: (len(tokens[row]), tokens[row]))
+        scores = np.full(len(tokens), np.nan)
+        with torch.inference_mode():
+            for start in range(0, len(order), batch_size):
+                rows = order[start : start + batch_size]
+                batch = pad([tokens[row] for row in rows], self.tokenizer.pad_token_id, self.device)
+                scores[rows] = self.model(**batch).logits[:, 0].double().cpu().numpy()
+                if on_batch is not None:
+                    on_batch(start + len(rows))
+        return scores[where]
+
+
+def pick_device(name: str) -> str:
+    """``auto`` is the GPU if there is one, else the CPU; any other name is taken as it stands."""
+    if name != "auto":
+        return name
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def token_limit(model: Any, tokenizer: Any) -> int:
+    """Most tokens per text: the smaller of what the tokenizer and the position table allow."""
+    positions = getattr(model.config, "max_position_embeddings", None) or LONGEST
+    if getattr(model.config, "model_type", "") in {"roberta", "xlm-roberta", "camembert"}:
+        positions -= 2  # their positions start at pad_token_id + 1
+    return int(min(tokenizer.model_max_length or LONGEST, positions, LONGEST))
+
+
+def encode(tokenizer: Any, texts: Sequence[str], max_length: int) -> list[list[int]]:
+    """Token ids of each text with special tokens, cut at ``max_length``; never empty, so that pooling has a token."""
+    if not len(texts):
+        return []
+    rows: list[list[int]] = tokenizer(list(texts), truncation=True, max_length=max_length, padding=False)["input_ids"]
+    specials = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
+    stand_in = next(token for token in specials if token is not None)
+    return [row or [stand_in] for row in rows]
+
+
+def pad(rows: Sequence[Sequence[int]], pad_token_id: int, device: str = "cpu") -> dict[str, torch.Tensor]:
+    """Right-padded ``input_ids`` and ``attention_mask``, shape (batch, longest); mask 1 = a real token."""
+    longest = max(map(len, rows))
+    input_ids = torch.tensor([[*row, *[pad_token_id] * (longest - len(row))] for row in rows])
+    lengths = torch.tensor([len(row) for row in rows])
+    attention_mask = (torch.arange(longest) < lengths[:, None]).long()
+    return {"input_ids": input_ids.to(device), "attention_mask": attention_mask.to(device)}
