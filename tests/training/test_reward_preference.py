@@ -17,7 +17,9 @@ shares = st.floats(0, 1)
 
 
 def loss(difference: float, p_a: float) -> float:
-    return float(bradley_terry_loss(torch.tensor(difference, dtype=torch.float64), torch.tensor(p_a).double()))
+    return float(
+        bradley_terry_loss(torch.tensor(difference, dtype=torch.float64), torch.tensor(p_a, dtype=torch.float64))
+    )
 
 
 def test_worked_by_hand() -> None:
