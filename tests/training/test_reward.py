@@ -70,8 +70,6 @@ def test_head_has_the_published_spread() -> None:
     weight = reward_head(model).weight.detach()
     # 6 % is four standard errors of a standard deviation from 2000 draws
     assert float(weight.std()) == pytest.approx(1 / math.sqrt(2001), rel=0.06)
-        1 / math.sqrt(2001), rel=0.06
-    )  # 6 % is four standard errors at n = 2000
     assert float(reward_head(model).bias.detach()) == 0.0
 
 
