@@ -1,0 +1,274 @@
+"""Findings as tables and forest plots: ranked, grouped by metric, controls apart."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rlhf_fair.records import Finding, Verdict
+from rlhf_fair.report import numbers as num
+from rlhf_fair.report import wording as say
+from rlhf_fair.report.display import Cell, Chart, Column, Gap, Key, Plot, Point, Series, Table
+from rlhf_fair.report.palette import CONTROL_MARK, VERDICT_MARKS
+
+TOP = 15
+CONTROLS_SHOWN = 5
+SMALLEST_FOREST = 4
+MOST_FORESTS = 4
+PAGE_ROWS = 40
+LABEL_LENGTH = 26
+_STAGE_LABELS = {"sft": "SFT", "fair_ppo": "PPO + penalty"}
+
+
+@dataclass(frozen=True)
+class Family:
+    """Findings of one metric and unit; they share a scale, hence an axis and a rounding."""
+
+    metric: str
+    unit: str
+    findings: tuple[Finding, ...]
+    places: int
+
+
+def families(findings: Sequence[Finding]) -> list[Family]:
+    """Findings by metric and unit, in order of first appearance."""
+    groups: dict[tuple[str, str], list[Finding]] = {}
+    for finding in findings:
+        groups.setdefault((finding.metric, finding.unit), []).append(finding)
+    return [Family(metric, unit, tuple(members), _places(members)) for (metric, unit), members in groups.items()]
+
+
+def places_by_metric(findings: Sequence[Finding]) -> dict[tuple[str, str], int]:
+    """(metric, unit) -> decimals."""
+    return {(family.metric, family.unit): family.places for family in families(findings)}
+
+
+def ranked(findings: Sequence[Finding]) -> list[Finding]:
+    """Measured findings, largest distance from parity first.
+
+    Where units differ the distances are put on one scale by dividing each by its own threshold.
+    """
+    measured = [finding for finding in findings if say.is_measured(finding)]
+    mixed = len({(finding.unit, finding.better) for finding in measured}) > 1
+
+    def size(finding: Finding) -> float:
+        distance = say.distance_from_parity(finding)
+        if mixed and num.finite(finding.threshold) and finding.threshold > 0:
+            return distance / finding.threshold
+        return distance
+
+    return sorted(measured, key=lambda finding: (-size(finding), finding.id))
+
+
+def worst(findings: Sequence[Finding], places: dict[tuple[str, str], int], *, most: int = 3) -> tuple[Gap, ...]:
+    """The largest gaps in words: those beyond the threshold first, claims before slices, within each by size."""
+    order = list(Verdict)
+    candidates = ranked([finding for finding in findings if finding.role != "control"])
+    chosen = sorted(candidates, key=lambda f: (order.index(f.verdict), f.role != "claim"))[:most]
+    several_stages = len({finding.stage for finding in findings}) > 1
+    return tuple(
+        Gap(
+            sentence=say.gap_sentence(finding, places[finding.metric, finding.unit]) + ".",
+            detail=_detail(finding, several_stages),
+            verdict=finding.verdict.value,
+            word=say.VERDICT_WORDS[finding.verdict],
+        )
+        for finding in chosen
+    )
+
+
+def _detail(finding: Finding, several_stages: bool) -> str:
+    parts = [say.sentence_case(say.stage(finding.stage))] if several_stages else []
+    parts += [say.words(finding.attribute), say.words(finding.metric)]
+    parts += [say.words(finding.variant)] if finding.variant else []
+    parts += ["declared claim" if finding.role == "claim" else "exploratory slice"]
+    parts += [f"n = {num.count(finding.n)}"]
+    return " · ".join(dict.fromkeys(parts))
+
+
+def findings_table(
+    findings: Sequence[Finding], places: dict[tuple[str, str], int], *, id: str, caption: str, stacked: bool = False
+) -> Table:
+    """One row for each finding in the order given. Columns that never vary move into the note under the caption."""
+    rows = [_cells(finding, places[finding.metric, finding.unit]) for finding in findings]
+    varying = [label for label in _COLUMNS if label in _ALWAYS or len({row[label].text for row in rows}) > 1]
+    fixed = [
+        f"{label.lower()}: {rows[0][label].text}"
+        for label in _COLUMNS
+        if rows and label not in varying and rows[0][label].text not in {"", "–"}
+    ]
+    return Table(
+        id=id,
+        caption=caption,
+        columns=tuple(Column(label, numeric=_COLUMNS[label]) for label in varying),
+        rows=tuple(tuple(row[label] for label in varying) for row in rows),
+        paged=len(rows) > PAGE_ROWS,
+        stacked=stacked,
+        note="The same for every row: " + "; ".join(fixed) + "." if fixed else "",
+    )
+
+
+_COLUMNS = {
+    "Verdict": False,
+    "Attribute": False,
+    "Group": False,
+    "Reference": False,
+    "Stage": False,
+    "Metric": False,
+    "Probe": False,
+    "Variant": False,
+    "Role": False,
+    "Estimate": True,
+    "Interval": True,
+    "Unit": False,
+    "Threshold": True,
+    "Adjusted p": True,
+    "MDE": True,
+    "n": True,
+    "Clusters": True,
+    "Parsed": True,
+    "Refused": True,
+    "Better": False,
+}
+_ALWAYS = {"Verdict", "Group", "Estimate", "Interval", "n", "Clusters", "MDE", "Adjusted p"}
+
+
+def _cells(finding: Finding, places: int) -> dict[str, Cell]:
+    measured = say.is_measured(finding)
+    estimate = num.shown(finding.estimate, places) if measured else say.not_measured(finding.reason)
+    return {
+        "Verdict": Cell(say.VERDICT_WORDS[finding.verdict], verdict=finding.verdict.value),
+        "Attribute": Cell(say.words(finding.attribute)),
+        "Group": Cell(finding.group or "all groups"),
+        "Reference": Cell(finding.reference),
+        "Stage": Cell(say.stage(finding.stage)),
+        "Metric": Cell(say.words(finding.metric)),
+        "Probe": Cell(say.words(finding.probe)),
+        "Variant": Cell(say.words(finding.variant)),
+        "Role": Cell(finding.role),
+        "Estimate": Cell(estimate, missing=not measured),
+        "Interval": Cell(num.interval(finding.ci_low, finding.ci_high, places) if measured else "–"),
+        "Unit": Cell(finding.unit),
+        "Threshold": Cell(num.significant(finding.threshold) if num.finite(finding.threshold) else "–"),
+        "Adjusted p": Cell(num.p_value(finding.p_adjusted)),
+        "MDE": Cell(num.significant(finding.mde, 2) if num.finite(finding.mde) else "–"),
+        "n": Cell(num.count(finding.n)),
+        "Clusters": Cell(num.count(finding.n_clusters)),
+        "Parsed": Cell(num.share(finding.parse_rate)),
+        "Refused": Cell(num.share(finding.refusal_rate)),
+        "Better": Cell(say.better(finding)),
+    }
+
+
+def forests(findings: Sequence[Finding]) -> tuple[Chart, ...]:
+    """Forest plots of the largest estimates, one for each metric; claims and slices apart where both are many."""
+    charts: list[Chart] = []
+    for family in families(findings):
+        controls = ranked([f for f in family.findings if f.role == "control"])
+        claims = ranked([f for f in family.findings if f.role == "claim"])
+        slices = ranked([f for f in family.findings if f.role == "exploratory"])
+        split = len(claims) >= 2 and len(slices) >= 2
+        sets = (
+            [("claims", claims), ("exploratory slices", slices)] if split else [("findings", ranked(claims + slices))]
+        )
+        for kind, members in sets:
+            if len(members) >= SMALLEST_FOREST or (split and members):
+                number = len(charts) + 1
+                charts.append(_forest(f"forest-{number}", family, kind, members, controls))
+    return tuple(charts[:MOST_FORESTS])
+
+
+def _forest(id: str, family: Family, kind: str, members: Sequence[Finding], controls: Sequence[Finding]) -> Chart:
+    top, shown_controls = members[:TOP], controls[:CONTROLS_SHOWN]
+    drawn = [*top, *shown_controls]
+    metric = say.words(family.metric)
+    count = f"the {len(top)} largest of {num.count(len(members))}" if len(members) > len(top) else f"all {len(top)}"
+    title = f"{say.sentence_case(metric)}: {count} {kind}"
+    kinds = dict.fromkeys(["control" if f.role == "control" else f.verdict for f in drawn])
+    series = tuple(_forest_series(kind_, drawn, family.places) for kind_ in kinds)
+    thresholds = sorted({f.threshold for f in drawn if num.finite(f.threshold) and f.threshold > 0})
+    lines = [num.rounded(t, 6) for t in thresholds] if len(thresholds) == 1 else []
+    two_sided = all(f.better == "zero" for f in drawn)
+    axis = f"{metric}, {family.unit}" if family.unit and family.unit not in metric else metric
+    plot = Plot(
+        id=f"{id}-plot",
+        title=title,
+        label=f"{title}. Horizontal intervals around each estimate; the same numbers are in the table that follows.",
+        kind="forest",
+        series=series,
+        value_title=axis,
+        ticks=tuple((float(position), _label(f, drawn)) for position, f in enumerate(drawn)),
+        parity=say.parity(drawn[0]) if len({f.better for f in drawn}) == 1 else None,
+        thresholds=tuple([-line for line in reversed(lines)] + lines) if two_sided else tuple(lines),
+    )
+    note = [f"{say.sentence_case(say.better(drawn[0]))}."]
+    if two_sided:
+        note.append("Right of 0 the group gets more than its reference, left of 0 less.")
+    if lines:
+        note.append(f"Dashed lines: threshold {num.significant(lines[0])}.")
+    if shown_controls:
+        note.append(f"Grey squares: the {len(shown_controls)} largest controls, which should show nothing.")
+    if len(members) > len(top):
+        note.append("The largest of many estimates tend to be overstated; the table gives adjusted p-values.")
+    table = findings_table(
+        drawn, {(family.metric, family.unit): family.places}, id=f"{id}-table", caption=f"The numbers drawn: {title}"
+    )
+    return Chart(
+        id, title, " ".join(note), (plot,), tuple(Key(s.name, s.colour, s.symbol) for s in series), table, True
+    )
+
+
+def _forest_series(kind: Verdict | str, drawn: Sequence[Finding], places: int) -> Series:
+    is_control = kind == "control"
+    colour, symbol = CONTROL_MARK if is_control else VERDICT_MARKS[Verdict(kind)]
+    points = tuple(
+        interval_point(float(position), f.estimate, f.ci_low, f.ci_high, places, say.subject(f))
+        for position, f in enumerate(drawn)
+        if (f.role == "control") == is_control and (is_control or f.verdict == kind)
+    )
+    return Series("control" if is_control else say.VERDICT_WORDS[Verdict(kind)], colour, symbol, points)
+
+
+def interval_point(at: float, value: float, low: float, high: float, places: int, name: str) -> Point:
+    """A point whose numbers are rounded as the table prints them; ``name`` heads its hover text."""
+    known = num.finite(low) and num.finite(high)
+    return Point(
+        at=at,
+        value=num.rounded(value, places),
+        low=num.rounded(low, places) if known else None,
+        high=num.rounded(high, places) if known else None,
+        hover=f"{name}: {num.shown(value, places)} {num.interval(low, high, places)}",
+    )
+
+
+def _label(finding: Finding, drawn: Sequence[Finding]) -> str:
+    """The row's name: group, and on a second line whatever else tells it from the other rows."""
+    main = sentence_group(finding)
+    if len({f.reference for f in drawn}) > 1 and finding.reference and not say.is_overall(finding):
+        main = f"{main} vs {finding.reference}"
+    context = [
+        say.words(finding.attribute) if main != say.words(finding.attribute) else "",
+        _STAGE_LABELS.get(finding.stage, say.words(finding.stage)),
+        say.words(finding.variant),
+        say.words(finding.probe),
+    ]
+    varies = [
+        len({f.attribute for f in drawn}) > 1,
+        len({f.stage for f in drawn}) > 1,
+        len({f.variant for f in drawn}) > 1,
+        len({f.probe for f in drawn}) > 1,
+    ]
+    second = ", ".join(part for part, shown in zip(context, varies, strict=True) if shown and part)
+    return "\n".join(say.shortened(line, LABEL_LENGTH) for line in (main, second) if line)
+
+
+def sentence_group(finding: Finding) -> str:
+    """The group's name, or the attribute's for a finding about all groups."""
+    return say.words(finding.attribute) if say.is_overall(finding) else finding.group
+
+
+def _places(findings: Sequence[Finding]) -> int:
+    return num.decimals(
+        [(f.ci_low, f.ci_high) for f in findings], [f.estimate for f in findings if not math.isnan(f.estimate)]
+    )

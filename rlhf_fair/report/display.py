@@ -1,0 +1,161 @@
+"""What a page shows, as plain data: cells, tables, plots and sections, with every number already rounded and worded.
+
+Nothing here computes. The HTML and Markdown writers print these objects, and the figures draw them, so a plot and the
+table beside it cannot differ.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One table cell. ``verdict`` names the icon drawn before the text; ``missing`` marks a value not measured."""
+
+    text: str
+    verdict: str = ""
+    missing: bool = False
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column's heading; numbers are set right-aligned."""
+
+    label: str
+    numeric: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of cells under columns. ``paged`` tables are long: folded away, and filtered where scripts run."""
+
+    id: str
+    caption: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    paged: bool = False
+    stacked: bool = False
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One mark: ``at`` is its place on the category or step axis, ``value`` with its interval on the other axis.
+
+    ``low`` and ``high`` are None where there is no interval; ``hover`` is the same text as in the table.
+    """
+
+    at: float
+    value: float
+    low: float | None = None
+    high: float | None = None
+    hover: str = ""
+
+
+@dataclass(frozen=True)
+class Series:
+    """Points that share a name, a colour and a shape. ``joined`` draws a line through them."""
+
+    name: str
+    colour: str
+    symbol: str
+    points: tuple[Point, ...]
+    joined: bool = False
+    marked: bool = True
+
+
+@dataclass(frozen=True)
+class Plot:
+    """One figure: where its ticks stand, which value means parity, and which lines are thresholds."""
+
+    id: str
+    title: str
+    label: str
+    kind: Literal["forest", "stages", "steps"]
+    series: tuple[Series, ...]
+    value_title: str
+    ticks: tuple[tuple[float, str], ...] = ()
+    parity: float | None = None
+    thresholds: tuple[float, ...] = ()
+    value_range: tuple[float, float] | None = None
+    at_title: str = ""
+
+
+@dataclass(frozen=True)
+class Key:
+    """One entry of a chart's legend."""
+
+    name: str
+    colour: str
+    symbol: str
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Plots that are read together, their legend, and the table with the same numbers."""
+
+    id: str
+    title: str
+    note: str
+    plots: tuple[Plot, ...]
+    legend: tuple[Key, ...]
+    table: Table
+    wide: bool = False
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading that is a question, the answer in sentences, then charts and tables."""
+
+    id: str
+    heading: str
+    short: str
+    answer: tuple[str, ...] = ()
+    bullets: tuple[str, ...] = ()
+    charts: tuple[Chart, ...] = ()
+    tables: tuple[Table, ...] = ()
+
+
+@dataclass(frozen=True)
+class Tally:
+    """How many claims got one verdict."""
+
+    verdict: str
+    word: str
+    count: int
+
+
+@dataclass(frozen=True)
+class Gap:
+    """One of the largest gaps, in words."""
+
+    sentence: str
+    detail: str
+    verdict: str
+    word: str
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The first screen: what was asked, the verdict in one sentence, the worst gaps, the scope and its edges."""
+
+    title: str
+    question: str
+    verdict: str
+    sensitivity: str
+    tallies: tuple[Tally, ...]
+    gaps: tuple[Gap, ...]
+    scope: tuple[tuple[str, str], ...]
+    not_shown: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Page:
+    """The whole report."""
+
+    summary: Summary
+    sections: tuple[Section, ...]
+    results_sha256: str
+    results_json: bytes = field(repr=False)

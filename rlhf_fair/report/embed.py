@@ -1,0 +1,75 @@
+"""Data and scripts inside a page: safe JSON, packed blocks, the content security policy, and reading them back."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import json
+import zlib
+from html.parser import HTMLParser
+
+RESULTS_ID = "results-data"
+FIGURES_ID = "figures-data"
+EMPTY_STYLE = "sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="
+"""Hash of the empty string: Plotly adds an empty style element and fills it through the object model."""
+
+
+def safe_json(value: object) -> str:
+    """JSON that no HTML parser can leave: ASCII only, with ``<``, ``>`` and ``&`` as escapes."""
+    text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"), sort_keys=True)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def packed(data: bytes) -> str:
+    """gzip without a timestamp, as base64."""
+    return base64.b64encode(gzip.compress(data, 9, mtime=0)).decode("ascii")
+
+
+def source_hash(text: str) -> str:
+    """The CSP source ``sha256-…`` of an inline script or style."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
+
+
+def content_security_policy(*, scripts: list[str], style: str) -> str:
+    """Nothing may be loaded; only the scripts and the style named here may run."""
+    allowed = " ".join(f"'{source_hash(script)}'" for script in scripts)
+    return (
+        f"default-src 'none'; script-src {allowed}; style-src '{source_hash(style)}' '{EMPTY_STYLE}'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def unpack_results(page: str, *, most_bytes: int) -> bytes | None:
+    """The results embedded in a page, at most ``most_bytes`` of them; None where there are none or they are broken."""
+    reader = _BlockReader(RESULTS_ID)
+    reader.feed(page)
+    reader.close()
+    if len(reader.blocks) != 1:
+        return None
+    try:
+        return zlib.decompressobj(wbits=31).decompress(base64.b64decode(reader.blocks[0], validate=True), most_bytes)
+    except (ValueError, zlib.error):
+        return None
+
+
+class _BlockReader(HTMLParser):
+    """Collects the text of every script element with one id."""
+
+    def __init__(self, id: str) -> None:
+        super().__init__()
+        self.id = id
+        self.blocks: list[str] = []
+        self._inside = False
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._inside = tag == "script" and dict(attrs).get("id") == self.id
+        if self._inside:
+            self.blocks.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = False
+
+    def handle_data(self, data: str) -> None:
+        if self._inside:
+            self.blocks[-1] += data

@@ -1,0 +1,149 @@
+"""Plots drawn from display data with Plotly; nothing is computed here but room on the page.
+
+Colours are CSS variables, which the page's script replaces by the values of the light or the dark scheme. Text that
+came from outside is escaped, because Plotly reads a small part of HTML in labels.
+"""
+
+from __future__ import annotations
+
+import html
+from typing import Any
+
+from rlhf_fair.report.display import Plot, Point, Series
+
+INK, MUTED, GRID, PAPER = "var(--ink)", "var(--muted)", "var(--grid)", "var(--paper)"
+ROW_PX, FOREST_MARGIN_PX, CURVE_PX, STAGES_PX = 34, 90, 250, 300
+MARK_PX = 9
+
+
+def figure(plot: Plot) -> dict[str, Any]:
+    """The plot as Plotly's ``data`` and ``layout``, ready for JSON."""
+    import plotly.graph_objects as go
+
+    flat = plot.kind == "forest"
+    traces: list[Any] = []
+    for series in plot.series:
+        if bars := _bars(series, flat):
+            traces.append(bars)
+        traces.append(_marks(series, flat))
+    drawn = go.Figure(data=traces, layout=_layout(plot))
+    content: dict[str, Any] = drawn.to_plotly_json()
+    return {"data": list(content["data"]), "layout": content["layout"]}
+
+
+def label(text: str) -> str:
+    """Outside text for a Plotly label: entities instead of tags, line breaks kept."""
+    return html.escape(text, quote=False).replace("\n", "<br>")
+
+
+def _bars(series: Series, flat: bool) -> Any:
+    """The intervals: one segment for each point that has one, with a gap (None) between."""
+    import plotly.graph_objects as go
+
+    values: list[float | None] = []
+    places: list[float | None] = []
+    for point in series.points:
+        if point.low is not None and point.high is not None:
+            values += [point.low, point.high, None]
+            places += [point.at, point.at, None]
+    if not values:
+        return None
+    return go.Scatter(
+        x=values if flat else places,
+        y=places if flat else values,
+        mode="lines",
+        name=f"{series.name} interval",
+        line={"color": series.colour, "width": 2},
+        hoverinfo="skip",
+        showlegend=False,
+    )
+
+
+def _marks(series: Series, flat: bool) -> Any:
+    import plotly.graph_objects as go
+
+    values, places = [p.value for p in series.points], [p.at for p in series.points]
+    mode = "lines" if not series.marked else "lines+markers" if series.joined else "markers"
+    many = len(series.points) > 20
+    return go.Scatter(
+        x=values if flat else places,
+        y=places if flat else values,
+        mode=mode,
+        name=label(series.name),
+        line={"color": series.colour, "width": 1.5, "dash": "solid" if series.marked else "dot"},
+        marker={
+            "symbol": series.symbol,
+            "size": MARK_PX - 3 if many else MARK_PX,
+            "color": series.colour,
+            "line": {"color": series.colour if series.symbol.endswith("-open") else PAPER, "width": 1.5},
+            "maxdisplayed": 12 if many else 0,
+        },
+        hoverinfo="text" if series.marked else "skip",
+        hovertext=[label(_hover(point)) for point in series.points],
+        showlegend=False,
+    )
+
+
+def _hover(point: Point) -> str:
+    return point.hover
+
+
+def _layout(plot: Plot) -> dict[str, Any]:
+    flat = plot.kind == "forest"
+    value_axis = {
+        "title": {"text": label(plot.value_title), "font": {"size": 12, "color": MUTED}, "standoff": 8},
+        "gridcolor": GRID,
+        "zeroline": False,
+        "showline": False,
+        "fixedrange": True,
+        "automargin": True,
+        "nticks": 6,
+        "tickfont": {"size": 12, "color": MUTED},
+    }
+    if plot.value_range:
+        value_axis["range"] = list(plot.value_range)
+    at_axis: dict[str, Any] = {
+        "showgrid": False,
+        "zeroline": False,
+        "showline": False,
+        "fixedrange": True,
+        "automargin": True,
+        "tickfont": {"size": 12, "color": INK if plot.ticks else MUTED},
+    }
+    if plot.ticks:
+        at_axis |= {
+            "tickmode": "array",
+            "tickvals": [at for at, _ in plot.ticks],
+            "ticktext": [label(text) for _, text in plot.ticks],
+            "range": [len(plot.ticks) - 0.4, -0.6] if flat else [-0.5, len(plot.ticks) - 0.5],
+            "tickangle": 0,
+        }
+    if plot.at_title:
+        at_axis["title"] = {"text": label(plot.at_title), "font": {"size": 12, "color": MUTED}, "standoff": 8}
+    return {
+        "template": "none",
+        "height": FOREST_MARGIN_PX + ROW_PX * len(plot.ticks) if flat else CURVE_PX if plot.at_title else STAGES_PX,
+        "margin": {"l": 8, "r": 16, "t": 12, "b": 8},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {"family": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif", "color": INK, "size": 12},
+        "hoverlabel": {"bgcolor": PAPER, "bordercolor": MUTED, "font": {"color": INK, "size": 12}},
+        "hovermode": "closest",
+        "dragmode": False,
+        "xaxis": value_axis if flat else at_axis,
+        "yaxis": at_axis if flat else value_axis,
+        "shapes": _lines(plot, flat),
+    }
+
+
+def _lines(plot: Plot, flat: bool) -> list[dict[str, Any]]:
+    """Parity as a solid line, thresholds as dashed ones."""
+    lines = [(value, "dash", MUTED, 1.5) for value in plot.thresholds]
+    lines += [(plot.parity, "solid", INK, 1.0)] if plot.parity is not None else []
+    shapes = []
+    for value, dash, colour, width in lines:
+        across = {"x0": value, "x1": value, "y0": 0, "y1": 1, "xref": "x", "yref": "y domain"}
+        along = {"x0": 0, "x1": 1, "y0": value, "y1": value, "xref": "x domain", "yref": "y"}
+        line = {"color": colour, "width": width, "dash": dash}
+        shapes.append({"type": "line", "layer": "below", "line": line, **(across if flat else along)})
+    return shapes
