@@ -79,11 +79,11 @@ def worst(findings: Sequence[Finding], places: dict[tuple[str, str], int], *, mo
 
 
 def _detail(finding: Finding, several_stages: bool) -> str:
-    parts = [say.sentence_case(say.stage(finding.stage))] if several_stages else []
-    parts += [say.words(finding.attribute), say.words(finding.metric)]
+    parts = [say.stage(finding.stage)] if several_stages else []
+    parts += [say.words(finding.attribute)]
     parts += [say.words(finding.variant)] if finding.variant else []
-    parts += ["declared claim" if finding.role == "claim" else "exploratory slice"]
-    parts += [f"n = {num.count(finding.n)}"]
+    parts += ["exploratory"] if finding.role != "claim" else []
+    parts += [f"n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{num.count(finding.n)}"]
     return " · ".join(dict.fromkeys(parts))
 
 

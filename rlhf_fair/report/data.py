@@ -41,8 +41,9 @@ def summary(results: Results) -> Summary:
     claimed = [finding for finding in results.findings if finding.role == "claim"]
     places = claims.places_by_metric(results.findings)
     tallies = tuple(
-        Tally(verdict.value, say.VERDICT_WORDS[verdict], sum(f.verdict == verdict for f in claimed))
+        Tally(verdict.value, _tally_word(verdict, number), number)
         for verdict in Verdict
+        for number in (sum(finding.verdict == verdict for finding in claimed),)
     )
     limits = context.sentences(audit.get("limits"))
     return Summary(
@@ -66,22 +67,34 @@ def verdict_sentence(claimed: Sequence[Finding], findings: int) -> str:
         none = "no finding was recorded" if findings == 0 else "its findings are exploratory"
         return f"This audit declared no claim in advance: {none}."
     counts = {verdict: sum(finding.verdict == verdict for finding in claimed) for verdict in Verdict}
+    limits = _thresholds(claimed)
+    one = f" of {limits[0]}" if len(limits) == 1 and counts[Verdict.EXCEEDS] else ""
+    endings = {
+        Verdict.EXCEEDS: ("exceeds", "exceed", f" {'the' if one else 'its'} threshold{one}"),
+        Verdict.WITHIN: ("lies", "lie", " within it"),
+        Verdict.INCONCLUSIVE: ("is", "are", " inconclusive"),
+        Verdict.NOT_MEASURED: ("was", "were", " not measured"),
+    }
     parts = [
-        f"{num.count(counts[verdict])} {ending}"
-        for verdict, ending in (
-            (Verdict.EXCEEDS, "exceed" + ("s" if counts[Verdict.EXCEEDS] == 1 else "") + " the threshold"),
-            (Verdict.WITHIN, ("lies" if counts[Verdict.WITHIN] == 1 else "lie") + " within it"),
-            (Verdict.INCONCLUSIVE, ("is" if counts[Verdict.INCONCLUSIVE] == 1 else "are") + " inconclusive"),
-            (Verdict.NOT_MEASURED, ("was" if counts[Verdict.NOT_MEASURED] == 1 else "were") + " not measured"),
-        )
+        f"{num.count(counts[verdict])} {single if counts[verdict] == 1 else many}{rest}"
+        for verdict, (single, many, rest) in endings.items()
         if counts[verdict] or verdict == Verdict.EXCEEDS
     ]
     tally = f"Of {num.plural(len(claimed), 'claim')}, {say.listed(parts)}."
-    if counts[Verdict.EXCEEDS]:
+    if counts[Verdict.EXCEEDS] or not limits:
         return tally
-    thresholds = {(f.threshold, f.unit) for f in claimed if num.finite(f.threshold)}
-    limits = [f"{num.significant(value)} {unit}".strip() for value, unit in sorted(thresholds)]
-    return f"No gap above {say.listed(limits)} detected. {tally}" if limits else tally
+    return f"No gap above {say.listed(limits)} detected. {tally}"
+
+
+def _thresholds(claimed: Sequence[Finding]) -> list[str]:
+    values = {(finding.threshold, finding.unit) for finding in claimed if num.finite(finding.threshold)}
+    return [f"{num.significant(value)} {unit}".strip() for value, unit in sorted(values)]
+
+
+def _tally_word(verdict: Verdict, number: int) -> str:
+    if verdict == Verdict.EXCEEDS:
+        return "exceeds threshold" if number == 1 else "exceed threshold"
+    return say.VERDICT_WORDS[verdict]
 
 
 def top_section(results: Results) -> Section | None:
