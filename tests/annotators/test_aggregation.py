@@ -1,0 +1,88 @@
+"""Aggregation rules on tables small enough to do by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from rlhf_fair.annotators.aggregation import aggregate_pairs, aggregate_ratings, flips, judgement_weights
+from rlhf_fair.errors import RowError, SettingsError
+
+PAIRS = pd.DataFrame(
+    {
+        "item_id": ["x"] * 4 + ["y"] * 2,
+        "annotator_id": ["p", "q", "r", "s", "p", "s"],
+        "kind": "pair",
+        "choice": ["a", "a", "b", "tie", "b", "a"],
+    }
+)
+GROUPS = pd.Series({"p": "g", "q": "g", "r": "g", "s": "h"})
+WEIGHTS = pd.Series({"p": 1.0, "q": 1.0, "r": 4.0, "s": 2.0})
+
+
+def test_plain_weighted_and_group_balanced_shares() -> None:
+    plain = aggregate_pairs(PAIRS)
+    assert plain["item_id"].tolist() == ["x", "y"]
+    assert plain["p_a"].tolist() == [0.625, 0.5]  # (1 + 1 + 0 + 1/2) / 4, (0 + 1) / 2
+    assert plain["n"].tolist() == [4, 2]
+    weighted = aggregate_pairs(PAIRS, WEIGHTS)
+    assert weighted["p_a"].tolist() == pytest.approx([0.375, 2 / 3])  # (1 + 1 + 0 + 1) / 8, 2 / 3
+    assert weighted["weight"].tolist() == [8, 3]
+    balanced = aggregate_pairs(PAIRS, groups=GROUPS)
+    assert balanced["p_a"].tolist() == pytest.approx([7 / 12, 0.5])  # mean of 2/3 (group g) and 1/2 (group h)
+    both = aggregate_pairs(PAIRS, WEIGHTS, groups=GROUPS)
+    assert both["p_a"].tolist() == pytest.approx([5 / 12, 0.5])  # mean of 2/6 and 1/2
+
+
+def test_flips_count_only_items_both_rules_decide() -> None:
+    result = flips(aggregate_pairs(PAIRS), aggregate_pairs(PAIRS, WEIGHTS))
+    assert (result.flipped, result.tied, result.unmatched, result.share) == (1, 1, 0, 1.0)  # x: .625 to .375; y tied
+    assert flips(aggregate_pairs(PAIRS), aggregate_pairs(PAIRS[:4])).unmatched == 1
+    assert np.isnan(flips(aggregate_pairs(PAIRS[4:]), aggregate_pairs(PAIRS[4:])).share)
+
+
+def test_swapping_the_responses_mirrors_the_share() -> None:
+    swapped = PAIRS.assign(choice=PAIRS["choice"].map({"a": "b", "b": "a", "tie": "tie"}))
+    for keywords in ({}, {"groups": GROUPS}):
+        one, two = aggregate_pairs(PAIRS, WEIGHTS, **keywords), aggregate_pairs(swapped, WEIGHTS, **keywords)
+        np.testing.assert_allclose(one["p_a"] + two["p_a"], 1)
+
+
+def test_zero_weight_is_not_estimable_and_unknown_people_are_an_error() -> None:
+    assert np.isnan(aggregate_pairs(PAIRS, WEIGHTS * 0)["p_a"]).all()
+    with pytest.raises(RowError, match="weights lack annotator 'q'; they cover 3"):
+        aggregate_pairs(PAIRS, WEIGHTS.drop("q"))
+    with pytest.raises(SettingsError, match=">= 0"):
+        aggregate_pairs(PAIRS, -WEIGHTS)
+    with pytest.raises(RowError, match="'c'; allowed: a, b, tie"):
+        aggregate_pairs(PAIRS.assign(choice="c"))
+
+
+def test_unknown_group_is_a_group() -> None:
+    groups = GROUPS.astype("object")
+    groups["s"] = None
+    assert judgement_weights(PAIRS, groups=groups).tolist() == pytest.approx([1 / 3] * 3 + [1, 1, 1])
+
+
+RATINGS = pd.DataFrame(
+    {
+        "item_id": ["x"] * 4 + ["y"] * 2,
+        "annotator_id": ["p", "q", "r", "s", "p", "s"],
+        "value": [1, 1, 3, 5, 2, 4],
+    }
+)
+
+
+def test_rating_rules() -> None:
+    assert aggregate_ratings(RATINGS)["value"].tolist() == [2.5, 3]
+    assert aggregate_ratings(RATINGS, WEIGHTS)["value"].tolist() == pytest.approx([3, 10 / 3])  # 24/8, (2 + 8)/3
+    assert aggregate_ratings(RATINGS, groups=GROUPS)["value"].tolist() == pytest.approx([10 / 3, 3])  # (5/3 + 5)/2
+    assert aggregate_ratings(RATINGS, rule="median")["value"].tolist() == [1, 2]
+    assert aggregate_ratings(RATINGS, WEIGHTS, rule="median")["value"].tolist() == [3, 4]
+    majority = aggregate_ratings(RATINGS, rule="majority")["value"]
+    assert majority[0] == 1
+    assert np.isnan(majority[1])
+    assert aggregate_ratings(RATINGS, WEIGHTS, rule="majority")["value"].tolist() == [3, 4]
+    with pytest.raises(RowError, match="1 ratings without a value"):
+        aggregate_ratings(RATINGS.assign(value=[np.nan, 1, 1, 1, 1, 1]))
