@@ -65,7 +65,7 @@ def raking_weights(members: pd.DataFrame, population: Population, *, trim: float
     codes = [margin_codes(members, margin) for margin in population.margins]
     targets = [margin.shares.to_numpy(float) for margin in population.margins]
     weights = rake_rows(base, codes, targets)
-    for _ in range(100):
+    for _ in range(20):
         ceiling = trim * weights.mean()
         if weights.max() <= ceiling * (1 + 1e-9):
             break
