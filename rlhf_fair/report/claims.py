@@ -17,7 +17,7 @@ CONTROLS_SHOWN = 5
 SMALLEST_FOREST = 4
 MOST_FORESTS = 4
 PAGE_ROWS = 40
-LABEL_LENGTH = 26
+LABEL_LENGTH = 28
 _STAGE_LABELS = {"sft": "SFT", "fair_ppo": "PPO + penalty"}
 
 
@@ -138,7 +138,7 @@ def _cells(finding: Finding, places: int) -> dict[str, Cell]:
     measured = say.is_measured(finding)
     estimate = num.shown(finding.estimate, places) if measured else say.not_measured(finding.reason)
     return {
-        "Verdict": Cell(say.VERDICT_WORDS[finding.verdict], verdict=finding.verdict.value),
+        "Verdict": Cell(say.SHORT_VERDICTS[finding.verdict], verdict=finding.verdict.value),
         "Attribute": Cell(say.words(finding.attribute)),
         "Group": Cell(finding.group or "all groups"),
         "Reference": Cell(finding.reference),
@@ -187,9 +187,12 @@ def _forest(id: str, family: Family, kind: str, members: Sequence[Finding], cont
     title = f"{say.sentence_case(metric)}: {count} {kind}"
     kinds = dict.fromkeys(["control" if f.role == "control" else f.verdict for f in drawn])
     series = tuple(_forest_series(kind_, drawn, family.places) for kind_ in kinds)
-    thresholds = sorted({f.threshold for f in drawn if num.finite(f.threshold) and f.threshold > 0})
-    lines = [num.rounded(t, 6) for t in thresholds] if len(thresholds) == 1 else []
+    values = {f.threshold for f in drawn if num.finite(f.threshold) and f.threshold > 0}
+    lines = [num.rounded(value, 6) for value in values] if len(values) == 1 else []
     two_sided = all(f.better == "zero" for f in drawn)
+    thresholds = tuple([-line for line in lines] + lines) if two_sided else tuple(lines)
+    parity = say.parity(drawn[0]) if len({f.better for f in drawn}) == 1 else None
+    spread = [end for s in series for p in s.points for end in (p.low, p.value, p.high)]
     axis = f"{metric}, {family.unit}" if family.unit and family.unit not in metric else metric
     plot = Plot(
         id=f"{id}-plot",
@@ -197,10 +200,11 @@ def _forest(id: str, family: Family, kind: str, members: Sequence[Finding], cont
         label=f"{title}. Horizontal intervals around each estimate; the same numbers are in the table that follows.",
         kind="forest",
         series=series,
-        value_title=axis,
+        value_title=f"{axis}\n← group gets less \N{MIDDLE DOT} group gets more →" if two_sided else axis,
         ticks=tuple((float(position), _label(f, drawn)) for position, f in enumerate(drawn)),
-        parity=say.parity(drawn[0]) if len({f.better for f in drawn}) == 1 else None,
-        thresholds=tuple([-line for line in reversed(lines)] + lines) if two_sided else tuple(lines),
+        parity=parity,
+        thresholds=thresholds,
+        value_range=num.padded([*spread, *thresholds, parity]),
     )
     note = [f"{say.sentence_case(say.better(drawn[0]))}."]
     if two_sided:
@@ -214,9 +218,7 @@ def _forest(id: str, family: Family, kind: str, members: Sequence[Finding], cont
     table = findings_table(
         drawn, {(family.metric, family.unit): family.places}, id=f"{id}-table", caption=f"The numbers drawn: {title}"
     )
-    return Chart(
-        id, title, " ".join(note), (plot,), tuple(Key(s.name, s.colour, s.symbol) for s in series), table, True
-    )
+    return Chart(id, title, " ".join(note), (plot,), tuple(Key(s.name, s.colour, s.symbol) for s in series), table, 1)
 
 
 def _forest_series(kind: Verdict | str, drawn: Sequence[Finding], places: int) -> Series:
@@ -247,19 +249,16 @@ def _label(finding: Finding, drawn: Sequence[Finding]) -> str:
     main = sentence_group(finding)
     if len({f.reference for f in drawn}) > 1 and finding.reference and not say.is_overall(finding):
         main = f"{main} vs {finding.reference}"
-    context = [
-        say.words(finding.attribute) if main != say.words(finding.attribute) else "",
-        _STAGE_LABELS.get(finding.stage, say.words(finding.stage)),
-        say.words(finding.variant),
-        say.words(finding.probe),
-    ]
-    varies = [
-        len({f.attribute for f in drawn}) > 1,
-        len({f.stage for f in drawn}) > 1,
-        len({f.variant for f in drawn}) > 1,
-        len({f.probe for f in drawn}) > 1,
-    ]
-    second = ", ".join(part for part, shown in zip(context, varies, strict=True) if shown and part)
+    stage = _STAGE_LABELS.get(finding.stage, say.words(finding.stage))
+    attribute = "control" if finding.role == "control" else say.words(finding.attribute)
+    others = [f for f in drawn if f.role != "control"] or drawn
+    context = {
+        attribute: finding.role == "control" or (len({f.attribute for f in others}) > 1 and main != attribute),
+        stage: len({f.stage for f in drawn}) > 1,
+        say.words(finding.variant): len({f.variant for f in drawn}) > 1,
+        say.words(finding.probe): len({f.probe for f in drawn}) > 1,
+    }
+    second = ", ".join(part for part, tells in context.items() if tells and part)
     return "\n".join(say.shortened(line, LABEL_LENGTH) for line in (main, second) if line)
 
 

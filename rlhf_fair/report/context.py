@@ -88,7 +88,7 @@ def rows_table(id: str, name: str, rows: object) -> Table | None:
     return Table(
         id,
         say.sentence_case(say.words(name)),
-        tuple(Column(say.sentence_case(say.words(key)), numeric[key]) for key in keys),
+        tuple(Column(key if key == "n" else say.sentence_case(say.words(key)), numeric[key]) for key in keys),
         tuple(tuple(_cell(record, key, numeric[key]) for key in keys) for record in records),
         paged=len(records) > PAGE_ROWS,
     )

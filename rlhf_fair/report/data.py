@@ -50,12 +50,19 @@ def summary(results: Results) -> Summary:
         title=str(audit.get("title") or "Bias audit"),
         question=str(audit.get("question") or ""),
         verdict=verdict_sentence(claimed, len(results.findings)),
-        sensitivity=say.sensitivity(claimed or results.findings),
+        sensitivity=" ".join([say.sensitivity(claimed or results.findings), interval_note(audit.get("alpha"))]).strip(),
         tallies=tallies if claimed else (),
         gaps=claims.worst(results.findings, places),
         scope=context.scope(results),
         not_shown=(*limits[:3], *context.ALWAYS_LIMITS),
     )
+
+
+def interval_note(alpha: object) -> str:
+    """What the brackets hold, where alpha is known."""
+    if not isinstance(alpha, int | float) or isinstance(alpha, bool) or not 0 < alpha < 1:
+        return ""
+    return f"Brackets hold {num.significant(100 * (1 - alpha))} % intervals."
 
 
 def verdict_sentence(claimed: Sequence[Finding], findings: int) -> str:
@@ -174,7 +181,9 @@ def ledger_section(results: Results) -> Section | None:
 def moved_section(results: Results) -> Section | None:
     """Group means at each stage."""
     chart = ledger.moved_chart(results.ledger)
-    return Section("moved", "Which group moved?", "Who moved", charts=(chart,)) if chart else None
+    if not chart:
+        return None
+    return Section("moved", "Which group moved?", "Who moved", ledger.moved_answer(results.ledger), charts=(chart,))
 
 
 def mitigation_section(results: Results) -> Section | None:
@@ -183,7 +192,7 @@ def mitigation_section(results: Results) -> Section | None:
     found = tuple(table for table in tables if table)
     if not found:
         return None
-    answer = ("Intervals that reach across 0 show no detected change.",)
+    answer = ("For a difference, an interval that reaches across 0 means that no change was detected.",)
     return Section(
         "mitigation", "What did mitigation change, and what did it cost?", "Mitigation", answer, tables=found
     )

@@ -39,6 +39,11 @@ class Table:
     stacked: bool = False
     note: str = ""
 
+    @property
+    def narrow(self) -> bool:
+        """True for a table that would look lost across the whole page."""
+        return len(self.columns) <= 3
+
 
 @dataclass(frozen=True)
 class Point:
@@ -67,6 +72,15 @@ class Series:
 
 
 @dataclass(frozen=True)
+class Key:
+    """One entry of a chart's legend."""
+
+    name: str
+    colour: str
+    symbol: str
+
+
+@dataclass(frozen=True)
 class Plot:
     """One figure: where its ticks stand, which value means parity, and which lines are thresholds."""
 
@@ -81,20 +95,12 @@ class Plot:
     thresholds: tuple[float, ...] = ()
     value_range: tuple[float, float] | None = None
     at_title: str = ""
-
-
-@dataclass(frozen=True)
-class Key:
-    """One entry of a chart's legend."""
-
-    name: str
-    colour: str
-    symbol: str
+    legend: tuple[Key, ...] = ()
 
 
 @dataclass(frozen=True)
 class Chart:
-    """Plots that are read together, their legend, and the table with the same numbers."""
+    """Plots that are read together in so many columns, their legend, and the table with the same numbers."""
 
     id: str
     title: str
@@ -102,7 +108,7 @@ class Chart:
     plots: tuple[Plot, ...]
     legend: tuple[Key, ...]
     table: Table
-    wide: bool = False
+    columns: int = 2
 
 
 @dataclass(frozen=True)

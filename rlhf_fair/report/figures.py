@@ -9,11 +9,13 @@ from __future__ import annotations
 import html
 from typing import Any
 
-from rlhf_fair.report.display import Plot, Point, Series
+from rlhf_fair.report.display import Plot, Series
 
 INK, MUTED, GRID, PAPER = "var(--ink)", "var(--muted)", "var(--grid)", "var(--paper)"
-ROW_PX, FOREST_MARGIN_PX, CURVE_PX, STAGES_PX = 34, 90, 250, 300
+ROW_PX, FOREST_MARGIN_PX, CURVE_PX, STAGES_PX = 36, 96, 250, 300
 MARK_PX = 9
+POINTED = ("triangle-up", "triangle-down", "star", "diamond", "diamond-open")
+"""Shapes that look smaller than a circle of their width."""
 
 
 def figure(plot: Plot) -> dict[str, Any]:
@@ -73,19 +75,20 @@ def _marks(series: Series, flat: bool) -> Any:
         line={"color": series.colour, "width": 1.5, "dash": "solid" if series.marked else "dot"},
         marker={
             "symbol": series.symbol,
-            "size": MARK_PX - 3 if many else MARK_PX,
+            "size": MARK_PX - 3 if many else MARK_PX + (3 if series.symbol in POINTED else 0),
             "color": series.colour,
-            "line": {"color": series.colour if series.symbol.endswith("-open") else PAPER, "width": 1.5},
+            "line": {"color": series.colour if series.symbol.endswith("-open") else PAPER, "width": _outline(series)},
             "maxdisplayed": 12 if many else 0,
         },
         hoverinfo="text" if series.marked else "skip",
-        hovertext=[label(_hover(point)) for point in series.points],
+        hovertext=[label(point.hover) for point in series.points],
         showlegend=False,
     )
 
 
-def _hover(point: Point) -> str:
-    return point.hover
+def _outline(series: Series) -> float:
+    """Filled marks get a thin rim in the colour of the page, so that neighbours stay apart."""
+    return 2.0 if series.symbol.endswith("-open") else 0.0 if len(series.points) > 20 else 1.0
 
 
 def _layout(plot: Plot) -> dict[str, Any]:
@@ -93,7 +96,9 @@ def _layout(plot: Plot) -> dict[str, Any]:
     value_axis = {
         "title": {"text": label(plot.value_title), "font": {"size": 12, "color": MUTED}, "standoff": 8},
         "gridcolor": GRID,
-        "zeroline": False,
+        "zeroline": plot.parity == 0,
+        "zerolinecolor": INK,
+        "zerolinewidth": 1,
         "showline": False,
         "fixedrange": True,
         "automargin": True,
@@ -137,9 +142,9 @@ def _layout(plot: Plot) -> dict[str, Any]:
 
 
 def _lines(plot: Plot, flat: bool) -> list[dict[str, Any]]:
-    """Parity as a solid line, thresholds as dashed ones."""
+    """Thresholds as dashed lines, and parity as a solid one where it is not 0, which the axis draws itself."""
     lines = [(value, "dash", MUTED, 1.5) for value in plot.thresholds]
-    lines += [(plot.parity, "solid", INK, 1.0)] if plot.parity is not None else []
+    lines += [(plot.parity, "solid", INK, 1.0)] if plot.parity else []
     shapes = []
     for value, dash, colour, width in lines:
         across = {"x0": value, "x1": value, "y0": 0, "y1": 1, "xref": "x", "yref": "y domain"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rlhf_fair.records import LedgerRow
 from rlhf_fair.report import numbers as num
@@ -49,8 +49,16 @@ def ledger_chart(rows: Sequence[LedgerRow]) -> Chart:
     stages = say.stage_order(row.stage for row in rows)
     panels = list(dict.fromkeys(row.panel for row in rows))
     styles = {panel: mark(position) for position, panel in enumerate(sorted(panels, key=lambda p: p == ""))}
+    one_metric = len({row.metric for row in rows}) == 1
     plots = tuple(
-        _gap_plot(f"ledger-plot-{number}", _facet_name(*facet, rows), members, stages, styles)
+        _gap_plot(
+            f"ledger-plot-{number}",
+            _facet_name(*facet, rows),
+            members,
+            stages,
+            styles,
+            _range(rows if one_metric else members),
+        )
         for number, (facet, members) in enumerate(_facets(rows).items(), start=1)
     )
     legend = tuple(Key(_panel_name(panel), *styles[panel]) for panel in panels) if panels != [""] else ()
@@ -58,11 +66,21 @@ def ledger_chart(rows: Sequence[LedgerRow]) -> Chart:
         "Zero is parity. Above 0 the reference group gets more than the mean of the other groups, below 0 less. "
         "Bars are intervals; closer to 0 is better."
     )
-    return Chart("ledger", "The gap at each stage", note, plots, legend, ledger_table(rows))
+    columns = 3 if len(plots) == 3 else 2
+    return Chart("ledger", "The gap at each stage", note, plots, legend, ledger_table(rows), columns)
+
+
+def _range(rows: Sequence[LedgerRow]) -> tuple[float, float] | None:
+    return num.padded([0.0, *(end for row in rows for end in (row.ci_low, row.estimate, row.ci_high))])
 
 
 def _gap_plot(
-    id: str, name: str, rows: Sequence[LedgerRow], stages: Sequence[str], styles: dict[str, tuple[str, str]]
+    id: str,
+    name: str,
+    rows: Sequence[LedgerRow],
+    stages: Sequence[str],
+    styles: dict[str, tuple[str, str]],
+    value_range: tuple[float, float] | None,
 ) -> Plot:
     places = _places(rows)
     panels = [panel for panel in styles if any(row.panel == panel for row in rows)]
@@ -92,6 +110,7 @@ def _gap_plot(
         value_title=say.words(rows[0].metric),
         ticks=tuple((float(position), say.stage_tick(name)) for position, name in enumerate(stages)),
         parity=0.0,
+        value_range=value_range,
     )
 
 
@@ -199,28 +218,48 @@ def moved_chart(rows: Sequence[LedgerRow]) -> Chart | None:
     if not with_groups:
         return None
     stages = say.stage_order(row.stage for row in with_groups)
-    names = list(dict.fromkeys(group.group for row in with_groups for group in row.groups))
-    styles = {name: mark(position) for position, name in enumerate(names)}
     facets: dict[tuple[str, str, str], list[LedgerRow]] = {}
     for row in with_groups:
         facets.setdefault((row.attribute, row.metric, row.panel), []).append(row)
     named = {(attribute, metric) for attribute, metric, panel in facets if panel}
     plots: list[Plot] = []
-    for (attribute, metric, panel), members in facets.items():
+    ends = [end for row in with_groups for group in row.groups for end in (group.ci_low, group.mean, group.ci_high)]
+    one_metric = len({row.metric for row in with_groups}) == 1
+    for attribute, metric, panel in sorted(facets, key=_facet_order(with_groups)):
+        members = facets[attribute, metric, panel]
         if not panel and (attribute, metric) in named:
             continue
         shared = facets.get((attribute, metric, ""), []) if panel else []
-        plots.append(_means_plot(f"moved-plot-{len(plots) + 1}", [*shared, *members], stages, styles, panel))
-    legend = tuple(Key(name, *styles[name]) for name in names)
+        plots.append(
+            _means_plot(
+                f"moved-plot-{len(plots) + 1}",
+                [*shared, *members],
+                stages,
+                panel,
+                num.padded(ends) if one_metric else None,
+            )
+        )
     note = "Each line is the mean of one group. A gap can close because one group gained or because another lost."
-    return Chart("moved", "Group means at each stage", note, tuple(plots), legend, moved_table(with_groups))
+    return Chart("moved", "Group means at each stage", note, tuple(plots), (), moved_table(with_groups))
+
+
+def _facet_order(rows: Sequence[LedgerRow]) -> Callable[[tuple[str, str, str]], tuple[int, str, int]]:
+    """Attributes as first met, and within each its panels side by side."""
+    attributes = list(dict.fromkeys(row.attribute for row in rows))
+    panels = list(dict.fromkeys(row.panel for row in rows))
+    return lambda facet: (attributes.index(facet[0]), facet[1], panels.index(facet[2]))
 
 
 def _means_plot(
-    id: str, rows: Sequence[LedgerRow], stages: Sequence[str], styles: dict[str, tuple[str, str]], panel: str
+    id: str,
+    rows: Sequence[LedgerRow],
+    stages: Sequence[str],
+    panel: str,
+    value_range: tuple[float, float] | None,
 ) -> Plot:
     places = _group_places(rows)
-    present = [name for name in styles if any(group.group == name for row in rows for group in row.groups)]
+    present = list(dict.fromkeys(group.group for row in rows for group in row.groups))
+    styles = {name: mark(position) for position, name in enumerate(present)}
     series = []
     for number, name in enumerate(present):
         offset = round((number - (len(present) - 1) / 2) * min(0.08, 0.4 / len(present)), 4)
@@ -247,6 +286,8 @@ def _means_plot(
         kind="stages",
         series=tuple(series),
         value_title=f"mean {say.words(rows[0].metric)}",
+        value_range=value_range,
+        legend=tuple(Key(name, *styles[name]) for name in present),
         ticks=tuple((float(position), say.stage_tick(name)) for position, name in enumerate(stages)),
     )
 
@@ -285,18 +326,57 @@ def moved_table(rows: Sequence[LedgerRow]) -> Table:
 
 
 def ledger_answer(rows: Sequence[LedgerRow]) -> tuple[str, ...]:
-    """For each attribute: at which stage the absolute gap is largest, and its value there."""
+    """For each attribute: the first stage whose interval excludes 0, and where the absolute gap is widest."""
+    stages = say.stage_order(row.stage for row in rows)
     sentences = []
     for (attribute, metric), members in _facets(rows).items():
-        measured = [row for row in members if num.finite(row.estimate)]
+        name = say.sentence_case(_facet_name(attribute, metric, rows))
+        measured = sorted((r for r in members if num.finite(r.estimate)), key=lambda r: stages.index(r.stage))
         if not measured:
-            sentences.append(f"{say.sentence_case(_facet_name(attribute, metric, rows))}: not measured at any stage.")
+            sentences.append(f"{name}: not measured at any stage.")
             continue
-        places = _places(members)
+        first = next((row for row in measured if row.ci_low > 0 or row.ci_high < 0), None)
         peak = max(measured, key=lambda row: abs(row.estimate))
-        panel = f" with the {_panel_name(peak.panel)}" if peak.panel else ""
+        places = _places(members)
+        begins = f"first differs from 0 at {_where(first)}" if first else "at no stage does the interval exclude 0"
         sentences.append(
-            f"{say.sentence_case(_facet_name(attribute, metric, rows))}: the gap is widest at {say.stage(peak.stage)}"
-            f"{panel}, {num.shown(peak.estimate, places)} {num.interval(peak.ci_low, peak.ci_high, places)}."
+            f"{name}: {begins}; widest at {_where(peak)}, {num.shown(peak.estimate, places)} "
+            f"{num.interval(peak.ci_low, peak.ci_high, places)}."
         )
     return tuple(sentences)
+
+
+def _where(row: LedgerRow) -> str:
+    return say.stage(row.stage) + (f" with the {_panel_name(row.panel)}" if row.panel else "")
+
+
+def moved_answer(rows: Sequence[LedgerRow]) -> tuple[str, ...]:
+    """For each attribute and panel: which group's mean moved most on the way to the last stage, and the reference's."""
+    stages = say.stage_order(row.stage for row in rows)
+    sentences = []
+    for row in _sorted(rows):
+        siblings = [r for r in rows if (r.attribute, r.metric) == (row.attribute, row.metric) and r.groups]
+        own = sorted((r for r in siblings if r.panel == row.panel), key=lambda r: stages.index(r.stage))
+        if not own or row is not own[-1] or (not row.panel and any(r.panel for r in siblings)):
+            continue
+        at = stages.index(row.stage)
+        earlier = [r for r in siblings if r.panel in {row.panel, ""} and stages.index(r.stage) < at]
+        earlier = [r for r in earlier if r.stage == row.change_from] or earlier
+        if not earlier:
+            continue
+        before = max(earlier, key=lambda r: (stages.index(r.stage), r.panel == row.panel))
+        means = {group.group: group.mean for group in before.groups if num.finite(group.mean)}
+        moves = {g.group: g.mean - means[g.group] for g in row.groups if g.group in means and num.finite(g.mean)}
+        if moves:
+            sentences.append(_move_sentence(row, before, moves, _group_places(siblings)))
+    return tuple(sentences)
+
+
+def _move_sentence(row: LedgerRow, before: LedgerRow, moves: dict[str, float], places: int) -> str:
+    most = max(moves, key=lambda name: abs(moves[name]))
+    panel = f", {_panel_name(row.panel)}" if row.panel else ""
+    rest = ""
+    if row.reference in moves and most != row.reference:
+        rest = f", the reference “{row.reference}” by {num.shown(moves[row.reference], places, sign=True)}"
+    name = say.sentence_case(say.words(row.attribute))
+    return f"{name}{panel}: from {say.stage(before.stage)} to {say.stage(row.stage)} “{most}” moved most, by {num.shown(moves[most], places, sign=True)}{rest}."

@@ -78,6 +78,15 @@ def significant(value: float, digits: int = 3) -> str:
     return MINUS + text if value < 0 else text
 
 
+def padded(values: Iterable[float | None], *, share_of_span: float = 0.06) -> tuple[float, float] | None:
+    """The range of the values, widened on both sides by a share of its span; None without two different values."""
+    known = [value for value in values if value is not None and math.isfinite(value)]
+    if not known or max(known) == min(known):
+        return None
+    room = (max(known) - min(known)) * share_of_span
+    return round(min(known) - room, 6), round(max(known) + room, 6)
+
+
 def p_value(p: float) -> str:
     """A p-value to two or three decimals, ``< 0.001`` below that, a dash where no test was made."""
     if not finite(p):

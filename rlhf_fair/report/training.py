@@ -16,7 +16,7 @@ _CURVE_TITLES = {
     "reward": ("reward", "higher is better"),
     "kl": ("KL to the reference, nats", "how far the policy moved"),
     "gap": ("gap", "closer to 0 is better"),
-    "kappa": ("kappa, strength of the penalty", "no direction is better"),
+    "kappa": ("kappa", "strength of the penalty"),
 }
 
 
@@ -64,7 +64,7 @@ def comparisons_table(comparisons: dict[str, Estimate]) -> Table | None:
             (
                 Cell(say.sentence_case(say.words(name))),
                 Cell(
-                    num.shown(estimate.estimate, places, sign=True) if known else say.not_measured(estimate.reason),
+                    num.shown(estimate.estimate, places) if known else say.not_measured(estimate.reason),
                     missing=not known,
                 ),
                 Cell(num.interval(estimate.ci_low, estimate.ci_high, places) if known else "–"),
@@ -145,7 +145,7 @@ def _curve_plot(
         "the same numbers are in the table that follows.",
         kind="steps",
         series=tuple(series),
-        value_title=title,
+        value_title="",
         parity=0.0 if key == "gap" else None,
         at_title="step",
     )

@@ -22,6 +22,12 @@ _STAGE_NAMES = {
 }
 _TICK_NAMES = {"base": "Base", "sft": "SFT", "reward_model": "Reward\nmodel", "fair_ppo": "PPO with\nfairness\npenalty"}
 
+SHORT_VERDICTS = {
+    Verdict.EXCEEDS: "exceeds",
+    Verdict.WITHIN: "within",
+    Verdict.INCONCLUSIVE: "inconclusive",
+    Verdict.NOT_MEASURED: "not measured",
+}
 VERDICT_WORDS = {
     Verdict.EXCEEDS: "exceeds threshold",
     Verdict.WITHIN: "within threshold",
@@ -30,7 +36,17 @@ VERDICT_WORDS = {
 }
 
 _EVERYONE = {"", "all", "all groups", "any", "overall", "*", "-", "largest gap"}
-_ACRONYMS = {"ppo": "PPO", "sft": "SFT", "kl": "KL", "rm": "RM", "mde": "MDE", "ci": "CI", "id": "ID", "auc": "AUC"}
+_ACRONYMS = {
+    "ppo": "PPO",
+    "sft": "SFT",
+    "kl": "KL",
+    "rm": "RM",
+    "mde": "MDE",
+    "ci": "CI",
+    "id": "ID",
+    "auc": "AUC",
+    "sha256": "SHA-256",
+}
 _TAIL = re.compile(r"[ _](gap|difference|disparity|diff|distance|ratio)$")
 
 
@@ -112,7 +128,7 @@ def gap_sentence(finding: Finding, places: int) -> str:
     if not is_measured(finding):
         return f"{sentence_case(subject(finding))}: {not_measured(finding.reason)}"
     low, high, value = finding.ci_low, finding.ci_high, finding.estimate
-    what, spread = quantity(finding), ""
+    what = quantity(finding)
     unit = finding.unit.split(" of ", 1)[0] if " of " in finding.unit else finding.unit
     if finding.better != "zero":
         level = f"{shown(value, places)} {unit}".strip()
@@ -121,17 +137,15 @@ def gap_sentence(finding: Finding, places: int) -> str:
         return f"“{finding.group or finding.attribute}” has a {words(finding.metric)} of {level}{against}{parity} " + (
             interval(low, high, places)
         )
-    if is_overall(finding):
+    if is_overall(finding) and not finding.reference:
         spread = f"{with_unit(value, places, finding.unit)} {interval(low, high, places)}"
-        against = f" against “{finding.reference}”" if finding.reference else ""
-        return f"Across {words(finding.attribute)}, the {words(finding.metric)} is {spread}{against}"
+        return f"Across {words(finding.attribute)}, the {words(finding.metric)} is {spread}"
     direction = "lower" if value < 0 else "higher"
     if value < 0:
         low, high = -high, -low
     amount = f"{shown(abs(value), places)} {unit}".strip()
-    return (
-        f"“{finding.group}” gets {amount} {direction} {what} than “{finding.reference}” {interval(low, high, places)}"
-    )
+    who = f"Across {words(finding.attribute)}, groups get" if is_overall(finding) else f"“{finding.group}” gets"
+    return f"{who} {amount} {direction} {what} than “{finding.reference}” {interval(low, high, places)}"
 
 
 def better(finding: Finding) -> str:

@@ -84,5 +84,6 @@
   };
 
   document.querySelectorAll("details.paged").forEach(enhance);
-  start();
+  // Without a working script or unpacker the tables stand alone, as they do with scripts off.
+  start().catch((error) => { root.classList.remove("js"); console.error("charts not drawn:", error); });
 })();
