@@ -200,7 +200,7 @@ def _forest(id: str, family: Family, kind: str, members: Sequence[Finding], cont
         label=f"{title}. Horizontal intervals around each estimate; the same numbers are in the table that follows.",
         kind="forest",
         series=series,
-        value_title=f"{axis}\n← group gets less \N{MIDDLE DOT} group gets more →" if two_sided else axis,
+        value_title=f"← group gets less \N{MIDDLE DOT} {axis} \N{MIDDLE DOT} group gets more →" if two_sided else axis,
         ticks=tuple((float(position), _label(f, drawn)) for position, f in enumerate(drawn)),
         parity=parity,
         thresholds=thresholds,

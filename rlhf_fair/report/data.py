@@ -173,7 +173,7 @@ def ledger_section(results: Results) -> Section | None:
         "ledger",
         "At which stage did the gap enter?",
         "Bias ledger",
-        answer=ledger.ledger_answer(results.ledger),
+        bullets=ledger.ledger_answer(results.ledger),
         charts=(ledger.ledger_chart(results.ledger),),
     )
 
@@ -183,7 +183,9 @@ def moved_section(results: Results) -> Section | None:
     chart = ledger.moved_chart(results.ledger)
     if not chart:
         return None
-    return Section("moved", "Which group moved?", "Who moved", ledger.moved_answer(results.ledger), charts=(chart,))
+    return Section(
+        "moved", "Which group moved?", "Who moved", bullets=ledger.moved_answer(results.ledger), charts=(chart,)
+    )
 
 
 def mitigation_section(results: Results) -> Section | None:

@@ -95,6 +95,7 @@ class Plot:
     thresholds: tuple[float, ...] = ()
     value_range: tuple[float, float] | None = None
     at_title: str = ""
+    subtitle: str = ""
     legend: tuple[Key, ...] = ()
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from rlhf_fair.report.display import Plot, Series
 
 INK, MUTED, GRID, PAPER = "var(--ink)", "var(--muted)", "var(--grid)", "var(--paper)"
-ROW_PX, FOREST_MARGIN_PX, CURVE_PX, STAGES_PX = 36, 96, 250, 300
+ROW_PX, FOREST_MARGIN_PX, CURVE_PX, STAGES_PX = 36, 60, 250, 300
 MARK_PX = 9
 POINTED = ("triangle-up", "triangle-down", "star", "diamond", "diamond-open")
 """Shapes that look smaller than a circle of their width."""
@@ -23,7 +23,7 @@ def figure(plot: Plot) -> dict[str, Any]:
     import plotly.graph_objects as go
 
     flat = plot.kind == "forest"
-    traces: list[Any] = []
+    traces = _lines(plot, flat)
     for series in plot.series:
         if bars := _bars(series, flat):
             traces.append(bars)
@@ -93,8 +93,7 @@ def _outline(series: Series) -> float:
 
 def _layout(plot: Plot) -> dict[str, Any]:
     flat = plot.kind == "forest"
-    value_axis = {
-        "title": {"text": label(plot.value_title), "font": {"size": 12, "color": MUTED}, "standoff": 8},
+    value_axis: dict[str, Any] = {
         "gridcolor": GRID,
         "zeroline": plot.parity == 0,
         "zerolinecolor": INK,
@@ -103,8 +102,12 @@ def _layout(plot: Plot) -> dict[str, Any]:
         "fixedrange": True,
         "automargin": True,
         "nticks": 6,
+        "tickangle": 0,
         "tickfont": {"size": 12, "color": MUTED},
     }
+    # A forest's long axis title stands below it as text of the page, where it can wrap.
+    if plot.value_title and not flat:
+        value_axis["title"] = {"text": label(plot.value_title), "font": {"size": 12, "color": MUTED}, "standoff": 8}
     if plot.value_range:
         value_axis["range"] = list(plot.value_range)
     at_axis: dict[str, Any] = {
@@ -137,18 +140,25 @@ def _layout(plot: Plot) -> dict[str, Any]:
         "dragmode": False,
         "xaxis": value_axis if flat else at_axis,
         "yaxis": at_axis if flat else value_axis,
-        "shapes": _lines(plot, flat),
     }
 
 
-def _lines(plot: Plot, flat: bool) -> list[dict[str, Any]]:
+def _lines(plot: Plot, flat: bool) -> list[Any]:
     """Thresholds as dashed lines, and parity as a solid one where it is not 0, which the axis draws itself."""
-    lines = [(value, "dash", MUTED, 1.5) for value in plot.thresholds]
-    lines += [(plot.parity, "solid", INK, 1.0)] if plot.parity else []
-    shapes = []
-    for value, dash, colour, width in lines:
-        across = {"x0": value, "x1": value, "y0": 0, "y1": 1, "xref": "x", "yref": "y domain"}
-        along = {"x0": 0, "x1": 1, "y0": value, "y1": value, "xref": "x domain", "yref": "y"}
-        line = {"color": colour, "width": width, "dash": dash}
-        shapes.append({"type": "line", "layer": "below", "line": line, **(across if flat else along)})
-    return shapes
+    import plotly.graph_objects as go
+
+    lines = [("threshold", value, "dash", MUTED) for value in plot.thresholds]
+    lines += [("parity", plot.parity, "solid", INK)] if plot.parity else []
+    across = [-0.6, len(plot.ticks) - 0.4]
+    return [
+        go.Scatter(
+            x=[value, value] if flat else across,
+            y=across if flat else [value, value],
+            mode="lines",
+            name=name,
+            line={"color": colour, "width": 1.5, "dash": dash},
+            hoverinfo="skip",
+            showlegend=False,
+        )
+        for name, value, dash, colour in lines
+    ]

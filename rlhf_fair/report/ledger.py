@@ -102,7 +102,8 @@ def _gap_plot(
     reference = rows[0].reference
     return Plot(
         id=id,
-        title=f"{say.sentence_case(name)} (reference: {reference})" if reference else say.sentence_case(name),
+        title=say.sentence_case(name),
+        subtitle=f"reference: {reference}" if reference else "",
         label=f"Gap in {say.words(rows[0].metric)} by {name} at each stage, with intervals and a line at 0 for parity; "
         "the same numbers are in the table that follows.",
         kind="stages",
@@ -379,4 +380,5 @@ def _move_sentence(row: LedgerRow, before: LedgerRow, moves: dict[str, float], p
     if row.reference in moves and most != row.reference:
         rest = f", the reference “{row.reference}” by {num.shown(moves[row.reference], places, sign=True)}"
     name = say.sentence_case(say.words(row.attribute))
-    return f"{name}{panel}: from {say.stage(before.stage)} to {say.stage(row.stage)} “{most}” moved most, by {num.shown(moves[most], places, sign=True)}{rest}."
+    way = f"from {say.stage(before.stage)} to {say.stage(row.stage)}"
+    return f"{name}{panel}: {way} “{most}” moved most, by {num.shown(moves[most], places, sign=True)}{rest}."

@@ -25,6 +25,7 @@
     const css = getComputedStyle(root);
     for (const [id, figure] of Object.entries(figures)) {
       const { data, layout } = coloured(figure, css);
+      if (innerWidth < 560) layout.yaxis.tickfont.size = layout.xaxis.tickfont.size = 11;
       Plotly.react(byId(id), data, layout, config);
     }
     root.dataset.plots = Object.keys(figures).length;
