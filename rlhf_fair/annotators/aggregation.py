@@ -36,7 +36,11 @@ class Flips:
 
 
 def aggregate_pairs(
-    feedback: pd.DataFrame, weights: pd.Series | None = None, *, groups: pd.Series | None = None
+    feedback: pd.DataFrame,
+    weights: pd.Series | None = None,
+    *,
+    groups: pd.Series | None = None,
+    rule: Literal["mean", "majority"] = "mean",
 ) -> pd.DataFrame:
     """Share of judgements that prefer response a, by item.
 
@@ -46,6 +50,8 @@ def aggregate_pairs(
         item_id, annotator_id, choice in {a, b, tie}; rows of another ``kind`` are ignored. A tie counts half.
     weights, groups
         See `judgement_weights`.
+    rule
+        ``mean``; ``majority`` rounds the mean to 1, 0 or, where it is exactly 1/2, leaves it.
 
     Returns
     -------
@@ -57,7 +63,8 @@ def aggregate_pairs(
     values = rows["choice"].map(CHOICE_VALUES).astype(float)
     if values.isna().any():
         raise RowError(f"feedback holds choice {rows['choice'][values.isna()].iloc[0]!r}; allowed: a, b, tie")
-    return _means(rows, values, judgement_weights(rows, weights, groups=groups), "p_a")
+    table = _means(rows, values, judgement_weights(rows, weights, groups=groups), "p_a")
+    return table.assign(p_a=(np.sign(table["p_a"].round(12) - 0.5) + 1) / 2) if rule == "majority" else table
 
 
 def aggregate_ratings(

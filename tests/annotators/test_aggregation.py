@@ -31,6 +31,7 @@ def test_plain_weighted_and_group_balanced_shares() -> None:
     assert weighted["weight"].tolist() == [8, 3]
     balanced = aggregate_pairs(PAIRS, groups=GROUPS)
     assert balanced["p_a"].tolist() == pytest.approx([7 / 12, 0.5])  # mean of 2/3 (group g) and 1/2 (group h)
+    assert aggregate_pairs(PAIRS, rule="majority")["p_a"].tolist() == [1, 0.5]
     both = aggregate_pairs(PAIRS, WEIGHTS, groups=GROUPS)
     assert both["p_a"].tolist() == pytest.approx([5 / 12, 0.5])  # mean of 2/6 and 1/2
 

@@ -1,0 +1,88 @@
+"""`rlhf-fair feedback`: rows add up, and aggregates are what one gets by hand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner, Result
+
+from rlhf_fair.cli.feedback import app
+from rlhf_fair.errors import ColumnError, RowError, SettingsError
+
+FEEDBACK = """\
+{"item_id": "x", "annotator_id": "p", "kind": "pair", "choice": "a"}
+{"item_id": "x", "annotator_id": "q", "kind": "pair", "choice": "a"}
+{"item_id": "x", "annotator_id": "r", "kind": "pair", "choice": "b"}
+{"item_id": "x", "annotator_id": "p", "kind": "rating", "value": 1}
+{"item_id": "x", "annotator_id": "r", "kind": "rating", "value": 4}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "f.jsonl").write_text(FEEDBACK)
+    (tmp_path / "panel.csv").write_text("annotator_id,attr.gender\np,woman\nq,woman\nr,man\n")
+    (tmp_path / "w.csv").write_text("annotator_id,weight\np,1\nq,1\nr,4\n")
+    return tmp_path
+
+
+def run(folder: Path, command: str) -> Result:
+    arguments = [str(folder / word[1:]) if word.startswith("@") else word for word in command.split()]
+    return CliRunner().invoke(app, arguments, catch_exceptions=False)
+
+
+def test_sound_feedback_passes(folder: Path) -> None:
+    result = run(folder, "validate @f.jsonl --annotators @panel.csv --out @checked --json")
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["accepted"] == 5
+    assert len((folder / "checked/accepted.jsonl").read_text().splitlines()) == 5
+    assert run(folder, "validate @checked/accepted.jsonl").exit_code == 0
+
+
+def test_rejects_are_written_and_set_the_exit_code(folder: Path) -> None:
+    with (folder / "f.jsonl").open("a") as stream:
+        stream.write('nonsense\n{"item_id": "x", "annotator_id": "z", "kind": "pair", "choice": "a"}\n')
+        stream.write('{"item_id": "x", "annotator_id": "q", "kind": "pair", "choice": "n/a"}\n')
+    result = run(folder, "validate @f.jsonl --annotators @panel.csv --missing n/a --out @checked")
+    assert result.exit_code == 2
+    assert "8 rows: 5 accepted, 3 rejected" in result.stdout
+    rejects = pd.read_csv(folder / "checked/rejects.csv")
+    assert rejects["row"].tolist() == [6, 7, 8]
+    assert rejects["code"].tolist() == ["malformed", "unknown_id", "inconsistent"]
+
+
+def test_aggregate_plain_weighted_and_by_group(folder: Path) -> None:
+    def p_a(options: str) -> float:
+        assert run(folder, f"aggregate @f.jsonl --out @out.csv {options}").exit_code == 0
+        table = pd.read_csv(folder / "out.csv").set_index("kind")
+        assert set(table.index) == {"pair", "rating"}
+        return float(table.loc["pair", "p_a"])
+
+    assert p_a("") == pytest.approx(2 / 3)
+    assert p_a("--weights @w.csv") == pytest.approx(1 / 3)  # (1 + 1) / 6
+    assert p_a("--panel @panel.csv --by gender") == pytest.approx(0.5)  # women 1, men 0
+    assert p_a("--rule majority --weights @w.csv") == 0
+    result = run(folder, "aggregate @f.jsonl --out @out.csv --weights @w.csv --json")
+    assert json.loads(result.stdout)["flipped"] == 1
+
+
+def test_faults_are_named(folder: Path) -> None:
+    with pytest.raises(SettingsError, match="--by gender needs --panel"):
+        run(folder, "aggregate @f.jsonl --out @out.csv --by gender")
+    with pytest.raises(SettingsError, match="median is for ratings"):
+        run(folder, "aggregate @f.jsonl --out @out.csv --rule median")
+    with pytest.raises(ColumnError, match="weights lacks column 'weight'"):
+        run(folder, "aggregate @f.jsonl --out @out.csv --weights @panel.csv")
+    (folder / "w.csv").write_text("annotator_id,weight\np,1\n")
+    with pytest.raises(RowError, match="weights lack annotator 'q'"):
+        run(folder, "aggregate @f.jsonl --out @out.csv --weights @w.csv")
+    assert not (folder / "out.csv").exists()
+
+
+@pytest.mark.parametrize("command", ["validate", "aggregate"])
+def test_help_has_an_example(command: str) -> None:
+    result = CliRunner().invoke(app, [command, "--help"])
+    assert f"Example: rlhf-fair feedback {command}" in " ".join(result.stdout.split())
