@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlhf_fair import tables
@@ -157,6 +157,7 @@ feedback_row = st.fixed_dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(feedback_row, min_size=1, max_size=12))
 def test_accepted_and_rejected_rows_add_up_and_accepted_rows_are_sound(rows: list[dict[str, object]]) -> None:
     table = pd.DataFrame(rows)

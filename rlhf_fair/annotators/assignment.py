@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
-from rlhf_fair.errors import InfeasibleError, SettingsError
+from rlhf_fair.errors import InfeasibleError, RowError, SettingsError
 from rlhf_fair.tables import require_columns
 
 SHUFFLES = 8
@@ -55,6 +55,8 @@ def assign(
 
     Raises
     ------
+    RowError
+        A table is empty or repeats an id.
     InfeasibleError
         Fewer members than ratings per item, or less capacity than items × ratings.
     """
@@ -62,6 +64,11 @@ def assign(
     require_columns(members, ["annotator_id", *group_columns], "panel")
     if not 1 <= distinct_groups <= ratings_per_item:
         raise SettingsError(f"distinct_groups = {distinct_groups}; allowed: 1 to ratings_per_item = {ratings_per_item}")
+    for name, ids in (("items", items["item_id"]), ("panel", members["annotator_id"])):
+        if ids.empty or not ids.is_unique:
+            raise RowError(
+                f"{name}: needs rows with distinct {ids.name}; has {len(ids)} rows, {ids.nunique()} distinct"
+            )
     n = len(items)
     capacity = _capacity(members, capacity_column, n, ratings_per_item)
     keys = members.groupby(list(group_columns), dropna=False, sort=False) if group_columns else None

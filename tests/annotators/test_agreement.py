@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlhf_fair.annotators.agreement import Level, agreement_table, krippendorff_alpha
@@ -62,6 +62,7 @@ def test_what_cannot_be_estimated_is_nan_with_a_reason() -> None:
         krippendorff_alpha([1, 1], [-1, 1], level="ratio")
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10_000))
 def test_laws(seed: int) -> None:
     rng = np.random.default_rng(seed)

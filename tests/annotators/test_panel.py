@@ -99,6 +99,8 @@ def test_infeasible_demands_are_explained_with_numbers() -> None:
         plan_panel(pool, PEOPLE, size=8, minimum_per_cell=3, rng=rng)
     with pytest.raises(InfeasibleError, match=r"budget 50 is 10 short: the cheapest panel of 30 .* costs 60"):
         plan_panel(pool, PEOPLE, size=30, budget=50, rng=rng)
+    with pytest.raises(InfeasibleError, match="pool holds 0 whom the population places"):
+        plan_panel(pool.assign(**{"attr.age": "unheard of"}), PEOPLE, size=1, rng=rng)
     with pytest.raises(SettingsError, match="size = 0"):
         plan_panel(pool, PEOPLE, size=0, rng=rng)
     with pytest.raises(ColumnError, match=r"attr\.age"):

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlhf_fair.annotators.population import Population, rake
@@ -31,6 +31,7 @@ def test_rake_preserves_odds_ratios_and_does_not_depend_on_margin_order() -> Non
     np.testing.assert_allclose(rake(SEED, [((1,), COLUMNS), ((0,), ROWS)]).table, table, rtol=1e-7)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10_000))
 def test_rake_meets_crossed_margins_in_any_axis_order(seed: int) -> None:
     rng = np.random.default_rng(seed)
