@@ -1,0 +1,112 @@
+"""The config of ``rlhf-fair train reward``: which model, which data with which columns, which panel, how long."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from rlhf_fair.settings import Settings
+from rlhf_fair.training.reward import RewardSettings
+
+
+class TextTable(Settings):
+    """A second table that holds the texts of rated items: one row per item."""
+
+    path: str
+    item: str = "item_id"
+    text: str = "text"
+
+
+class Attribute(Settings):
+    """A rater attribute: its column, and how its values become the levels of the population's margins.
+
+    ``edges`` cut a number into bands: ``labels[k]`` holds edges[k] <= x < edges[k + 1], the last one is open above.
+    """
+
+    column: str
+    recode: dict[str, str] = Field(default_factory=dict)
+    edges: tuple[float, ...] = ()
+    labels: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _one_label_per_band(self) -> Attribute:
+        if len(self.edges) != len(self.labels) or list(self.edges) != sorted(set(self.edges)):
+            raise ValueError("edges must rise, with one label each")
+        return self
+
+
+class RatingSource(Settings):
+    """One row per rating of a text by a person.
+
+    ``better``: whether a high or a low rating is the desired one; the reward always rises with the desired end.
+    ``no_answer``: ratings that mean "cannot say". ``missing``: cell texts that mean an empty cell.
+    ``held_out`` false: all items serve training, except those whose text another source holds out.
+    """
+
+    format: Literal["ratings"]
+    name: str
+    path: str
+    item: str = "item_id"
+    rater: str = "rater_id"
+    rating: str = "rating"
+    text: str = "text"
+    texts: TextTable | None = None
+    scale: tuple[float, float]
+    better: Literal["high", "low"]
+    allowed: tuple[float, ...] = ()
+    no_answer: tuple[float, ...] = ()
+    missing: tuple[str, ...] = ()
+    attributes: dict[str, Attribute] = Field(default_factory=dict)
+    held_out: bool = True
+    weight: float = Field(1.0, gt=0)
+
+
+class PairSource(Settings):
+    """Preference pairs: ``hh_rlhf`` JSONL {chosen, rejected}, or a table prompt, response_a, response_b, p_a."""
+
+    format: Literal["hh_rlhf", "pairs"]
+    name: str
+    path: str
+    separator: str = "\n"
+    missing: tuple[str, ...] = ()
+    held_out: bool = True
+    weight: float = Field(1.0, gt=0)
+
+
+class Panel(Settings):
+    """Whom the raters should stand for: a census table of shares by age, race and sex; weights are trimmed."""
+
+    census: str
+    trim: float = Field(5.0, gt=1)
+
+
+class Split(Settings):
+    """Shares of the texts set aside, drawn by text: equal texts fall on the same side whatever their source."""
+
+    validation: float = Field(0.1, ge=0, lt=1)
+    test: float = Field(0.2, gt=0, lt=1)
+    seed: int = 0
+
+
+class RewardConfig(Settings):
+    """A whole training job; paths of data are relative to ``--data-dir``."""
+
+    title: str
+    model: str
+    objective: Literal["rating", "preference"]
+    sources: tuple[Annotated[RatingSource | PairSource, Field(discriminator="format")], ...] = Field(min_length=1)
+    panel: Panel | None = None
+    split: Split = Split()
+    training: RewardSettings = RewardSettings()
+
+    @model_validator(mode="after")
+    def _sources_fit_the_objective(self) -> RewardConfig:
+        wanted = RatingSource if self.objective == "rating" else PairSource
+        for source in self.sources:
+            if not isinstance(source, wanted):
+                raise ValueError(f"source {source.name!r} of format {source.format!r} does not fit {self.objective!r}")
+        names = [source.name for source in self.sources]
+        if len(set(names)) < len(names):
+            raise ValueError(f"source names must differ: {names}")
+        return self

@@ -1,0 +1,92 @@
+"""How well a reward model predicts people on texts it never saw, and how well anything could."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from rlhf_fair.records import Estimate
+
+REPLICATES = 2000
+
+
+def split_by_key(keys: ArrayLike, *, validation: float, test: float, seed: int) -> NDArray[np.str_]:
+    """``train``, ``validation`` or ``test`` for each row; rows of equal key share a side."""
+    distinct, where = np.unique(np.asarray(keys, dtype=str), return_inverse=True)
+    rank = np.random.default_rng(seed).permutation(len(distinct)) / len(distinct)
+    side = np.where(rank < test, "test", np.where(rank < test + validation, "validation", "train"))
+    return np.asarray(side[where], dtype=np.str_)
+
+
+def correlation(x: ArrayLike, y: ArrayLike, *, rng: np.random.Generator, alpha: float = 0.05) -> Estimate:
+    """Pearson's r with a percentile interval from resampling rows; range [-1, 1], 0 = no linear relation."""
+    a, b = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+    if len(a) < 4 or a.std() == 0 or b.std() == 0:
+        return Estimate.not_estimable("fewer than 4 texts, or one side is constant", n=len(a), n_clusters=len(a))
+    draws = rng.multinomial(len(a), np.full(len(a), 1 / len(a)), size=REPLICATES)
+    low, high = np.nanquantile(_weighted_r(a, b, draws), [alpha / 2, 1 - alpha / 2])
+    return Estimate(estimate=float(np.corrcoef(a, b)[0, 1]), ci_low=low, ci_high=high, n=len(a), n_clusters=len(a))
+
+
+def preference_accuracy(
+    difference: ArrayLike, p_a: ArrayLike, keys: ArrayLike, *, rng: np.random.Generator, alpha: float = 0.05
+) -> Estimate:
+    """Share of decided pairs whose better side gets the higher reward; range [0, 1], .5 = chance; ties left out.
+
+    The interval resamples prompts (``keys``).
+    """
+    decided = np.asarray(p_a, dtype=float) != 0.5
+    right = ((np.asarray(difference) > 0) == (np.asarray(p_a) > 0.5))[decided].astype(float)
+    clusters = np.unique(np.asarray(keys)[decided], return_inverse=True)[1]
+    n_clusters = int(clusters.max()) + 1 if len(clusters) else 0
+    if n_clusters < 2:
+        return Estimate.not_estimable("fewer than 2 prompts with a decided pair", n=len(right), n_clusters=n_clusters)
+    draws = rng.multinomial(n_clusters, np.full(n_clusters, 1 / n_clusters), size=REPLICATES)
+    hits, sizes = np.bincount(clusters, right), np.bincount(clusters)
+    low, high = np.quantile((draws @ hits) / (draws @ sizes), [alpha / 2, 1 - alpha / 2])
+    return Estimate(estimate=float(right.mean()), ci_low=low, ci_high=high, n=len(right), n_clusters=n_clusters)
+
+
+def noise_ceiling(ratings: pd.DataFrame, *, rng: np.random.Generator, repeats: int = 50) -> float:
+    """The highest correlation with the mean rating that a perfect predictor of the true mean could reach.
+
+    Raters of each item are split at random into halves whose (weighted) means correlate r; the mean of all raters then
+    has reliability 2r / (1 + r) (Spearman 1910, Brown 1910), and the ceiling is its square root. NaN where fewer than
+    two items have two raters. ``ratings`` needs item_id, value, weight.
+    """
+    items = np.unique(ratings["item_id"].to_numpy(dtype=str), return_inverse=True)[1]
+    value, weight = ratings["value"].to_numpy(float), ratings["weight"].to_numpy(float)
+    reliabilities = []
+    for _ in range(repeats):
+        half = _halves(items, rng)
+        means = np.full((2, items.max() + 1), np.nan)
+        for side in (0, 1):
+            w = np.where(half == side, weight, 0.0)
+            total = np.bincount(items, w)
+            means[side] = np.divide(np.bincount(items, w * value), total, out=means[side], where=total > 0)
+        both = np.isfinite(means).all(axis=0)
+        if both.sum() < 2 or means[:, both].std(axis=1).min() == 0:
+            return float("nan")
+        r = np.corrcoef(means[:, both])[0, 1]
+        reliabilities.append(2 * r / (1 + r))
+    return float(np.sqrt(max(np.mean(reliabilities), 0.0)))
+
+
+def _halves(items: NDArray[np.intp], rng: np.random.Generator) -> NDArray[np.intp]:
+    """0 or 1 for each row: every item's rows are split as evenly as they can be, at random."""
+    order = np.lexsort((rng.random(len(items)), items))
+    starts = np.searchsorted(items[order], items[order])
+    half = np.empty(len(items), dtype=np.intp)
+    half[order] = (np.arange(len(items)) - starts) % 2
+    return half
+
+
+def _weighted_r(a: NDArray[np.float64], b: NDArray[np.float64], w: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Pearson's r under each row of counts ``w`` (replicates, n)."""
+    n = w.sum(axis=1)
+    mean_a, mean_b = (w @ a) / n, (w @ b) / n
+    covariance = (w @ (a * b)) / n - mean_a * mean_b
+    variance = ((w @ (a * a)) / n - mean_a**2) * ((w @ (b * b)) / n - mean_b**2)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(covariance / np.sqrt(variance))

@@ -1,0 +1,233 @@
+"""From a config to a reward model on disk with its held-out quality: the whole of ``rlhf-fair train reward``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from rlhf_fair.artifacts import (
+    MANIFEST_NAME,
+    make_folder,
+    read_json,
+    sha256_bytes,
+    sha256_file,
+    sha256_tree,
+    write_json,
+    write_manifest,
+)
+from rlhf_fair.errors import MissingFileError, RowError, SettingsError
+from rlhf_fair.models.loading import load_for_reward, resolve
+from rlhf_fair.models.reward_model import RewardModel
+from rlhf_fair.records import TrainingRun
+from rlhf_fair.settings import read_toml
+from rlhf_fair.tables import write_table
+from rlhf_fair.training.reward import PairData, RatingData, RewardRun, TrainingData, train_reward_model
+from rlhf_fair.training.reward_config import RatingSource, RewardConfig
+from rlhf_fair.training.reward_evaluation import correlation, noise_ceiling, preference_accuracy, split_by_key
+from rlhf_fair.training.reward_sources import Source, read_pairs, read_ratings
+
+METRICS_NAME = "metrics.json"
+HELD_OUT_NAME = "held_out.parquet"
+CHECKPOINT_NAME = "checkpoint.pt"
+
+Progress = Callable[[str, int, int], None]
+"""Hears (what, done, total)."""
+
+
+@dataclass(frozen=True)
+class RewardJob:
+    """Where the model lies, the content of ``metrics.json``, and whether an earlier run had already finished."""
+
+    folder: Path
+    metrics: dict[str, Any]
+    already_done: bool
+
+
+def train_reward(config_path: Path, data_dir: Path, out: Path, *, progress: Progress | None = None) -> RewardJob:
+    """Train what ``config_path`` describes into ``out``; the same call resumes a stopped run, skips a finished one."""
+    progress = progress or (lambda what, done, total: None)
+    config = read_toml(config_path, RewardConfig, "training config")
+    inputs = _inputs(config, config_path, data_dir)
+    if (out / MANIFEST_NAME).is_file():
+        if read_json(out / MANIFEST_NAME, "manifest")["inputs"] != inputs:
+            raise SettingsError(f"{out} holds a run of another config or other data; delete it or choose another --out")
+        return RewardJob(out, read_json(out / METRICS_NAME, "metrics file"), already_done=True)
+    make_folder(out)
+    sources = [_read(source, data_dir, config) for source in config.sources]
+    items, excluded = split_items(sources, config)
+    rejects = pd.concat([source.rejects for source in sources], ignore_index=True)
+    write_table(out / "rejects.csv", rejects)
+
+    loaded = load_for_reward(resolve(config.model, data_dir), seed=config.training.seed)
+    train = items[items["split"] == "train"]
+    n_steps = config.training.epochs * math.ceil(len(train) / config.training.batch_size)
+    run = train_reward_model(
+        loaded.model,
+        loaded.tokenizer,
+        training_data(train, config.objective),
+        config.training,
+        on_step=lambda row: progress("training", int(row["step"]), n_steps),
+        checkpoint=out / CHECKPOINT_NAME,
+    )
+    model = RewardModel(loaded.model, loaded.tokenizer, max_length=config.training.max_length)
+    held_out = predict(model, items[items["split"] != "train"], progress)
+    metrics = _summary(config, items, sources, excluded, run) | evaluate(held_out, sources, config)
+    model.save(out)
+    write_table(out / HELD_OUT_NAME, held_out.drop(columns=["text", "text_a", "text_b", "key"], errors="ignore"))
+    write_json(out / "training.json", _record(config, run).model_dump(mode="json"))
+    write_json(out / METRICS_NAME, metrics)
+    (out / CHECKPOINT_NAME).unlink(missing_ok=True)
+    write_manifest(out, inputs=inputs, seeds={"split": config.split.seed, "training": config.training.seed})
+    return RewardJob(out, read_json(out / METRICS_NAME, "metrics file"), already_done=False)
+
+
+def split_items(sources: list[Source], config: RewardConfig) -> tuple[pd.DataFrame, int]:
+    """All items with ``split`` and, for ratings, ``target`` (standardised on its source's training items).
+
+    Sources that hold nothing out lose the items whose text another source holds out; the second result counts them.
+    """
+    items = pd.concat([source.items for source in sources], ignore_index=True)
+    holding = {source.name for source in config.sources if source.held_out}
+    held = items["source"].isin(holding)
+    if not held.any():
+        raise SettingsError("no source holds texts out: at least one needs held_out = true")
+    s = config.split
+    items["split"] = "train"
+    items.loc[held, "split"] = split_by_key(items.loc[held, "key"], validation=s.validation, test=s.test, seed=s.seed)
+    leaks = ~held & items["key"].isin(items.loc[items["split"] != "train", "key"])
+    items = items[~leaks].reset_index(drop=True)
+    for part in ("train", "test"):
+        if not (items["split"] == part).any():
+            raise RowError(f"no item is left for the {part} split: {len(items)} items in all")
+    if config.objective == "rating":
+        items["target"] = 0.0
+        for name, rows in items.groupby("source"):
+            seen = rows.loc[rows["split"] == "train", "rating"]
+            if not seen.std() > 0:
+                raise RowError(f"source {name!r}: its training items all have the same rating, nothing can be learnt")
+            items.loc[rows.index, "target"] = (rows["rating"] - seen.mean()) / seen.std()
+    return items, int(leaks.sum())
+
+
+def training_data(train: pd.DataFrame, objective: str) -> TrainingData:
+    """The rows of the training split as the objective's data."""
+    weight = train["weight"].to_numpy(float)
+    if objective == "rating":
+        return RatingData(train["text"].tolist(), train["target"].to_numpy(float), weight)
+    return PairData(train["text_a"].tolist(), train["text_b"].tolist(), train["p_a"].to_numpy(float), weight)
+
+
+def predict(model: RewardModel, items: pd.DataFrame, progress: Progress) -> pd.DataFrame:
+    """``items`` with the model's ``prediction``; pairs become two rows, ``side`` a and b, with ``target`` p_a."""
+    if "text" in items:
+        long = items.assign(side="")
+    else:
+        a = items.assign(side="a", text=items["text_a"], target=items["p_a"])
+        b = items.assign(side="b", text=items["text_b"], target=1 - items["p_a"])
+        long = pd.concat([a, b], ignore_index=True)
+    texts = long["text"].tolist()
+    scores = model.score(texts, on_batch=lambda done: progress("scoring held-out texts", done, len(texts)))
+    return long.assign(prediction=scores)
+
+
+def evaluate(held_out: pd.DataFrame, sources: list[Source], config: RewardConfig) -> dict[str, Any]:
+    """Quality on both held-out splits, pooled and for each source; ratings come with their noise ceiling."""
+    rng = np.random.default_rng([config.split.seed, 1])
+    test = held_out[held_out["split"] == "test"]
+    report: dict[str, Any] = {
+        "reward": {"mean": float(test["prediction"].mean()), "sd": float(test["prediction"].std())}
+    }
+    for split, rows in held_out.groupby("split"):
+        parts = {"pooled": rows, **{str(name): part for name, part in rows.groupby("source")}}
+        report[str(split)] = {name: _quality(part, rng) for name, part in parts.items()}
+    if config.objective == "rating":
+        ceilings = {}
+        for source in sources:
+            ids = set(test.loc[test["source"] == source.name, "item_id"])
+            ratings = source.ratings[source.ratings["item_id"].isin(ids)]
+            if len(ratings):
+                ceilings[source.name] = {
+                    "weighted": _finite(noise_ceiling(ratings, rng=rng)),
+                    "unweighted": _finite(noise_ceiling(ratings.assign(weight=1.0), rng=rng)),
+                }
+        report["noise_ceiling"] = ceilings
+    return report
+
+
+def _quality(rows: pd.DataFrame, rng: np.random.Generator) -> dict[str, Any]:
+    if "p_a" in rows:
+        a, b = (rows[rows["side"] == side] for side in ("a", "b"))
+        difference = a["prediction"].to_numpy() - b["prediction"].to_numpy()
+        return {"accuracy": _plain(preference_accuracy(difference, a["p_a"], a["key"], rng=rng))}
+    plain = rows.groupby("source")["plain_rating"].transform(lambda v: (v - v.mean()) / v.std())
+    return {
+        "pearson_r": _plain(correlation(rows["prediction"], rows["target"], rng=rng)),
+        "pearson_r_unweighted_mean": _plain(correlation(rows["prediction"], plain, rng=rng)),
+    }
+
+
+def _read(source: Any, data_dir: Path, config: RewardConfig) -> Source:
+    if isinstance(source, RatingSource):
+        return read_ratings(source, data_dir, config.panel)
+    return read_pairs(source, data_dir)
+
+
+def _inputs(config: RewardConfig, config_path: Path, data_dir: Path) -> dict[str, str]:
+    """Hashes of config, data and base model."""
+    paths = {source.path for source in config.sources}
+    paths |= {s.texts.path for s in config.sources if isinstance(s, RatingSource) and s.texts is not None}
+    if config.panel is not None:
+        paths.add(config.panel.census)
+    for path in sorted(paths):
+        if not (data_dir / path).is_file():
+            raise MissingFileError(data_dir / path, "data file", f"named in {config_path}, relative to --data-dir")
+    base = resolve(config.model, data_dir)
+    model = sha256_tree(Path(base)) if Path(base).is_dir() else sha256_bytes(base.encode())
+    data = {f"data/{path}": sha256_file(data_dir / path) for path in sorted(paths)}
+    return {"config": sha256_file(config_path), "base_model": model, **data}
+
+
+def _summary(
+    config: RewardConfig, items: pd.DataFrame, sources: list[Source], excluded: int, run: RewardRun
+) -> dict[str, Any]:
+    counts = items.groupby(["source", "split"]).size().unstack(fill_value=0)
+    return {
+        "title": config.title,
+        "objective": config.objective,
+        "base_model": config.model,
+        "settings": config.training.model_dump(mode="json"),
+        "items": {str(name): {str(k): int(v) for k, v in row.items()} for name, row in counts.iterrows()},
+        "left_out_same_text_as_held_out": excluded,
+        "rows": {source.name: source.n_rows for source in sources},
+        "rejects": {s.name: {str(k): int(v) for k, v in s.rejects["code"].value_counts().items()} for s in sources},
+        "panel": {source.name: source.panel for source in sources if source.panel},
+        "truncated_texts": run.truncated,
+        "steps": run.steps,
+        "seconds": round(run.seconds, 1),
+    }
+
+
+def _record(config: RewardConfig, run: RewardRun) -> TrainingRun:
+    return TrainingRun(
+        name=config.title,
+        kind="reward",
+        panel="census-weighted" if config.panel else "",
+        steps=run.steps,
+        seconds=run.seconds,
+        curve=tuple(run.curve),
+    )
+
+
+def _plain(estimate: Any) -> dict[str, Any]:
+    kept = ("estimate", "ci_low", "ci_high", "n", "n_clusters", "reason")
+    return {name: value for name, value in estimate.model_dump(mode="json").items() if name in kept}
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

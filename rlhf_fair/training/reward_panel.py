@@ -1,0 +1,70 @@
+"""Rater weights from census margins, so that an item's target is the mean of the population and not of the panel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from rlhf_fair.annotators.population import Population
+from rlhf_fair.annotators.weights import design_effect, raking_weights
+from rlhf_fair.errors import ColumnError, SettingsError
+from rlhf_fair.tables import ATTRIBUTE_PREFIX, read_table
+from rlhf_fair.training.reward_config import Attribute
+
+CENSUS_AGE = "age_category"
+_AGE_SUFFIX = " years old"
+
+
+def read_census(path: Path, attributes: list[str]) -> Population:
+    """Margins of ``attributes`` (age, race, gender) from a table: age bands down, shares ``{race}_{gender}`` across."""
+    table = read_table(path)
+    if CENSUS_AGE not in table:
+        raise ColumnError("census table", CENSUS_AGE, table.columns)
+    bands = table[~table[CENSUS_AGE].str.startswith("All")].set_index(CENSUS_AGE)
+    cells = bands[[c for c in bands.columns if "_" in str(c) and not str(c).startswith("All")]]
+    cells.index = pd.Index([str(band).removesuffix(_AGE_SUFFIX) for band in cells.index])
+    cells.columns = pd.MultiIndex.from_tuples([tuple(str(c).rsplit("_", 1)) for c in cells.columns])
+    margins = {
+        "age": cells.sum(axis=1),
+        "race": cells.sum(axis=0).groupby(level=0).sum(),
+        "gender": cells.sum(axis=0).groupby(level=1).sum(),
+    }
+    unknown = sorted(set(attributes) - set(margins))
+    if unknown:
+        raise SettingsError(f"census table {path.name} has no margin {unknown[0]!r}; allowed: {', '.join(margins)}")
+    return Population.from_shares({name: margins[name].to_dict() for name in attributes})
+
+
+def rater_attributes(ratings: pd.DataFrame, attributes: dict[str, Attribute]) -> pd.DataFrame:
+    """One row per rater: annotator_id and ``attr.*`` as levels of the population; the first stated value counts."""
+    members = pd.DataFrame({"annotator_id": ratings["rater_id"]})
+    for name, attribute in attributes.items():
+        members[ATTRIBUTE_PREFIX + name] = levels(ratings[ATTRIBUTE_PREFIX + name], attribute)
+    return members.groupby("annotator_id", as_index=False).first()
+
+
+def levels(values: pd.Series, attribute: Attribute) -> pd.Series:
+    """Raw values as levels: banded if ``edges`` are given, else recoded; below the first edge is missing."""
+    if attribute.edges:
+        numbers = pd.to_numeric(values, errors="coerce")
+        bands = pd.cut(numbers, [*attribute.edges, float("inf")], right=False, labels=list(attribute.labels))
+        return bands.astype("object")
+    return values.astype("object").map(lambda value: value if pd.isna(value) else attribute.recode.get(value, value))
+
+
+def rater_weights(
+    ratings: pd.DataFrame, attributes: dict[str, Attribute], census: Path, trim: float
+) -> tuple[pd.Series, dict[str, object]]:
+    """Weight of each rater (index rater id, mean 1), and what the weighting reached, as plain values."""
+    members = rater_attributes(ratings, attributes)
+    result = raking_weights(members, read_census(census, list(attributes)), trim=trim)
+    summary: dict[str, object] = {
+        "raters": len(members),
+        "design_effect": design_effect(result.weights),
+        "trimmed": result.trimmed,
+        "unknown": result.unknown,
+        "largest_gap": result.max_gap,
+        "margins": result.margins.to_dict("records"),
+    }
+    return result.weights, summary
