@@ -264,7 +264,7 @@ def _check_column(cells: pd.Series, column: Column, faults: _Faults) -> pd.Serie
     if not column.nullable:
         faults.add(empty, name, "missing", "is missing")
     if column.kind == "number":
-        numbers = pd.to_numeric(cells.where(~empty), errors="coerce")
+        numbers = _as_numbers(cells.where(~empty))
         faults.add(numbers.isna() & ~empty, name, "not_a_number", "is not a number")
         outside = ~empty & ((numbers < column.low) | (numbers > column.high) | np.isinf(numbers))
         faults.add(outside, name, "out_of_range", f"is out of range; allowed: {column.low:g} to {column.high:g}")
@@ -274,6 +274,16 @@ def _check_column(cells: pd.Series, column: Column, faults: _Faults) -> pd.Serie
         allowed = f"is not allowed; allowed: {', '.join(column.allowed)}"
         faults.add(~empty & ~texts.isin(column.allowed), name, "not_allowed", allowed)
     return texts
+
+
+def _as_numbers(cells: pd.Series) -> pd.Series:
+    """Cells as floats, NaN for what is no number; True and False are none."""
+    if isinstance(cells.dtype, np.dtype) and cells.dtype.kind in "Ob":
+        wrong = cells.map(
+            lambda cell: isinstance(cell, bool | np.bool_) or (isinstance(cell, int) and abs(cell) > 1e300)
+        )
+        cells = cells.where(~wrong.astype(bool))
+    return pd.to_numeric(cells, errors="coerce")
 
 
 def _absent(table: pd.DataFrame, column: str) -> pd.Series:
@@ -304,7 +314,7 @@ def _read(path: Path, missing_values: Sequence[str]) -> Quarantined:
                 table, rejects = _read_json(path, lines=kind == ".jsonl")
     except UnicodeDecodeError as error:
         raise RowError(f"{path} is not UTF-8 text") from error
-    except (pd.errors.EmptyDataError, pd.errors.ParserError, ValueError, EOFError, OSError) as error:
+    except (pd.errors.EmptyDataError, pd.errors.ParserError, ValueError, RecursionError, EOFError, OSError) as error:
         raise RowError(f"{path} cannot be read as {extension}: {error}") from error
     if len(table) + len(rejects) == 0:
         raise RowError(f"{path} has no rows")
@@ -346,6 +356,9 @@ def _read_json(path: Path, *, lines: bool) -> tuple[pd.DataFrame, pd.DataFrame]:
                 record = json.loads(entry) if lines else entry
                 if lines and "\\ud" in entry.lower():
                     json.dumps(record, ensure_ascii=False).encode()  # half a surrogate pair is no text
+            except RecursionError:
+                bad.append((number, entry.strip()[:200], "is nested too deeply"))
+                continue
             except UnicodeEncodeError:
                 bad.append((number, entry.strip()[:200], "holds an unpaired surrogate, which is not text"))
                 continue

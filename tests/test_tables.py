@@ -145,6 +145,15 @@ def test_missing_column_names_table_and_what_it_has() -> None:
         tables.validate(pd.DataFrame({"label": ["a"], "item_id": ["1"]}), tables.FEEDBACK)
 
 
+def test_numbers_are_numbers(tmp_path: Path) -> None:
+    values = ["3", "true", '"3"', '"x"', "1e999", "NaN", "[1]", "9" * 400, '"nan"']
+    rows = [f'{{"item_id": "i{k}", "annotator_id": "p", "kind": "rating", "value": {v}}}' for k, v in enumerate(values)]
+    read = tables.read_validated(write(tmp_path / "f.jsonl", "\n".join([*rows, "[" * 100_000])), tables.FEEDBACK)
+    assert read.table["value"].tolist() == [3, 3]
+    codes = ["not_a_number", "not_a_number", "out_of_range", "inconsistent", *["not_a_number"] * 3, "malformed"]
+    assert read.rejects["code"].tolist() == codes
+
+
 cell = st.none() | st.text(max_size=2) | st.integers(-2, 9) | st.floats() | st.lists(st.booleans(), max_size=1)
 feedback_row = st.fixed_dictionaries(
     {

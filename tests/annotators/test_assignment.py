@@ -110,7 +110,7 @@ def test_infeasible_capacity_is_explained_with_numbers() -> None:
         assign(make_items(10), members, ratings_per_item=4, rng=np.random.default_rng(0))
     with pytest.raises(RowError, match="items: needs rows with distinct item_id; has 0 rows"):
         assign(make_items(0), members, ratings_per_item=1, rng=np.random.default_rng(0))
-    with pytest.raises(RowError, match="panel: .* has 6 rows, 3 distinct"):
+    with pytest.raises(RowError, match=r"panel: .* has 6 rows, 3 distinct"):
         assign(make_items(1), pd.concat([members] * 2), ratings_per_item=1, rng=np.random.default_rng(0))
     with pytest.raises(SettingsError, match="distinct_groups = 3; allowed: 1 to ratings_per_item = 2"):
         assign(make_items(1), members, ratings_per_item=2, distinct_groups=3, rng=np.random.default_rng(0))
