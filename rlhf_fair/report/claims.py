@@ -152,7 +152,7 @@ def _cells(finding: Finding, places: int) -> dict[str, Cell]:
         "Unit": Cell(finding.unit),
         "Threshold": Cell(num.significant(finding.threshold) if num.finite(finding.threshold) else "–"),
         "Adjusted p": Cell(num.p_value(finding.p_adjusted)),
-        "MDE": Cell(num.significant(finding.mde, 2) if num.finite(finding.mde) else "–"),
+        "MDE": Cell(num.shown(finding.mde, places + 1) if num.finite(finding.mde) else "–"),
         "n": Cell(num.count(finding.n)),
         "Clusters": Cell(num.count(finding.n_clusters)),
         "Parsed": Cell(num.share(finding.parse_rate)),

@@ -14,6 +14,7 @@ from rlhf_fair.report.display import Cell, Column, Section, Table
 Audit = Mapping[str, Any]
 LONGEST_TEXT = 600
 PAGE_ROWS = 30
+_NAMES = ("name", "stage", "attribute", "group", "reference", "panel", "metric")
 _RECOVERY = ("recover", "planted", "truth")
 ALWAYS_LIMITS = (
     "No gap detected is not the same as no gap: see the smallest detectable effect (MDE) of each finding.",
@@ -74,24 +75,44 @@ def pairs_table(id: str, caption: str, value: object) -> Table | None:
 
 
 def rows_table(id: str, name: str, rows: object) -> Table | None:
-    """A list of plain rows as a table, columns as first met; a missing number shows the row's reason."""
+    """A list of plain rows as a table; a missing number shows the row's reason.
+
+    ``{"columns": [...], "rows": [[...]]}`` keeps the order of its columns. Plain rows come from sorted JSON and have
+    none, so names come first, then other text, then numbers, then the reason.
+    """
+    caption = say.sentence_case(say.words(name))
+    ordered: list[str] = []
     if isinstance(rows, Mapping):
-        return pairs_table(id, say.sentence_case(say.words(name)), rows)
+        columns, values = rows.get("columns"), rows.get("rows")
+        if not (isinstance(columns, list | tuple) and isinstance(values, list | tuple)):
+            return pairs_table(id, caption, rows)
+        ordered = [str(column) for column in columns]
+        rows = [dict(zip(ordered, row, strict=False)) for row in values if isinstance(row, list | tuple)]
     if not isinstance(rows, list | tuple) or not rows:
         return None
-    records = [row if isinstance(row, Mapping) else {"value": row} for row in rows]
-    keys = list(dict.fromkeys(str(key) for record in records for key in record))
-    numeric = {
-        key: all(_is_number(r.get(key)) for r in records) and any(r.get(key) is not None for r in records)
-        for key in keys
-    }
+    records = [
+        {str(key): value for key, value in row.items()} if isinstance(row, Mapping) else {"value": row} for row in rows
+    ]
+    met = dict.fromkeys(key for record in records for key in record)
+    numeric = {key: _all_numbers([record.get(key) for record in records]) for key in met}
+    keys = ordered or sorted(met, key=lambda key: _column_order(key, numeric[key]))
     return Table(
         id,
-        say.sentence_case(say.words(name)),
+        caption,
         tuple(Column(key if key == "n" else say.sentence_case(say.words(key)), numeric[key]) for key in keys),
         tuple(tuple(_cell(record, key, numeric[key]) for key in keys) for record in records),
         paged=len(records) > PAGE_ROWS,
     )
+
+
+def _column_order(key: str, numeric: bool) -> tuple[int, str]:
+    if key in _NAMES:
+        return _NAMES.index(key), ""
+    return len(_NAMES) + (2 if key == "reason" and not numeric else 1 if numeric else 0), key
+
+
+def _all_numbers(values: Sequence[object]) -> bool:
+    return all(_is_number(value) for value in values) and any(value is not None for value in values)
 
 
 def _is_number(value: object) -> bool:
@@ -255,7 +276,7 @@ def scope(results: Results) -> tuple[tuple[str, str], ...]:
     lines = [
         ("Stages", _some([say.stage(name) for name in stages], 6)),
         ("Attributes", _some([say.words(name) for name in attributes], 8)),
-        ("Questions asked by", _some(list(dict.fromkeys(say.words(f.probe) for f in findings)), 5)),
+        ("Probes", _some(list(dict.fromkeys(say.words(f.probe) for f in findings)), 5)),
         ("Models", _brief(models(audit))),
         ("Data", _brief(audit.get("data"))),
         ("Comparisons", num.count(len(findings)) if findings else ""),

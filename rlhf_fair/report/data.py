@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 from rlhf_fair.artifacts import canonical_json, sha256_bytes
@@ -17,6 +18,8 @@ TOP_ROWS = 10
 def page(results: Results) -> Page:
     """All that the report shows."""
     payload = canonical_json(results.model_dump(mode="json"))
+    # results.json has sorted keys: read it as a later rendering will, so that both give the same bytes.
+    results = Results.model_validate(json.loads(payload))
     digest = sha256_bytes(payload + b"\n")
     sections = [
         top_section(results),

@@ -34,8 +34,8 @@ def figure(plot: Plot) -> dict[str, Any]:
 
 
 def label(text: str) -> str:
-    """Outside text for a Plotly label: entities instead of tags, line breaks kept."""
-    return html.escape(text, quote=False).replace("\n", "<br>")
+    """Outside text for a Plotly label: entities instead of tags and of TeX's dollar signs, line breaks kept."""
+    return html.escape(text, quote=False).replace("$", "&#36;").replace("\n", "<br>")
 
 
 def _bars(series: Series, flat: bool) -> Any:

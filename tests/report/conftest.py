@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 import pytest
 
@@ -186,6 +187,11 @@ def _runs(rng: random.Random) -> list[TrainingRun]:
 
 
 @pytest.fixture
+def finding() -> Callable[..., Finding]:
+    return make_finding
+
+
+@pytest.fixture
 def demo() -> Results:
     rng = random.Random(7)
     return Results(
@@ -286,3 +292,61 @@ def reward_identity() -> Results:
         },
         findings=tuple(findings),
     )
+
+
+HOSTILE = [
+    "</script><script>pwned(1)</script>",
+    "<img src=x onerror=pwned(2)>",
+    '"><svg onload=pwned(3)>',
+    "{{ pwned(4) }}{% raw %}",
+    "<!--<script>pwned(5)",
+    "javascript:pwned(6)",
+    "<a href='javascript:pwned(7)'>x</a>",
+    "\u2028pwned(8)//\u2029",
+    "'-pwned(9)-'",
+    "%{pwned(10)}<b style='color:red'>$\\pwned$",
+]
+
+
+@pytest.fixture
+def hostile(demo: Results) -> Results:
+    """The demo with every free string replaced by a payload."""
+    findings = [
+        make_finding(id=f"{i}", attribute=a, group=b, reference=c, metric=a, unit="", variant=c, stage=b, reason=a)
+        for i, (a, b, c) in enumerate(zip(HOSTILE, HOSTILE[1:] + HOSTILE[:1], HOSTILE[2:] + HOSTILE[:2], strict=True))
+    ]
+    same_metric = [f.model_copy(update={"metric": HOSTILE[0], "id": f"m{f.id}"}) for f in findings]
+    rows = [
+        LedgerRow.model_validate(
+            {**row.model_dump(), "stage": text, "panel": text, "attribute": text, "reference": text, "metric": text}
+        )
+        for row, text in zip(demo.ledger, HOSTILE, strict=False)
+    ]
+    everything = "".join(HOSTILE)
+    audit = {
+        "title": everything,
+        "question": everything,
+        "models": {everything: everything},
+        "plan": {everything: [everything]},
+        "data": [{everything: everything}],
+        "limits": HOSTILE,
+        "counts": {everything: 1},
+        "exclusions": [{"reason": everything, "n": 1}],
+        "tables": {everything: [{everything: everything}], "recovered": [{everything: None, "reason": everything}]},
+        "truth": {everything: 1},
+        everything: everything,
+    }
+    runs = [TrainingRun(name=text, panel=text, curve=({"step": 1.0, "reward": 0.5},)) for text in HOSTILE]
+    training = Training(runs=tuple(runs), comparisons={everything: Estimate.not_estimable(everything)})
+    return Results(
+        audit=audit,
+        findings=(*findings, *same_metric),
+        ledger=tuple(rows),
+        training=training,
+        manifest={everything: everything},
+    )
+
+
+@pytest.fixture
+def payloads() -> list[str]:
+    return HOSTILE

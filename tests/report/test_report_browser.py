@@ -1,0 +1,170 @@
+"""The page in a browser, opened from disk: silent, complete, narrow, in both schemes, and deaf to hostile strings."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from rlhf_fair.report import write_report
+from rlhf_fair.report.data import page as page_data
+
+pytestmark = pytest.mark.browser
+
+CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
+WATCH = """
+window.violations = []; window.hits = [];
+document.addEventListener("securitypolicyviolation", (event) => violations.push(event.violatedDirective));
+window.pwned = (number) => hits.push(number);
+"""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if not Path(CHROMIUM).exists():
+        pytest.skip("Chromium is not installed")
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with playwright.sync_playwright() as driver:
+        running = driver.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        )
+        yield running
+        running.close()
+
+
+class Visit:
+    """One open page and what it did: requests beyond itself, console messages, errors."""
+
+    def __init__(self, browser, path: Path, *, width: int = 1280, **options) -> None:
+        self.context = browser.new_context(viewport={"width": width, "height": 900}, **options)
+        self.page = self.context.new_page()
+        self.noise: list[str] = []
+        self.page.on("console", lambda message: self.noise.append(f"{message.type}: {message.text}"))
+        self.page.on("pageerror", lambda error: self.noise.append(f"error: {error}"))
+        self.page.on("request", lambda request: self._request(request.url, path.as_uri()))
+        if options.get("java_script_enabled", True):
+            self.page.add_init_script(WATCH)
+        self.page.goto(path.as_uri())
+
+    def _request(self, url: str, own: str) -> None:
+        if url != own and not url.startswith("data:"):
+            self.noise.append(f"request: {url}")
+
+    def drawn(self) -> int:
+        self.page.wait_for_selector("html[data-plots]", timeout=20_000)
+        return int(self.page.locator("html").get_attribute("data-plots"))
+
+    def open_details(self) -> None:
+        self.page.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+
+    def sideways(self) -> int:
+        return self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+
+
+@pytest.fixture(params=["demo", "reward_identity"])
+def path(request, tmp_path):
+    return write_report(tmp_path, request.getfixturevalue(request.param))
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (1280, "dark")])
+def test_it_draws_without_a_request_an_error_or_a_violation(browser, path, width, scheme):
+    visit = Visit(browser, path, width=width, color_scheme=scheme)
+    expected = visit.page.locator(".plot").count()
+    assert visit.drawn() == expected > 0
+    assert visit.page.locator(".plot svg.main-svg .scatterlayer .trace").count() >= expected
+    assert visit.noise == []
+    assert visit.page.evaluate("violations") == []
+    visit.open_details()
+    assert visit.sideways() <= 0
+    visit.context.close()
+
+
+def test_plots_follow_the_scheme(browser, tmp_path, demo):
+    visit = Visit(browser, write_report(tmp_path, demo), color_scheme="light")
+    visit.drawn()
+    ink = "getComputedStyle(document.querySelector('.plot .xtick text')).fill"
+    light = visit.page.evaluate(ink)
+    visit.page.emulate_media(color_scheme="dark")
+    visit.page.wait_for_timeout(500)
+    assert visit.page.evaluate(ink) != light
+    assert visit.noise == []
+    visit.context.close()
+
+
+def test_labels_on_a_forest_do_not_overlap(browser, path):
+    for width in (390, 1280):
+        visit = Visit(browser, path, width=width)
+        visit.drawn()
+        overlaps = visit.page.evaluate(
+            """() => {
+              const clash = [];
+              for (const plot of document.querySelectorAll(".plot"))
+                for (const axis of [".xtick text", ".ytick text"]) {
+                  const boxes = Array.from(plot.querySelectorAll(axis), (e) => e.getBoundingClientRect());
+                  boxes.forEach((a, i) => boxes.slice(i + 1).forEach((b) => {
+                    if (a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 1 && b.top < a.bottom - 1)
+                      clash.push(plot.id + axis);
+                  }));
+                }
+              return clash;
+            }"""
+        )
+        assert overlaps == []
+        visit.context.close()
+
+
+def test_it_reads_without_scripts(browser, tmp_path, demo):
+    visit = Visit(browser, write_report(tmp_path, demo), java_script_enabled=False)
+    assert visit.page.locator("#verdict .lead").is_visible()
+    assert not visit.page.locator(".plots").first.is_visible()
+    summary = visit.page.locator("#all summary")
+    summary.click()
+    rows = visit.page.locator("#all-table tbody tr")
+    assert rows.count() > 50
+    assert rows.last.is_visible()
+    visit.context.close()
+
+
+def test_long_tables_filter_and_page(browser, tmp_path, reward_identity):
+    visit = Visit(browser, write_report(tmp_path, reward_identity))
+    visit.drawn()
+    visit.page.locator("#all summary").click()
+    visible = visit.page.locator("#all-table tbody tr:visible")
+    assert visible.count() == 50
+    visit.page.locator("#all input").fill("control")
+    # 8 controls by role, none of the descriptors holds the word
+    assert visible.count() == sum(finding.role == "control" for finding in reward_identity.findings)
+    visit.page.locator("#all input").fill("")
+    visit.page.locator("#all button", has_text="Next").click()
+    assert "page 2 of" in visit.page.locator("#all [role=status]").inner_text()
+    assert visit.noise == []
+    visit.context.close()
+
+
+def test_print_shows_every_row(browser, tmp_path, demo):
+    visit = Visit(browser, write_report(tmp_path, demo), color_scheme="dark")
+    visit.drawn()
+    visit.page.emulate_media(media="print")
+    rows = visit.page.locator("#all-table tbody tr")
+    assert rows.first.is_visible()
+    assert rows.last.is_visible()
+    assert visit.page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    visit.context.close()
+
+
+@pytest.mark.parametrize("bypass", [False, True], ids=["policy on", "policy off"])
+def test_hostile_strings_run_nothing(browser, tmp_path, hostile, bypass):
+    """Escaping alone must hold, so the second pass switches the policy off."""
+    visit = Visit(browser, write_report(tmp_path, hostile), bypass_csp=bypass)
+    assert visit.drawn() == len([p for s in page_data(hostile).sections for c in s.charts for p in c.plots])
+    visit.open_details()
+    visit.page.mouse.move(500, 700)
+    visit.page.wait_for_timeout(300)
+    assert visit.page.evaluate("hits") == []
+    assert visit.noise == []
+    assert visit.page.evaluate("document.querySelectorAll('.plot a, .plot img, main img, main script').length") == 0
+    labels = " ".join(visit.page.locator(".plot .ytick text").all_inner_texts())
+    assert "<img" in labels
+    assert visit.sideways() <= 0
+    visit.context.close()
