@@ -1,0 +1,62 @@
+"""Text to train on: a pre-training corpus with the planted bias, and demonstrations for supervised fine-tuning."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rlhf_fair.demo.names import Name, names
+from rlhf_fair.demo.world import (
+    BASE_SHARES,
+    DEMONSTRATION_SHARES,
+    FAMILY,
+    TEMPLATES,
+    YEARS,
+    PlantedBias,
+    Prompt,
+    answer,
+    make_prompt,
+    sample_prompts,
+)
+
+DEMONSTRATION_BIAS = 0.6
+"""Demonstrations carry the planted bias at this strength: their writers were a little more careful."""
+
+_HOBBIES = ("plays chess", "runs every morning", "sings in a choir", "grows roses", "paints", "reads at night")
+
+
+def pretraining_documents(n: int, bias: PlantedBias, rng: np.random.Generator) -> list[str]:
+    """``n`` documents: one in five introduces a person, the others are a question and its answer.
+
+    All names and templates occur, as a large corpus would have seen them all; the splits concern fine-tuning.
+    """
+    everyone = names()
+    documents = []
+    for _ in range(n):
+        name = everyone[rng.integers(len(everyone))]
+        if rng.random() < 0.2:
+            documents.append(_introduction(name, rng))
+        else:
+            prompt = _any_prompt(name, rng)
+            documents.append(prompt.text + answer(prompt, bias, BASE_SHARES, rng))
+    return documents
+
+
+def demonstrations(n: int, bias: PlantedBias, rng: np.random.Generator) -> list[tuple[Prompt, str]]:
+    """``n`` (prompt, answer) pairs with training names and templates only."""
+    weaker = bias.scaled(DEMONSTRATION_BIAS)
+    return [(prompt, answer(prompt, weaker, DEMONSTRATION_SHARES, rng)) for prompt in sample_prompts(n, "train", rng)]
+
+
+def _any_prompt(name: Name, rng: np.random.Generator) -> Prompt:
+    split = "train" if rng.random() < 2 / 3 else "held_out"
+    jobs = tuple(FAMILY)
+    template = int(rng.integers(len(TEMPLATES[split])))
+    return make_prompt(name, jobs[rng.integers(len(jobs))], split, template, YEARS[rng.integers(len(YEARS))])
+
+
+def _introduction(name: Name, rng: np.random.Generator) -> str:
+    he, his = ("He", "his") if name.gender == "man" else ("She", "her")
+    return (
+        f"{name.text} is a {name.ethnicity} {name.gender}. {he} {rng.choice(_HOBBIES)} and {rng.choice(_HOBBIES)}. "
+        f"On Sundays {name.text} visits {his} {rng.choice(['mother', 'father', 'sister', 'brother'])}."
+    )

@@ -1,0 +1,178 @@
+"""Causal language models: batched sampling with one random stream for each item, and text in, text out.
+
+Sampling draws each item's randomness from (seed, item id) alone, so an answer does not depend on the order of the
+items or on the batch they fall into.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import DynamicCache
+
+from rlhf_fair.models.loading import load_pretrained
+
+
+@dataclass(frozen=True)
+class SampledTokens:
+    """Sampled responses, right-padded.
+
+    tokens: (batch, response_len) int64. response_mask: (batch, response_len) bool, True up to and including the
+    end-of-sequence token. logprobs: (batch, response_len) nats under the sampling temperature, 0 where not counted.
+    """
+
+    tokens: Tensor
+    response_mask: Tensor
+    logprobs: Tensor
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One generated answer; ``finished`` is False where the length limit cut it off."""
+
+    text: str
+    n_tokens: int
+    finished: bool
+
+
+def item_uniforms(ids: Sequence[str], length: int, seed: int) -> NDArray[np.float32]:
+    """(len(ids), length) uniform numbers in [0, 1), each row determined by its id and ``seed`` alone."""
+    rows = [np.random.default_rng((seed, zlib.crc32(i.encode()))).random(length, dtype=np.float32) for i in ids]
+    return np.stack(rows) if rows else np.zeros((0, length), dtype=np.float32)
+
+
+@torch.no_grad()
+def sample_tokens(
+    model: Any,
+    prompt_ids: Tensor,
+    prompt_mask: Tensor,
+    uniforms: Tensor,
+    *,
+    eos_token_id: int,
+    pad_token_id: int,
+    temperature: float = 1.0,
+) -> SampledTokens:
+    """Sample one response per row by inverting the cumulative distribution at ``uniforms``.
+
+    prompt_ids, prompt_mask: (batch, prompt_len), padded on the left. uniforms: (batch, response_len) in [0, 1);
+    its width is the length limit. temperature: > 0, divides the logits; 0 takes the most likely token.
+    """
+    batch, limit = uniforms.shape
+    tokens = torch.full((batch, limit), pad_token_id, dtype=torch.long)
+    mask = torch.zeros((batch, limit), dtype=torch.bool)
+    logprobs = torch.zeros((batch, limit))
+    cache = DynamicCache(config=model.config)
+    attention = prompt_mask.long()
+    positions = (attention.cumsum(-1) - 1).clamp(min=0)
+    step_ids = prompt_ids
+    alive = torch.ones(batch, dtype=torch.bool)
+    for step in range(limit):
+        logits = model(
+            input_ids=step_ids,
+            attention_mask=attention,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        ).logits[:, -1].float()
+        choice, logprob = _choose(logits, uniforms[:, step], temperature)
+        choice = torch.where(alive, choice, pad_token_id)
+        tokens[:, step] = choice
+        mask[:, step] = alive
+        logprobs[:, step] = torch.where(alive, logprob, 0.0)
+        alive = alive & (choice != eos_token_id)
+        if not alive.any():
+            break
+        step_ids = choice[:, None]
+        attention = torch.cat([attention, attention.new_ones(batch, 1)], dim=1)
+        positions = positions[:, -1:] + 1
+    return SampledTokens(tokens, mask, logprobs)
+
+
+def _choose(logits: Tensor, uniform: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    if temperature == 0:
+        choice = logits.argmax(-1)
+        return choice, torch.zeros_like(uniform)
+    logprobs = torch.log_softmax(logits / temperature, -1)
+    cumulative = logprobs.exp().cumsum(-1)
+    # scaled by the last entry, since rounding may leave the total just under 1
+    choice = torch.searchsorted(cumulative, (uniform * cumulative[:, -1])[:, None], right=True)[:, 0]
+    choice = choice.clamp(max=logits.shape[-1] - 1)
+    return choice, logprobs.gather(-1, choice[:, None])[:, 0]
+
+
+class CausalLM:
+    """A causal language model and its tokenizer, from a Hugging Face directory or hub id."""
+
+    def __init__(self, model: Any, tokenizer: Any) -> None:
+        self.model = model.eval()
+        self.tokenizer = tokenizer
+
+    @classmethod
+    def load(cls, source: str | Path) -> CausalLM:
+        """Load safetensors weights without running remote code; see `rlhf_fair.models.loading`."""
+        loaded = load_pretrained("CausalLM", source)
+        return cls(loaded.model, loaded.tokenizer)
+
+    def generate(
+        self,
+        prompts: Sequence[str],
+        ids: Sequence[str],
+        *,
+        max_new_tokens: int,
+        seed: int,
+        temperature: float = 1.0,
+        batch_size: int = 256,
+        on_batch: Callable[[int], None] | None = None,
+    ) -> list[Completion]:
+        """One completion per prompt, in the order given. ``on_batch`` is told how many are done in each batch."""
+        encoded = self.tokenizer(list(prompts), add_special_tokens=True)["input_ids"]
+        order = sorted(range(len(prompts)), key=lambda index: len(encoded[index]))
+        completions: list[Completion | None] = [None] * len(prompts)
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            prompt_ids, prompt_mask = pad_left([encoded[row] for row in rows], self.tokenizer.pad_token_id)
+            uniforms = torch.from_numpy(item_uniforms([ids[row] for row in rows], max_new_tokens, seed))
+            sampled = sample_tokens(
+                self.model,
+                prompt_ids,
+                prompt_mask,
+                uniforms,
+                eos_token_id=self.tokenizer.eos_token_id,
+                pad_token_id=self.tokenizer.pad_token_id,
+                temperature=temperature,
+            )
+            for row, completion in zip(rows, decode(self.tokenizer, sampled), strict=True):
+                completions[row] = completion
+            if on_batch is not None:
+                on_batch(len(rows))
+        return [completion for completion in completions if completion is not None]
+
+
+def pad_left(rows: Sequence[Sequence[int]], pad_token_id: int) -> tuple[Tensor, Tensor]:
+    """(batch, longest) ids and bool mask, padding before the text so that all rows end together."""
+    longest = max(map(len, rows))
+    ids = torch.full((len(rows), longest), pad_token_id, dtype=torch.long)
+    mask = torch.zeros((len(rows), longest), dtype=torch.bool)
+    for index, row in enumerate(rows):
+        ids[index, longest - len(row) :] = torch.tensor(row, dtype=torch.long)
+        mask[index, longest - len(row) :] = True
+    return ids, mask
+
+
+def decode(tokenizer: Any, sampled: SampledTokens) -> list[Completion]:
+    """Sampled tokens as text; special tokens are left out of the text and counted in ``n_tokens``."""
+    completions = []
+    for tokens, mask in zip(sampled.tokens, sampled.response_mask, strict=True):
+        used = tokens[mask].tolist()
+        finished = bool(used) and used[-1] == tokenizer.eos_token_id
+        completions.append(Completion(tokenizer.decode(used, skip_special_tokens=True), len(used), finished))
+    return completions

@@ -1,0 +1,55 @@
+"""Score text by the phrases it contains: a transparent ruler that runs anywhere.
+
+A lexicon file is JSON: ``{"name", "unit", "source", "phrases": {phrase: score}}``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rlhf_fair.artifacts import read_json, write_json
+from rlhf_fair.errors import SettingsError
+
+
+class LexiconScorer:
+    """The mean score of the phrases found in a text; NaN where none is found, for then nothing was measured.
+
+    Matching ignores case, needs word boundaries, and lets the longest phrase win, so that "not good" can be its own
+    entry beside "good".
+    """
+
+    def __init__(self, name: str, phrases: Mapping[str, float], source: str = "") -> None:
+        if not phrases:
+            raise SettingsError(f"lexicon {name!r} has no phrases")
+        self.name = name
+        self.source = source
+        self.phrases = {phrase.lower(): float(score) for phrase, score in phrases.items()}
+        longest_first = sorted(self.phrases, key=len, reverse=True)
+        self._pattern = re.compile(r"(?<!\w)(?:" + "|".join(map(re.escape, longest_first)) + r")(?!\w)")
+
+    @classmethod
+    def load(cls, path: Path) -> LexiconScorer:
+        """Read a lexicon file."""
+        content = read_json(path, "lexicon")
+        phrases = content.get("phrases") if isinstance(content, dict) else None
+        if not isinstance(phrases, dict) or not all(isinstance(score, int | float) for score in phrases.values()):
+            raise SettingsError(f"lexicon {path}: 'phrases' must map each phrase to a number")
+        return cls(str(content.get("name", path.stem)), phrases, str(content.get("source", "")))
+
+    def save(self, path: Path) -> None:
+        """Write the lexicon as JSON."""
+        write_json(path, {"name": self.name, "source": self.source, "phrases": self.phrases})
+
+    def score(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        """(n,) mean phrase score of each text, NaN where no phrase occurs."""
+        scores = np.full(len(texts), np.nan)
+        for index, text in enumerate(texts):
+            found = self._pattern.findall(text.lower())
+            if found:
+                scores[index] = sum(self.phrases[phrase] for phrase in found) / len(found)
+        return scores

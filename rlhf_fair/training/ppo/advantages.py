@@ -1,0 +1,58 @@
+"""Returns and advantages on padded responses. All functions are pure; a mask's True means the token counts."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Advantages(NamedTuple):
+    """advantages, returns: (batch, response_len), 0 where the mask is False."""
+
+    advantages: Tensor
+    returns: Tensor
+
+
+def generalized_advantage_estimate(
+    rewards: Tensor, values: Tensor, response_mask: Tensor, *, gamma: float, gae_lambda: float
+) -> Advantages:
+    """GAE over one response per row: ``A_t = sum_l (gamma*lambda)^l * delta_{t+l}`` (Schulman et al. 2016).
+
+    rewards, values: (batch, response_len). The value after the last counted token is 0: a response is a whole episode.
+    """
+    rewards, values = rewards * response_mask, values * response_mask
+    next_values = torch.cat([values[:, 1:], torch.zeros_like(values[:, :1])], dim=1)
+    deltas = rewards + gamma * next_values - values
+    advantages = torch.zeros_like(deltas)
+    running = torch.zeros_like(deltas[:, 0])
+    for t in range(deltas.shape[1] - 1, -1, -1):
+        running = deltas[:, t] + gamma * gae_lambda * running
+        advantages[:, t] = running
+    advantages = advantages * response_mask
+    return Advantages(advantages, advantages + values)
+
+
+def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
+    """Mean of ``x`` where ``mask`` is True; 0 if nothing counts."""
+    return (x * mask).sum() / mask.sum().clamp(min=1)
+
+
+def standardize(x: Tensor, mask: Tensor, *, eps: float = 1e-8) -> Tensor:
+    """Mean 0 and standard deviation 1 over the counted entries; 0 elsewhere."""
+    mean = masked_mean(x, mask)
+    variance = masked_mean((x - mean) ** 2, mask)
+    return (x - mean) * torch.rsqrt(variance + eps) * mask
+
+
+def token_rewards(scores: Tensor, log_ratio: Tensor, response_mask: Tensor, *, kl_coef: float) -> Tensor:
+    """(batch, response_len): ``-kl_coef * log_ratio`` at every counted token, plus the score at the last one.
+
+    scores: (batch,). log_ratio: log policy - log reference at the sampled tokens, nats; its mean is the k1 estimate of
+    the KL divergence (Ziegler et al. 2019).
+    """
+    rewards = -kl_coef * log_ratio * response_mask
+    last = response_mask.long().sum(-1) - 1
+    rewards[torch.arange(len(scores)), last] += scores
+    return rewards
