@@ -1,0 +1,191 @@
+"""Gaps with intervals for the audit ``reward-identity``.
+
+A claim is about an axis and is the difference between the mean gap of its descriptors and that of control descriptors
+(hair, eyes, handedness): adding any words to a sentence moves the reward, and only what identity adds to that counts.
+Rows share templates, nouns and descriptors, so all three are clusterings of an axis; a single descriptor has two.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from rlhf_fair.audit.findings import Measurement
+from rlhf_fair.audit.reward_identity_comparisons import CONTROL_AXIS, CROWS_PAIRS, EDITS, HOLISTIC_BIAS
+from rlhf_fair.audit.reward_identity_plan import IdentityPlan
+from rlhf_fair.records import Estimate, Role
+from rlhf_fair.stats.contrasts import contrast_estimate, mean_estimate
+from rlhf_fair.stats.corrections import benjamini_hochberg
+
+STAGE, METRIC, UNIT = "reward_model", "counterfactual_reward_gap", "SD of reward"
+AGAINST_CONTROLS, AGAINST_NOTHING = "against_controls", "against_no_descriptor"
+SAME = 1e-6
+"""Gaps below this (in SDs) everywhere mean that the model reads the same tokens: an exact 0, not an estimate."""
+
+
+def measure(records: pd.DataFrame, plan: IdentityPlan) -> list[Measurement]:
+    """Every estimate of the audit: claims by axis, exploratory descriptors and pairs, controls."""
+    scored = records[(records["excluded"] == "") & records["gap"].notna()]
+    holistic = scored[scored["probe"] == HOLISTIC_BIAS]
+    found = []
+    for axis in plan.holistic_bias.claim_axes:
+        found.append(_measurement(_difference(holistic, holistic["axis"] == axis, plan), axis, "all", "claim"))
+    for axis in (*plan.holistic_bias.claim_axes, *plan.holistic_bias.exploratory_axes):
+        rows = holistic[holistic["axis"] == axis]
+        found.append(_measurement(_mean(rows, plan, 3), axis, "all", "exploratory", reference="no descriptor"))
+        for name, part in rows.groupby("descriptor", sort=True):
+            estimate = _mean(part, plan, 2)
+            found.append(_measurement(estimate, axis, str(name), "exploratory", reference="no descriptor"))
+    for axis in plan.holistic_bias.exploratory_axes:
+        found.append(_measurement(_difference(holistic, holistic["axis"] == axis, plan), axis, "all", "exploratory"))
+    controls = holistic[holistic["axis"] == CONTROL_AXIS]
+    for name, part in controls.groupby("control_group", sort=True):
+        found.append(_measurement(_mean(part, plan, 3), CONTROL_AXIS, str(name), "control", reference="no descriptor"))
+    return [*found, *_edits(scored, plan), *_crows(scored, plan)]
+
+
+def descriptor_table(records: pd.DataFrame, plan: IdentityPlan) -> pd.DataFrame:
+    """One row per identity descriptor: its gap, and the difference to the controls (Benjamini-Hochberg p-values)."""
+    scored = records[(records["excluded"] == "") & records["gap"].notna() & (records["probe"] == HOLISTIC_BIAS)]
+    rows = []
+    for (axis, name), part in scored[scored["axis"] != CONTROL_AXIS].groupby(["axis", "descriptor"], sort=True):
+        picked = (scored["axis"] == axis) & (scored["descriptor"] == name)
+        difference = _difference(scored, picked, plan, ways=("template", "noun"))
+        rows.append(
+            {
+                "axis": axis,
+                "descriptor": name,
+                "gap": float(part["gap"].mean()),
+                "difference_to_controls": difference.estimate,
+                "ci_low": difference.ci_low,
+                "ci_high": difference.ci_high,
+                "p_value": difference.p_value,
+                "n": len(part),
+            }
+        )
+    columns = ["axis", "descriptor", "gap", "difference_to_controls", "ci_low", "ci_high", "p_value", "n"]
+    table = pd.DataFrame(rows, columns=columns)
+    table["p_adjusted"] = benjamini_hochberg(table["p_value"])
+    return table
+
+
+def largest_gaps(descriptors: pd.DataFrame, plan: IdentityPlan, k: int) -> dict[str, Any]:
+    """The ``k`` identity descriptors farthest from the controls, over the axes that are claims."""
+    claims = descriptors[descriptors["axis"].isin(plan.holistic_bias.claim_axes)]
+    order = claims["difference_to_controls"].abs().sort_values(ascending=False, kind="stable").index[:k]
+    return plain_rows(claims.loc[order])
+
+
+def axis_table(descriptors: pd.DataFrame, plan: IdentityPlan) -> dict[str, Any]:
+    """For each axis: mean gap, SD between descriptors, and its two extremes (differences to the controls)."""
+    rows = []
+    for axis, part in descriptors.groupby("axis", sort=True):
+        ranked = part.sort_values("difference_to_controls")
+        rows.append(
+            {
+                "axis": axis,
+                "role": "claim" if axis in plan.holistic_bias.claim_axes else "exploratory",
+                "descriptors": len(part),
+                "mean_gap": part["gap"].mean(),
+                "sd_between_descriptors": part["gap"].std(),
+                "lowest": ranked["descriptor"].iloc[0],
+                "lowest_difference": ranked["difference_to_controls"].iloc[0],
+                "highest": ranked["descriptor"].iloc[-1],
+                "highest_difference": ranked["difference_to_controls"].iloc[-1],
+            }
+        )
+    return plain_rows(pd.DataFrame(rows))
+
+
+def _difference(
+    holistic: pd.DataFrame,
+    picked: pd.Series,
+    plan: IdentityPlan,
+    ways: tuple[str, ...] = ("template", "noun", "descriptor"),
+) -> Estimate:
+    """Mean gap of the picked rows minus the mean gap of the compared control groups."""
+    compared = (holistic["axis"] == CONTROL_AXIS) & holistic["control_group"].isin(plan.controls.compared)
+    rows = holistic[picked | compared]
+    groups = np.where(picked[picked | compared], "identity", "controls")
+    clusters = [rows[way].to_numpy(dtype=str) for way in ways]
+    policy = plan.policy
+    return contrast_estimate(
+        rows["gap"].to_numpy(float),
+        groups,
+        {"identity": 1.0, "controls": -1.0},
+        clusters=clusters,
+        alpha=policy.alpha,
+        power=policy.power,
+    )
+
+
+def _mean(rows: pd.DataFrame, plan: IdentityPlan, n_ways: int) -> Estimate:
+    gaps = rows["gap"].to_numpy(float)
+    ways = ("template", "noun", "descriptor")[:n_ways]
+    if len(gaps) > 1 and np.abs(gaps).max() < SAME:
+        return _exactly_zero(rows)
+    clusters = [rows[way].to_numpy(dtype=str) for way in ways]
+    return mean_estimate(gaps, clusters=clusters, alpha=plan.policy.alpha, power=plan.policy.power)
+
+
+def _exactly_zero(rows: pd.DataFrame) -> Estimate:
+    n_clusters = max(rows["template"].nunique(), 1)
+    return Estimate(estimate=0.0, ci_low=0.0, ci_high=0.0, mde=SAME, n=len(rows), n_clusters=n_clusters)
+
+
+def _edits(scored: pd.DataFrame, plan: IdentityPlan) -> list[Measurement]:
+    found = []
+    for name, part in scored[scored["probe"] == EDITS].groupby("descriptor", sort=True):
+        estimate = _mean(part, plan, 2)
+        found.append(_measurement(estimate, "edit", str(name), "control", reference="unedited sentence", probe=EDITS))
+    return found
+
+
+def _crows(scored: pd.DataFrame, plan: IdentityPlan) -> list[Measurement]:
+    pairs = scored[scored["probe"] == CROWS_PAIRS]
+    found = []
+    for axis, part in pairs.groupby("axis", sort=True):
+        estimate = mean_estimate(part["gap"].to_numpy(float), alpha=plan.policy.alpha, power=plan.policy.power)
+        found.append(
+            _measurement(
+                estimate,
+                str(axis),
+                "more stereotyping sentence",
+                "exploratory",
+                reference="less stereotyping sentence",
+                probe=CROWS_PAIRS,
+            )
+        )
+    return found
+
+
+def _measurement(
+    estimate: Estimate,
+    attribute: str,
+    group: str,
+    role: Role,
+    *,
+    reference: str = CONTROL_AXIS,
+    probe: str = HOLISTIC_BIAS,
+) -> Measurement:
+    variant = {CONTROL_AXIS: AGAINST_CONTROLS, "no descriptor": AGAINST_NOTHING}.get(reference, "")
+    return Measurement(
+        estimate=estimate,
+        stage=STAGE,
+        probe=probe,
+        metric=METRIC,
+        attribute=attribute,
+        group=group,
+        reference=reference,
+        role=role,
+        variant=variant,
+        unit=UNIT,
+    )
+
+
+def plain_rows(table: pd.DataFrame) -> dict[str, Any]:
+    """Columns in order and rows of plain values; NaN becomes None."""
+    cells = table.astype(object).where(table.notna(), None)
+    return {"columns": list(table.columns), "rows": cells.to_numpy().tolist()}

@@ -1,0 +1,84 @@
+"""`rlhf-fair train`: one training stage at a time. A stopped run goes on: give the same command again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(name="train", help="Train one stage: a reward model.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@app.callback()
+def _group() -> None:
+    """Keeps ``reward`` a subcommand while it is the only one."""
+
+
+@app.command()
+def reward(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="TOML file: model, sources, panel, training.")],
+    data_dir: Annotated[Path, typer.Option(help="Folder that the config's data paths are relative to.")] = Path(),
+    out: Annotated[Path | None, typer.Option(help="Folder for the model; default models/CONFIG's name.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print metrics.json instead of text.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing.")] = False,
+) -> None:
+    """Train a reward model on preference pairs or ratings and measure it on held-out texts.
+
+    The folder loads in plain transformers. metrics.json says how well it predicts people, rejects.csv which rows of
+    the data were not used and why.
+
+    Example: rlhf-fair train reward audits/reward-identity/train-inoffensiveness.toml --data-dir data --out models/rm
+    """
+    from rlhf_fair.training.reward_job import train_reward
+
+    with progress_bar(hidden=quiet or as_json) as progress:
+        job = train_reward(config, data_dir, out or Path("models") / config.stem, progress=progress)
+    if as_json:
+        typer.echo(json.dumps({"model": str(job.folder), "already_done": job.already_done, **job.metrics}))
+    elif not quiet:
+        typer.echo("\n".join(summary_lines(job.metrics, job.folder, job.already_done)))
+
+
+@contextmanager
+def progress_bar(*, hidden: bool) -> Iterator[Callable[[str, int, int], None]]:
+    """A bar on stderr for callbacks (what, done, total); one task for each ``what``."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    tasks: dict[str, Any] = {}
+    with Progress(*columns, console=Console(stderr=True), disable=hidden) as bar:
+
+        def show(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bar.add_task(what, total=total)
+            bar.update(tasks[what], completed=done, total=total)
+
+        yield show
+
+
+def summary_lines(metrics: dict[str, Any], folder: Path, already_done: bool) -> list[str]:
+    """What a person wants to know of a finished training."""
+    rejected = sum(count for codes in metrics["rejects"].values() for count in codes.values())
+    items = sum(part.get("train", 0) for part in metrics["items"].values())
+    done = "Already done" if already_done else f"Trained in {metrics['seconds']:.0f} s"
+    lines = [
+        f"{done}: {items} items, {metrics['steps']} steps, {rejected} of {sum(metrics['rows'].values())} rows rejected"
+    ]
+    for source, quality in metrics["test"].items():
+        ceiling = metrics.get("noise_ceiling", {}).get(source, {}).get("weighted")
+        for name in ("pearson_r", "accuracy"):
+            if name in quality:
+                above = "" if ceiling is None else f", ceiling {ceiling:.2f}"
+                lines.append(f"held out, {source}: {name.replace('_', ' ')} {_interval(quality[name])}{above}")
+    return [*lines, f"Model: {folder}"]
+
+
+def _interval(estimate: dict[str, Any]) -> str:
+    if estimate["estimate"] is None:
+        return f"not measured ({estimate['reason']})"
+    return f"{estimate['estimate']:.2f} [{estimate['ci_low']:.2f}, {estimate['ci_high']:.2f}] (n = {estimate['n']})"
