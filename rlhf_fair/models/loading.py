@@ -138,8 +138,8 @@ def _set_pad_token(model: Any, tokenizer: Any, source: str) -> None:
 
 
 @contextmanager
-def _loading(source: str | Path) -> Iterator[None]:
-    """Quiet the library while loading and turn what it raises into one line."""
+def quiet_transformers() -> Iterator[None]:
+    """No progress bars and no remarks from the library inside the block."""
     from transformers.utils import logging
 
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
@@ -147,10 +147,20 @@ def _loading(source: str | Path) -> Iterator[None]:
     logging.disable_progress_bar()
     try:
         yield
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelLoadError(f"model {source} cannot be loaded: {first}") from error
     finally:
         logging.set_verbosity(verbosity)
         if bars:
             logging.enable_progress_bar()
+
+
+@contextmanager
+def _loading(source: str | Path) -> Iterator[None]:
+    """Turn what the library raises into one line."""
+    from safetensors import SafetensorError
+
+    try:
+        with quiet_transformers():
+            yield
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelLoadError(f"model {source} cannot be loaded: {first}") from error

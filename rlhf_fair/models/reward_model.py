@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from rlhf_fair.artifacts import make_folder
-from rlhf_fair.models.loading import load_reward_model
+from rlhf_fair.models.loading import load_reward_model, quiet_transformers
 
 LONGEST = 1024
 """Cap on tokens per text where neither model nor tokenizer states one."""
@@ -39,8 +39,9 @@ class RewardModel:
         """Write weights, config and tokenizer so that plain transformers gives equal scores with truncation on."""
         make_folder(folder)
         self.tokenizer.model_max_length = self.max_length
-        self.model.save_pretrained(folder, safe_serialization=True)
-        self.tokenizer.save_pretrained(folder)
+        with quiet_transformers():
+            self.model.save_pretrained(folder)
+            self.tokenizer.save_pretrained(folder)
 
     def score(
         self, texts: Sequence[str], *, batch_size: int = 64, on_batch: Callable[[int], None] | None = None

