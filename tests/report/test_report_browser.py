@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -52,8 +53,15 @@ class Visit:
             self.noise.append(f"request: {url}")
 
     def drawn(self) -> int:
-        self.page.wait_for_selector("html[data-plots]", timeout=20_000)
-        return int(self.page.locator("html").get_attribute("data-plots"))
+        return int(self.until("document.documentElement.dataset.plots"))
+
+    def until(self, expression: str) -> str:
+        """The first truthy value of an expression; asked from outside, since a busy page may owe us its frames."""
+        for _ in range(300):
+            if value := self.page.evaluate(expression):
+                return value
+            time.sleep(0.1)
+        raise AssertionError(f"never true: {expression}")
 
     def open_details(self) -> None:
         self.page.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
@@ -159,12 +167,12 @@ def test_hostile_strings_run_nothing(browser, tmp_path, hostile, bypass):
     visit = Visit(browser, write_report(tmp_path, hostile), bypass_csp=bypass)
     assert visit.drawn() == len([p for s in page_data(hostile).sections for c in s.charts for p in c.plots])
     visit.open_details()
-    visit.page.mouse.move(500, 700)
-    visit.page.wait_for_timeout(300)
+    visit.page.locator(".plot.forest .point").first.hover(force=True)
+    assert visit.until("document.querySelectorAll('.hoverlayer .hovertext').length")
     assert visit.page.evaluate("hits") == []
     assert visit.noise == []
     assert visit.page.evaluate("document.querySelectorAll('.plot a, .plot img, main img, main script').length") == 0
-    labels = " ".join(visit.page.locator(".plot .ytick text").all_inner_texts())
+    labels = " ".join(visit.page.locator(".plot .ytick text").all_text_contents())
     assert "<img" in labels
     assert visit.sideways() <= 0
     visit.context.close()
