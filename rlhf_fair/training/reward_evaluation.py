@@ -14,8 +14,9 @@ REPLICATES = 2000
 def split_by_key(keys: ArrayLike, *, validation: float, test: float, seed: int) -> NDArray[np.str_]:
     """``train``, ``validation`` or ``test`` for each row; rows of equal key share a side."""
     distinct, where = np.unique(np.asarray(keys, dtype=str), return_inverse=True)
-    rank = np.random.default_rng(seed).permutation(len(distinct)) / len(distinct)
-    side = np.where(rank < test, "test", np.where(rank < test + validation, "validation", "train"))
+    rank = np.random.default_rng(seed).permutation(len(distinct))
+    n_test, n_validation = round(test * len(distinct)), round(validation * len(distinct))
+    side = np.where(rank < n_test, "test", np.where(rank < n_test + n_validation, "validation", "train"))
     return np.asarray(side[where], dtype=np.str_)
 
 

@@ -97,7 +97,7 @@ def test_cells_are_the_same_for_a_seed_and_use_all_nouns_evenly() -> None:
 
 def test_missing_and_misshaped_files_are_our_errors(folder: Path) -> None:
     (folder / "nouns.json").write_text('{"female": ["woman"]}')
-    with pytest.raises(SettingsError, match="not laid out as in v1.1"):
+    with pytest.raises(SettingsError, match=r"not laid out as in v1\.1"):
         load_holistic_bias(folder)
     (folder / "nouns.json").unlink()
     with pytest.raises(MissingFileError, match="HolisticBias nouns"):

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rlhf_fair.training.reward_evaluation import correlation, noise_ceiling, preference_accuracy, split_by_key
+
+
+@given(st.lists(st.sampled_from([f"text {n}" for n in range(30)]), min_size=1), st.integers(0, 5))
+def test_equal_texts_share_a_side(keys: list[str], seed: int) -> None:
+    side = split_by_key(keys, validation=0.2, test=0.3, seed=seed)
+    assert len({(key, part) for key, part in zip(keys, side, strict=True)}) == len(set(keys))
+
+
+def test_split_has_the_asked_shares() -> None:
+    side = split_by_key([str(n) for n in range(1000)], validation=0.1, test=0.2, seed=0)
+    assert [int((side == part).sum()) for part in ("train", "validation", "test")] == [700, 100, 200]
+
+
+def test_interval_of_a_correlation_agrees_with_fisher() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal(400)
+    y = 0.6 * x + 0.8 * rng.standard_normal(400)
+    found = correlation(x, y, rng=rng)
+    # normal data: z = atanh r has standard error 1/sqrt(n - 3)
+    z, half = math.atanh(found.estimate), 1.96 / math.sqrt(397)
+    assert found.ci_low == pytest.approx(math.tanh(z - half), abs=0.02)
+    assert found.ci_high == pytest.approx(math.tanh(z + half), abs=0.02)
+
+
+def test_a_constant_has_no_correlation() -> None:
+    found = correlation([1, 1, 1, 1, 1], [1, 2, 3, 4, 5], rng=np.random.default_rng(0))
+    assert math.isnan(found.estimate)
+    assert found.reason
+
+
+def test_accuracy_leaves_ties_out() -> None:
+    found = preference_accuracy([1, -1, 2, 0.5], [1, 1, 0.5, 0.8], list("abcd"), rng=np.random.default_rng(0))
+    assert (found.estimate, found.n) == (pytest.approx(2 / 3), 3)
+
+
+def ratings(reliable: float, n_items: int = 4000, raters: int = 6) -> pd.DataFrame:
+    """Each rating is a true value plus noise; ``reliable`` is the true values' share of one rating's variance."""
+    rng = np.random.default_rng(1)
+    item = np.repeat(np.arange(n_items), raters)
+    truth = rng.standard_normal(n_items) * math.sqrt(reliable)
+    value = truth[item] + rng.standard_normal(len(item)) * math.sqrt(1 - reliable)
+    return pd.DataFrame({"item_id": item.astype(str), "value": value, "weight": 1.0})
+
+
+@pytest.mark.parametrize("reliable", [0.2, 0.5])
+def test_ceiling_is_the_root_of_the_reliability_of_the_mean(reliable: float) -> None:
+    # Spearman-Brown for the mean of 6 raters: 6 r / (1 + 5 r)
+    expected = math.sqrt(6 * reliable / (1 + 5 * reliable))
+    assert noise_ceiling(ratings(reliable), rng=np.random.default_rng(0), repeats=10) == pytest.approx(
+        expected, abs=0.01
+    )
+
+
+def test_pure_noise_has_a_ceiling_near_zero_and_one_rater_each_has_none() -> None:
+    assert noise_ceiling(ratings(0.0), rng=np.random.default_rng(0), repeats=10) < 0.2
+    assert math.isnan(noise_ceiling(ratings(0.5, raters=1), rng=np.random.default_rng(0)))

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from tiny import WORDS, tiny_bert, tiny_tokenizer
+from transformers import AutoModelForSequenceClassification
+
+from rlhf_fair.artifacts import verify_manifest
+from rlhf_fair.errors import MissingFileError, ModelLoadError, SettingsError
+from rlhf_fair.models.reward_model import RewardModel
+from rlhf_fair.training import reward_job
+from rlhf_fair.training.reward_job import train_reward
+
+CONFIG = """
+title = "Kindness"
+model = "base"
+objective = "rating"
+
+[training]
+epochs = 6
+learning_rate = 5e-3
+batch_size = 16
+max_length = 16
+dropout = 0.0
+
+[[sources]]
+format = "ratings"
+name = "words"
+path = "ratings.csv"
+scale = [-2, 2]
+better = "high"
+"""
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Path:
+    """Texts rated by three people who like one word and dislike another."""
+    tiny_bert().base_model.save_pretrained(tmp_path / "base")
+    tiny_tokenizer().save_pretrained(tmp_path / "base")
+    rng = np.random.default_rng(0)
+    rows = []
+    for item in range(150):
+        words = rng.choice(WORDS, 8)
+        truth = float("good" in words or "kind" in words or "nice" in words) - float("bad" in words or "hate" in words)
+        for rater in range(3):
+            rating = float(np.clip(truth + 0.2 * rng.standard_normal(), -2, 2))
+            rows.append({"item_id": item, "rater_id": rater, "rating": rating, "text": " ".join(words)})
+    pd.DataFrame(rows).to_csv(tmp_path / "ratings.csv", index=False)
+    (tmp_path / "config.toml").write_text(CONFIG)
+    return tmp_path
+
+
+def test_the_whole_job(world: Path) -> None:
+    out = world / "out"
+    heard: list[tuple[str, int, int]] = []
+    job = train_reward(world / "config.toml", world, out, progress=lambda *args: heard.append(args))
+    assert not job.already_done
+    assert job.metrics["items"]["words"] == {"test": 30, "train": 105, "validation": 15}
+    assert job.metrics["test"]["pooled"]["pearson_r"]["estimate"] > 0.5
+    assert 0.9 < job.metrics["noise_ceiling"]["words"]["weighted"] <= 1.0
+    assert heard[-1][0] == "scoring held-out texts"
+    assert ("training", 42, 42) in heard  # 105 texts in batches of 16: 7 a pass
+    verify_manifest(out)
+    assert not (out / "checkpoint.pt").exists()
+
+    held_out = pd.read_parquet(out / "held_out.parquet")
+    assert "text" not in held_out.columns
+    ratings = pd.read_csv(world / "ratings.csv").drop_duplicates("item_id").set_index("item_id")["text"]
+    scores = RewardModel.load(out).score([ratings[int(item)] for item in held_out["item_id"]])
+    assert scores == pytest.approx(held_out["prediction"].to_numpy(), abs=1e-5)
+    assert AutoModelForSequenceClassification.from_pretrained(out).config.num_labels == 1
+
+    again = train_reward(world / "config.toml", world, out)
+    assert again.already_done
+    assert again.metrics == job.metrics
+    (world / "config.toml").write_text(CONFIG.replace("epochs = 6", "epochs = 1"))
+    with pytest.raises(SettingsError, match="holds a run of another config"):
+        train_reward(world / "config.toml", world, out)
+
+
+def test_stopped_and_resumed_gives_the_same_files(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (world / "config.toml").write_text(CONFIG.replace("epochs = 6", "epochs = 2"))
+    train_reward(world / "config.toml", world, world / "whole")
+
+    def stop(what: str, done: int, total: int) -> None:
+        if done == 10:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_reward(world / "config.toml", world, world / "part", progress=stop)
+    assert (world / "part" / reward_job.CHECKPOINT_NAME).is_file()
+    train_reward(world / "config.toml", world, world / "part")
+    for name in ("model.safetensors", "held_out.parquet"):
+        assert (world / "whole" / name).read_bytes() == (world / "part" / name).read_bytes()
+
+
+def test_preferences(world: Path) -> None:
+    rng = np.random.default_rng(0)
+    lines = []
+    for _ in range(80):
+        prompt, rest = " ".join(rng.choice(WORDS, 3)), " ".join(rng.choice(WORDS, 3))
+        start = f"\n\nHuman: {prompt}\n\nAssistant:"
+        lines.append(json.dumps({"chosen": f"{start} good {rest}", "rejected": f"{start} bad {rest}"}))
+    (world / "pairs.jsonl").write_text("\n".join(lines))
+    config = (
+        CONFIG.replace('"rating"', '"preference"')
+        .replace('"ratings"', '"hh_rlhf"')
+        .replace("ratings.csv", "pairs.jsonl")
+    )
+    (world / "config.toml").write_text(config.replace('scale = [-2, 2]\nbetter = "high"', ""))
+    job = train_reward(world / "config.toml", world, world / "out")
+    assert job.metrics["test"]["pooled"]["accuracy"]["estimate"] > 0.9
+    held_out = pd.read_parquet(world / "out" / "held_out.parquet")
+    assert sorted(held_out["side"].unique()) == ["a", "b"]
+
+
+def test_a_source_that_holds_nothing_out_leaks_nothing(world: Path) -> None:
+    copy = CONFIG[CONFIG.index("[[sources]]") :].replace('"words"', '"copy"') + "held_out = false\n"
+    (world / "config.toml").write_text(CONFIG.replace("epochs = 6", "epochs = 1") + copy)
+    job = train_reward(world / "config.toml", world, world / "out")
+    assert job.metrics["left_out_same_text_as_held_out"] == 45
+    assert job.metrics["items"]["copy"]["train"] == 105
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "says"),
+    [
+        (("epochs = 6", "epoch = 6"), SettingsError, "unknown key 'training.epoch'"),
+        (("ratings.csv", "absent.csv"), MissingFileError, "absent.csv"),
+        (('"base"', '"package:absent"'), ModelLoadError, "no installed package"),
+        (('objective = "rating"', 'objective = "preference"'), SettingsError, "does not fit 'preference'"),
+        (('better = "high"', 'better = "high"\nheld_out = false'), SettingsError, "no source holds texts out"),
+    ],
+)
+def test_user_faults(world: Path, change: tuple[str, str], error: type[Exception], says: str) -> None:
+    (world / "config.toml").write_text(CONFIG.replace(*change))
+    with pytest.raises(error, match=says):
+        train_reward(world / "config.toml", world, world / "out")
+    assert not (world / "out" / "manifest.json").exists()
