@@ -33,7 +33,9 @@ def read_census(path: Path, attributes: list[str]) -> Population:
     unknown = sorted(set(attributes) - set(margins))
     if unknown:
         raise SettingsError(f"census table {path.name} has no margin {unknown[0]!r}; allowed: {', '.join(margins)}")
-    return Population.from_shares({name: {str(level): share for level, share in margins[name].items()} for name in attributes})
+    return Population.from_shares(
+        {name: {str(level): share for level, share in margins[name].items()} for name in attributes}
+    )
 
 
 def rater_attributes(ratings: pd.DataFrame, attributes: dict[str, Attribute]) -> pd.DataFrame:

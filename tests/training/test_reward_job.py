@@ -44,8 +44,8 @@ def world(tmp_path: Path) -> Path:
     rng = np.random.default_rng(0)
     rows = []
     for item in range(150):
-        words = rng.choice(WORDS, 8)
-        truth = float("good" in words or "kind" in words or "nice" in words) - float("bad" in words or "hate" in words)
+        truth = rng.choice([-1.0, 1.0])
+        words = ["good" if truth > 0 else "bad", *rng.choice(WORDS, 6)]
         for rater in range(3):
             rating = float(np.clip(truth + 0.2 * rng.standard_normal(), -2, 2))
             rows.append({"item_id": item, "rater_id": rater, "rating": rating, "text": " ".join(words)})
