@@ -15,7 +15,7 @@ from rlhf_fair.report.palette import CONTROL_MARK, VERDICT_MARKS
 TOP = 15
 CONTROLS_SHOWN = 5
 SMALLEST_FOREST = 4
-MOST_FORESTS = 4
+MOST_FORESTS = 5
 PAGE_ROWS = 40
 LABEL_LENGTH = 28
 _STAGE_LABELS = {"sft": "SFT", "fair_ppo": "PPO + penalty"}
@@ -162,21 +162,37 @@ def _cells(finding: Finding, places: int) -> dict[str, Cell]:
 
 
 def forests(findings: Sequence[Finding]) -> tuple[Chart, ...]:
-    """Forest plots of the largest estimates, one for each metric; claims and slices apart where both are many."""
+    """Forest plots of the largest estimates, one for each metric and role, and for each variant where all are many."""
     charts: list[Chart] = []
     for family in families(findings):
-        controls = ranked([f for f in family.findings if f.role == "control"])
-        claims = ranked([f for f in family.findings if f.role == "claim"])
-        slices = ranked([f for f in family.findings if f.role == "exploratory"])
+        claims = [f for f in family.findings if f.role == "claim"]
+        slices = [f for f in family.findings if f.role == "exploratory"]
         split = len(claims) >= 2 and len(slices) >= 2
-        sets = (
-            [("claims", claims), ("exploratory slices", slices)] if split else [("findings", ranked(claims + slices))]
-        )
-        for kind, members in sets:
-            if len(members) >= SMALLEST_FOREST or (split and members):
-                number = len(charts) + 1
-                charts.append(_forest(f"forest-{number}", family, kind, members, controls))
+        sets = {"claims": claims, "exploratory slices": slices} if split else {"findings": [*claims, *slices]}
+        for kind, members in sets.items():
+            for name, variant in _variants(members).items():
+                order = ranked(variant)
+                if len(order) >= SMALLEST_FOREST or (split and kind == "claims" and order):
+                    controls = _controls_for(variant, family)
+                    charts.append(_forest(f"forest-{len(charts) + 1}", family, kind + name, order, controls))
     return tuple(charts[:MOST_FORESTS])
+
+
+def _variants(members: Sequence[Finding]) -> dict[str, list[Finding]]:
+    """Findings by probe and variant, which compare with different things; kept together where that leaves too few."""
+    groups: dict[str, list[Finding]] = {}
+    for finding in members:
+        parts = (say.words(finding.probe), say.words(finding.variant))
+        groups.setdefault(f", {', '.join(part for part in parts if part)}", []).append(finding)
+    large = {name: group for name, group in groups.items() if len(ranked(group)) >= SMALLEST_FOREST}
+    return large if len(groups) > 1 and large else {"": list(members)}
+
+
+def _controls_for(members: Sequence[Finding], family: Family) -> list[Finding]:
+    """The controls of the same probe, else all of the same metric."""
+    controls = ranked([f for f in family.findings if f.role == "control"])
+    probes = {finding.probe for finding in members}
+    return [finding for finding in controls if finding.probe in probes] or controls
 
 
 def _forest(id: str, family: Family, kind: str, members: Sequence[Finding], controls: Sequence[Finding]) -> Chart:

@@ -46,7 +46,7 @@ class Reader(HTMLParser):
             self._script = named.get("id") or "code"
 
     def handle_endtag(self, tag):
-        if tag in ("td", "th"):
+        if tag == "table":
             self._cell = False
         elif tag == "script":
             self._script = ""
@@ -55,7 +55,7 @@ class Reader(HTMLParser):
         if self._script:
             self.scripts[self._script] = self.scripts.get(self._script, "") + data
         elif self._cell:
-            self._rows[-1][-1] += data
+            self._rows[-1][-1] += data.strip("\n")
 
 
 @pytest.fixture(params=KINDS)

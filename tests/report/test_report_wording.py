@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rlhf_fair.records import NAN, Results, Verdict
 from rlhf_fair.report import numbers as num
 from rlhf_fair.report import wording as say
-from rlhf_fair.report.claims import families, places_by_metric, ranked, worst
+from rlhf_fair.report.claims import families, forests, places_by_metric, ranked, worst
 from rlhf_fair.report.data import page, verdict_sentence
 
 FINITE = st.floats(-1e6, 1e6, allow_nan=False)
@@ -129,3 +129,20 @@ def test_empty_results_make_a_page():
     content = page(Results(audit={}))
     assert content.summary.title == "Bias audit"
     assert [section.id for section in content.sections] == ["limits", "provenance"]
+
+
+def test_forests_do_not_mix_what_is_compared_with_different_things(finding):
+    rows = [
+        finding(id=f"{variant}{i}", variant=variant, role=role, reference=variant, estimate=i / 10)
+        for variant, role in (
+            ("against_controls", "claim"),
+            ("against_nothing", "exploratory"),
+            ("pairs", "exploratory"),
+        )
+        for i in range(6)
+    ]
+    charts = forests(rows)
+    assert len(charts) == 3
+    for chart in charts:
+        assert sum(variant in chart.title for variant in ("against nothing", "pairs")) <= 1
+        assert chart.table.rows and "Reference" not in [column.label for column in chart.table.columns]
