@@ -25,6 +25,7 @@ def correlation(x: ArrayLike, y: ArrayLike, *, rng: np.random.Generator, alpha: 
     a, b = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
     if len(a) < 4 or a.std() == 0 or b.std() == 0:
         return Estimate.not_estimable("fewer than 4 texts, or one side is constant", n=len(a), n_clusters=len(a))
+    a, b = (a - a.mean()) / a.std(), (b - b.mean()) / b.std()  # keeps the sums of squares below free of cancellation
     draws = rng.multinomial(len(a), np.full(len(a), 1 / len(a)), size=REPLICATES)
     low, high = np.nanquantile(_weighted_r(a, b, draws), [alpha / 2, 1 - alpha / 2])
     return Estimate(estimate=float(np.corrcoef(a, b)[0, 1]), ci_low=low, ci_high=high, n=len(a), n_clusters=len(a))
@@ -89,5 +90,5 @@ def _weighted_r(a: NDArray[np.float64], b: NDArray[np.float64], w: NDArray[np.in
     mean_a, mean_b = (w @ a) / n, (w @ b) / n
     covariance = (w @ (a * b)) / n - mean_a * mean_b
     variance = ((w @ (a * a)) / n - mean_a**2) * ((w @ (b * b)) / n - mean_b**2)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(covariance / np.sqrt(variance))
+    r = np.full(len(w), np.nan)  # stays NaN where a replicate drew a constant
+    return np.divide(covariance, np.sqrt(np.maximum(variance, 0)), out=r, where=variance > 1e-12)
