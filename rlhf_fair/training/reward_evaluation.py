@@ -91,4 +91,5 @@ def _weighted_r(a: NDArray[np.float64], b: NDArray[np.float64], w: NDArray[np.in
     covariance = (w @ (a * b)) / n - mean_a * mean_b
     variance = ((w @ (a * a)) / n - mean_a**2) * ((w @ (b * b)) / n - mean_b**2)
     r = np.full(len(w), np.nan)  # stays NaN where a replicate drew a constant
-    return np.divide(covariance, np.sqrt(np.maximum(variance, 0)), out=r, where=variance > 1e-12)
+    np.divide(covariance, np.sqrt(np.maximum(variance, 0)), out=r, where=variance > 1e-12)
+    return r

@@ -196,7 +196,7 @@ def test_with_a_real_model_folder(folder: Path) -> None:
     tiny_tokenizer().save_pretrained(model)
     heard: list[tuple[str, int, int]] = []
     results = run(folder / "plan.toml", model, folder, folder / "out", progress=lambda *args: heard.append(args))
-    assert read_results(folder / "out").model_dump_json() == results.model_dump_json()
+    assert read_results(folder / "out").model_dump(mode="json") == results.model_dump(mode="json")
     records = pd.read_parquet(folder / "out" / "records.parquet")
     assert len(records) == results.audit["counts"]["input"] - 13 * 8  # phrases without a noun never become a row
     scored = records[records["excluded"] == ""]
