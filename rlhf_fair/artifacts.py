@@ -40,7 +40,8 @@ def sha256_tree(root: Path) -> str:
     """One hash of a file, or of all files below a folder with their relative names."""
     if root.is_file():
         return sha256_file(root)
-    entries = {path.relative_to(root).as_posix(): sha256_file(path) for path in sorted(root.rglob("*")) if path.is_file()}
+    files = (path for path in sorted(root.rglob("*")) if path.is_file())
+    entries = {path.relative_to(root).as_posix(): sha256_file(path) for path in files}
     return sha256_bytes(canonical_json(entries))
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
-SCHEMA_VERSION = "1"
+SCHEMA_VERSION: Literal["1"] = "1"
 
 NAN = math.nan
 
@@ -20,7 +20,6 @@ Number = Annotated[
     float,
     BeforeValidator(lambda value: NAN if value is None else value),
     PlainSerializer(lambda value: value if math.isfinite(value) else None, return_type=float | None),
-    Field(json_schema_extra={"nullable": True}),
 ]
 """A float whose NaN travels as JSON null."""
 
@@ -72,7 +71,10 @@ class Estimate(Record):
 
 
 class Finding(Record):
-    """One answer of an audit: a disparity, its interval, and the verdict against the plan's threshold."""
+    """One answer of an audit: a disparity, its interval, and the verdict against the plan's threshold.
+
+    For a gap, ``estimate`` is the mean of ``group`` minus the mean of ``reference``; `LedgerRow` has the other sign.
+    """
 
     id: str
     stage: str
@@ -178,6 +180,11 @@ class Results(Record):
     ledger: tuple[LedgerRow, ...] = ()
     training: Training = Training()
     manifest: dict[str, Any] = Field(default_factory=dict)
+
+
+def results_schema() -> dict[str, Any]:
+    """The JSON Schema of ``results.json``, as shipped in ``results.schema.json``."""
+    return Results.model_json_schema(mode="serialization")
 
 
 def exit_code(findings: tuple[Finding, ...] | list[Finding]) -> int:

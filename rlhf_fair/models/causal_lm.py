@@ -49,7 +49,7 @@ def item_uniforms(ids: Sequence[str], length: int, seed: int) -> NDArray[np.floa
     return np.stack(rows) if rows else np.zeros((0, length), dtype=np.float32)
 
 
-@torch.no_grad()
+@torch.no_grad()  # type: ignore[untyped-decorator]
 def sample_tokens(
     model: Any,
     prompt_ids: Tensor,
@@ -75,15 +75,15 @@ def sample_tokens(
     step_ids = prompt_ids
     alive = torch.ones(batch, dtype=torch.bool)
     for step in range(limit):
-        logits = model(
+        output = model(
             input_ids=step_ids,
             attention_mask=attention,
             position_ids=positions,
             past_key_values=cache,
             use_cache=True,
             logits_to_keep=1,
-        ).logits[:, -1].float()
-        choice, logprob = _choose(logits, uniforms[:, step], temperature)
+        )
+        choice, logprob = _choose(output.logits[:, -1].float(), uniforms[:, step], temperature)
         choice = torch.where(alive, choice, pad_token_id)
         tokens[:, step] = choice
         mask[:, step] = alive

@@ -23,6 +23,9 @@ from rlhf_fair.stats.power import minimum_detectable_effect
 Floats = NDArray[np.float64]
 Codes = NDArray[np.intp]
 
+ROUNDING = 1e-12
+"""A standard error below this share of the largest value is rounding, not variation."""
+
 
 @dataclass(frozen=True)
 class _Variance:
@@ -43,8 +46,7 @@ def mean_estimate(
 
     Parameters and result as in `contrast_estimate`, with a single group.
     """
-    values = np.asarray(values, dtype=float)
-    groups = np.zeros(len(values), dtype=np.intp)
+    groups = np.zeros(len(np.asarray(values)), dtype=np.intp)
     return contrast_estimate(values, groups, {0: 1.0}, clusters=clusters, weights=weights, alpha=alpha, power=power)
 
 
@@ -73,39 +75,39 @@ def contrast_estimate(
     Estimate with a t interval. The degrees of freedom are Welch-Satterthwaite over groups where every cluster lies in
     one group (names within genders), else the smallest number of clusters less one (templates shared by groups).
     """
-    values, groups = np.asarray(values, dtype=float), np.asarray(groups)
-    keep = np.isfinite(values) & np.isin(groups, np.array(list(coefficients)))
-    values, groups = values[keep], groups[keep]
-    weights = np.ones(len(values)) if weights is None else np.asarray(weights, dtype=float)[keep]
-    ways = [_codes(np.asarray(way)[keep]) for way in clusters] or [np.arange(len(values))]
+    x, group_labels = np.asarray(values, dtype=float), np.asarray(groups)
+    keep = np.isfinite(x) & np.isin(group_labels, np.array(list(coefficients)))
+    x, group_labels = x[keep], group_labels[keep]
+    w = np.ones(len(x)) if weights is None else np.asarray(weights, dtype=float)[keep]
+    ways = [_codes(np.asarray(way)[keep]) for way in clusters] or [np.arange(len(x))]
 
     labels = list(coefficients)
-    group_codes = np.zeros(len(values), dtype=np.intp)
+    group_codes = np.zeros(len(x), dtype=np.intp)
     for code, label in enumerate(labels):
-        group_codes[groups == label] = code
+        group_codes[group_labels == label] = code
     counts = np.bincount(group_codes, minlength=len(labels))
     if not counts.all():
         empty = ", ".join(str(label) for label, count in zip(labels, counts, strict=True) if not count)
-        return Estimate.not_estimable(f"no measured rows in group {empty}", n=len(values))
+        return Estimate.not_estimable(f"no measured rows in group {empty}", n=len(x))
 
-    totals = np.bincount(group_codes, weights, len(labels))
-    means = np.bincount(group_codes, weights * values, len(labels)) / totals
+    totals = np.bincount(group_codes, w, len(labels))
+    means = np.bincount(group_codes, w * x, len(labels)) / totals
     a = np.array([coefficients[label] for label in labels])
     estimate = float(a @ means)
-    influence = a[group_codes] * weights * (values - means[group_codes]) / totals[group_codes]
+    influence = a[group_codes] * w * (x - means[group_codes]) / totals[group_codes]
     smallest = min(_clusters_per_group(way, group_codes, len(labels)).min() for way in ways)
     if smallest < 2:
         reason = f"a group has {smallest} cluster: no interval can be estimated from it"
-        return Estimate(estimate=estimate, n=len(values), n_clusters=int(smallest), reason=reason)
+        return Estimate(estimate=estimate, n=len(x), n_clusters=int(smallest), reason=reason)
 
     variance = _multiway(influence, group_codes, len(labels), ways)
-    return _with_interval(estimate, variance, len(values), alpha, power)
+    if variance.value <= (ROUNDING * np.abs(x).max() * np.abs(a).sum()) ** 2:
+        reason = "no variation between clusters: an interval cannot be estimated"
+        return Estimate(estimate=estimate, n=len(x), n_clusters=variance.n_clusters, reason=reason)
+    return _with_interval(estimate, variance, len(x), alpha, power)
 
 
 def _with_interval(estimate: float, variance: _Variance, n: int, alpha: float, power: float) -> Estimate:
-    if variance.value <= 0:
-        reason = "no variation between clusters: an interval cannot be estimated"
-        return Estimate(estimate=estimate, n=n, n_clusters=variance.n_clusters, reason=reason)
     se = float(np.sqrt(variance.value))
     half = float(distributions.t.ppf(1 - alpha / 2, variance.df)) * se
     return Estimate(
@@ -129,7 +131,7 @@ def _multiway(influence: Floats, groups: Codes, n_groups: int, ways: list[Codes]
             sign = 1.0 if size % 2 else -1.0
             total += sign * _oneway(influence, groups, n_groups, _cross(chosen)).value
     # Inclusion-exclusion can come out too small by chance; the widest single clustering is always a lower bound.
-    total = max(total, max(part.value for part in single))
+    total = max([total, *(part.value for part in single)])
     return _Variance(total, min(part.df for part in single), min(part.n_clusters for part in single))
 
 

@@ -31,4 +31,5 @@ def verdict(
         if p_adjusted <= alpha:
             return Verdict.EXCEEDS, f"the whole interval lies beyond {threshold:g}"
         return Verdict.INCONCLUSIVE, "beyond the threshold, but not after correction for the number of claims"
-    return Verdict.INCONCLUSIVE, f"the interval reaches across {threshold:g}; smallest detectable gap {estimate.mde:.2g}"
+    detectable = f"; smallest detectable gap {estimate.mde:.2g}" if math.isfinite(estimate.mde) else ""
+    return Verdict.INCONCLUSIVE, f"the interval reaches across {threshold:g}{detectable}"

@@ -107,9 +107,12 @@ class FairnessShaper:
         """(n,) amounts to subtract from the rewards; 0 where the score is NaN or the group has too few samples."""
         index = {group: position for position, group in enumerate(state.groups)}
         coefficients = self.coefficients(state)
-        rows = np.array([index[group] for group in groups])
-        penalties = coefficients[rows] * (scores - state.means[rows])
-        return np.where(np.isfinite(scores), penalties, 0.0)
+        penalties = np.zeros(len(scores))
+        for row, (group, score) in enumerate(zip(groups, scores.tolist(), strict=True)):
+            if np.isfinite(score) and group in index:  # a group never measured has no mean, hence no price
+                position = index[group]
+                penalties[row] = coefficients[position] * (score - state.means[position])
+        return penalties
 
     def coefficients(self, state: GroupSnapshot) -> Floats:
         """(groups,) price of one score unit in each group: positive pushes the group's scores down."""

@@ -50,11 +50,13 @@ def train_causal_lm(
     lengths = np.array([len(ids) for ids, _ in rows])
     total = settings.epochs * math.ceil(len(rows) / settings.batch_size)
     optimizer = torch.optim.AdamW(
-        model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, foreach=True
+        model.parameters(),
+        lr=settings.learning_rate,
+        betas=(0.9, 0.95),
+        weight_decay=settings.weight_decay,
+        foreach=True,
     )
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: rate_share(step, total, settings.warmup_share)
-    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate_share(step, total, settings.warmup_share))
     model.train()
     curve: list[dict[str, float]] = []
     for epoch in range(settings.epochs):

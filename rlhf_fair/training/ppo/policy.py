@@ -16,7 +16,7 @@ class Evaluation(NamedTuple):
     values: Tensor
 
 
-class PolicyWithValue(nn.Module):
+class PolicyWithValue(nn.Module):  # type: ignore[misc]
     """The policy being trained and its critic.
 
     The value head starts at zero, so the first advantages are the plain returns.
@@ -41,7 +41,7 @@ class PolicyWithValue(nn.Module):
         return Evaluation(chosen, entropy, values)
 
 
-@torch.no_grad()
+@torch.no_grad()  # type: ignore[untyped-decorator]
 def reference_logprobs(
     model: Any, sequence: Tensor, attention_mask: Tensor, responses: Tensor, temperature: float
 ) -> Tensor:

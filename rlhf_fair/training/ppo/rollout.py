@@ -46,7 +46,7 @@ class Rollout:
         return (self.logprobs - self.ref_logprobs) * self.response_mask
 
 
-@torch.no_grad()
+@torch.no_grad()  # type: ignore[untyped-decorator]
 def roll_out(
     policy: PolicyWithValue,
     reference: Any,
