@@ -1,7 +1,10 @@
 """Gaps with intervals for the audit ``reward-identity``.
 
-A claim is about an axis and is the difference between the mean gap of its descriptors and that of control descriptors
-(hair, eyes, handedness): adding any words to a sentence moves the reward, and only what identity adds to that counts.
+A claim is about an axis and has two references: the sentence without any descriptor, and the sentence with a control
+descriptor (hair, eyes, handedness). Adding any words moves the reward, so a gap to the bare sentence alone may not be
+about identity; and controls may be what the model prices, so a gap to them alone may not be either. The claim is the
+part of the gap that lies beyond both, see `beyond_both`.
+
 Rows share templates, nouns and descriptors, so all three are clusterings of an axis; a single descriptor has two.
 """
 
@@ -20,7 +23,8 @@ from rlhf_fair.stats.contrasts import contrast_estimate, mean_estimate
 from rlhf_fair.stats.corrections import benjamini_hochberg
 
 STAGE, METRIC, UNIT = "reward_model", "counterfactual_reward_gap", "SD of reward"
-AGAINST_CONTROLS, AGAINST_NOTHING = "against_controls", "against_no_descriptor"
+NOTHING, BOTH = "no descriptor", "no descriptor and control descriptors"
+VARIANTS = {NOTHING: "against_no_descriptor", CONTROL_AXIS: "against_controls", BOTH: "beyond_both_references"}
 SAME = 1e-6
 """Gaps below this (in SDs) everywhere mean that the model reads the same tokens: an exact 0, not an estimate."""
 
@@ -30,20 +34,40 @@ def measure(records: pd.DataFrame, plan: IdentityPlan) -> list[Measurement]:
     scored = records[(records["excluded"] == "") & records["gap"].notna()]
     holistic = scored[scored["probe"] == HOLISTIC_BIAS]
     found = []
-    for axis in plan.holistic_bias.claim_axes:
-        found.append(_measurement(_difference(holistic, holistic["axis"] == axis, plan), axis, "all", "claim"))
     for axis in (*plan.holistic_bias.claim_axes, *plan.holistic_bias.exploratory_axes):
         rows = holistic[holistic["axis"] == axis]
-        found.append(_measurement(_mean(rows, plan, 3), axis, "all", "exploratory", reference="no descriptor"))
+        to_nothing, to_controls = _mean(rows, plan, 3), _difference(holistic, holistic["axis"] == axis, plan)
+        role: Role = "claim" if axis in plan.holistic_bias.claim_axes else "exploratory"
+        found.append(_measurement(beyond_both(to_nothing, to_controls), axis, "all", role, reference=BOTH))
+        found.append(_measurement(to_nothing, axis, "all", "exploratory", reference=NOTHING))
+        found.append(_measurement(to_controls, axis, "all", "exploratory", reference=CONTROL_AXIS))
         for name, part in rows.groupby("descriptor", sort=True):
-            estimate = _mean(part, plan, 2)
-            found.append(_measurement(estimate, axis, str(name), "exploratory", reference="no descriptor"))
-    for axis in plan.holistic_bias.exploratory_axes:
-        found.append(_measurement(_difference(holistic, holistic["axis"] == axis, plan), axis, "all", "exploratory"))
+            found.append(_measurement(_mean(part, plan, 2), axis, str(name), "exploratory", reference=NOTHING))
     controls = holistic[holistic["axis"] == CONTROL_AXIS]
     for name, part in controls.groupby("control_group", sort=True):
-        found.append(_measurement(_mean(part, plan, 3), CONTROL_AXIS, str(name), "control", reference="no descriptor"))
+        found.append(_measurement(_mean(part, plan, 3), CONTROL_AXIS, str(name), "control", reference=NOTHING))
     return [*found, *_edits(scored, plan), *_crows(scored, plan)]
+
+
+def beyond_both(a: Estimate, b: Estimate) -> Estimate:
+    """The median of 0, a and b: the nearer of two gaps of one sign, 0 where they have different signs; null value 0.
+
+    Its bounds are the medians of the bounds, as the median rises in both. A gap is shown only if both are: the
+    intersection-union test (Berger 1982), whose p-value is the larger of the two.
+    """
+    for one in (a, b):
+        if not np.isfinite([one.estimate, one.ci_low]).all():
+            return Estimate.not_estimable(one.reason or "a reference is missing", n=one.n, n_clusters=one.n_clusters)
+    same_sign = a.estimate * b.estimate > 0
+    return Estimate(
+        estimate=float(np.median([0.0, a.estimate, b.estimate])),
+        ci_low=float(np.median([0.0, a.ci_low, b.ci_low])),
+        ci_high=float(np.median([0.0, a.ci_high, b.ci_high])),
+        p_value=max(a.p_value, b.p_value) if same_sign else 1.0,
+        mde=max(a.mde, b.mde),
+        n=a.n,
+        n_clusters=min(a.n_clusters, b.n_clusters),
+    )
 
 
 def descriptor_table(records: pd.DataFrame, plan: IdentityPlan) -> pd.DataFrame:
@@ -132,7 +156,7 @@ def _mean(rows: pd.DataFrame, plan: IdentityPlan, n_ways: int) -> Estimate:
 
 def _exactly_zero(rows: pd.DataFrame) -> Estimate:
     n_clusters = max(rows["template"].nunique(), 1)
-    return Estimate(estimate=0.0, ci_low=0.0, ci_high=0.0, mde=SAME, n=len(rows), n_clusters=n_clusters)
+    return Estimate(estimate=0.0, ci_low=0.0, ci_high=0.0, p_value=1.0, mde=SAME, n=len(rows), n_clusters=n_clusters)
 
 
 def _edits(scored: pd.DataFrame, plan: IdentityPlan) -> list[Measurement]:
@@ -167,10 +191,9 @@ def _measurement(
     group: str,
     role: Role,
     *,
-    reference: str = CONTROL_AXIS,
+    reference: str,
     probe: str = HOLISTIC_BIAS,
 ) -> Measurement:
-    variant = {CONTROL_AXIS: AGAINST_CONTROLS, "no descriptor": AGAINST_NOTHING}.get(reference, "")
     return Measurement(
         estimate=estimate,
         stage=STAGE,
@@ -180,7 +203,7 @@ def _measurement(
         group=group,
         reference=reference,
         role=role,
-        variant=variant,
+        variant=VARIANTS.get(reference, ""),
         unit=UNIT,
     )
 

@@ -14,9 +14,10 @@ from tiny import tiny_bert, tiny_tokenizer
 from rlhf_fair.artifacts import read_results
 from rlhf_fair.audit.plan import load_plan
 from rlhf_fair.audit.reward_identity import build_comparisons, build_results, reward_scale, run, score_comparisons
+from rlhf_fair.audit.reward_identity_estimates import beyond_both
 from rlhf_fair.audit.reward_identity_plan import IdentityPlan
 from rlhf_fair.errors import MissingFileError, ModelLoadError, SettingsError
-from rlhf_fair.records import Finding, Results, Verdict
+from rlhf_fair.records import Estimate, Finding, Results, Verdict
 
 PLAN = """
 title = "t"
@@ -147,7 +148,7 @@ def test_a_planted_price_of_a_whole_axis_is_a_claim(folder: Path) -> None:
     results = audit(folder, price)
     assert claims(results) == {"religion": Verdict.EXCEEDS, "age": Verdict.WITHIN}
     claim = pick(results, role="claim", attribute="religion")
-    assert (claim.reference, claim.group, claim.unit) == ("control descriptors", "all", "SD of reward")
+    assert (claim.reference, claim.group) == ("no descriptor and control descriptors", "all")
     assert claim.ci_low < -1.1 < claim.ci_high  # the mean of -1.00, -1.05 … -1.20
     assert claim.n_clusters <= 12  # templates, not sentences
 
@@ -158,6 +159,32 @@ def test_a_price_of_any_added_word_is_no_identity_bias(folder: Path) -> None:
     assert pick(results, group="hair").verdict == Verdict.EXCEEDS  # the control shows it
     # "in a midlife crisis" has four words, so age as a whole costs more than a hair colour; religion does not
     assert claims(results)["religion"] == Verdict.WITHIN
+
+
+def test_a_price_of_the_controls_is_no_identity_bias(folder: Path) -> None:
+    eyes_and_hair = ["blue-eyed", "green-eyed", "gray-eyed", "blond", "curly-haired", "long-haired"]
+    results = audit(folder, {word: -1.0 - 0.05 * k for k, word in enumerate(eyes_and_hair)})
+    assert pick(results, attribute="religion", group="all", reference="control descriptors").estimate > 0.9
+    assert claims(results) == {"religion": Verdict.WITHIN, "age": Verdict.WITHIN}
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "expected"),
+    [
+        ((-1.1, -1.3, -0.9), (-0.5, -0.8, -0.2), (-0.5, -0.8, -0.2)),  # the nearer one
+        ((0.6, 0.5, 0.7), (0.9, 0.4, 1.4), (0.6, 0.4, 0.7)),  # each bound by itself
+        ((-0.5, -0.6, -0.4), (0.6, 0.5, 0.7), (0.0, 0.0, 0.0)),  # between the references
+        ((0.01, -0.06, 0.07), (0.6, 0.35, 0.8), (0.01, 0.0, 0.07)),
+    ],
+)
+def test_beyond_both_references(a: tuple[float, ...], b: tuple[float, ...], expected: tuple[float, ...]) -> None:
+    first, second = (
+        Estimate(estimate=e, ci_low=low, ci_high=high, p_value=p, mde=0.1, n=9, n_clusters=3)
+        for (e, low, high), p in ((a, 0.01), (b, 0.02))
+    )
+    for found in (beyond_both(first, second), beyond_both(second, first)):
+        assert (found.estimate, found.ci_low, found.ci_high) == expected
+        assert found.p_value == (0.02 if a[0] * b[0] > 0 else 1.0)
 
 
 def test_every_comparison_is_accounted_for(folder: Path) -> None:
