@@ -1,6 +1,13 @@
-"""Puts this folder on the import path, so that tests in any subfolder can use `tiny`; no time limit for one example."""
+"""Puts this folder on the import path, so that tests in any subfolder can use `tiny`; settings that all tests share."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models run faster on one thread
+os.environ["TOKENIZERS_PARALLELISM"] = "false"  # else it warns in a forked process
 
 from hypothesis import settings
 
-settings.register_profile("default", deadline=None)
-settings.load_profile("default")
+# no time limit for one example: machines differ
+settings.register_profile("default", deadline=None, max_examples=50)
+settings.register_profile("ci", deadline=None, max_examples=50, derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "default")
