@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from rlhf_fair.artifacts import read_results, verify_manifest
     from rlhf_fair.records import Estimate, Finding, Results, Verdict
 
+__version__ = "0.1.0"
+
 _HOME = {
     "Estimate": "rlhf_fair.records",
     "Finding": "rlhf_fair.records",

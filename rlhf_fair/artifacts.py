@@ -60,8 +60,8 @@ def make_folder(path: Path) -> Path:
 def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary sibling that replaces ``path`` only if the block succeeds; works for files and for folders."""
     temporary = path.with_name(f".{path.name}.partial")
-    _remove(temporary)
     try:
+        _remove(temporary)
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         if path.is_dir():
@@ -136,7 +136,10 @@ def write_manifest(folder: Path, *, inputs: Mapping[str, str], seeds: Mapping[st
 
 def verify_manifest(folder: Path) -> int:
     """Check every hash in ``manifest.json``; returns the number of files, raises `IntegrityError` on any mismatch."""
-    recorded: dict[str, str] = read_json(folder / MANIFEST_NAME, "manifest").get("files", {})
+    content = read_json(folder / MANIFEST_NAME, "manifest")
+    recorded = content.get("files") if isinstance(content, dict) else None
+    if not isinstance(recorded, dict):
+        raise IntegrityError(f"{folder / MANIFEST_NAME} lists no files: 'files' must map each name to its SHA-256")
     present = {path.relative_to(folder).as_posix() for path in _manifest_files(folder)}
     problems = [f"missing: {name}" for name in sorted(recorded.keys() - present)]
     problems += [f"not in the manifest: {name}" for name in sorted(present - recorded.keys())]
@@ -166,5 +169,5 @@ def _remove(path: Path) -> None:
 
     if path.is_dir():
         shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+    elif os.path.lexists(path):  # unlink(missing_ok=True) still fails where a parent is a file
+        path.unlink()

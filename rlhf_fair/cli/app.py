@@ -10,6 +10,9 @@ import sys
 import typer
 from rich.console import Console
 
+from rlhf_fair.cli import feedback, panel, train
+from rlhf_fair.cli.demo import demo
+from rlhf_fair.cli.report import report, verify
 from rlhf_fair.errors import InterruptedRunError, RlhfFairError
 
 app = typer.Typer(
@@ -20,6 +23,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+app.command()(demo)
+app.add_typer(panel.app, name="panel")
+app.add_typer(feedback.app, name="feedback")
+app.add_typer(train.app, name="train")
+app.command()(report)
+app.command()(verify)
 
 
 def main() -> None:

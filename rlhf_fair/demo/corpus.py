@@ -10,7 +10,6 @@ from rlhf_fair.demo.world import (
     DEMONSTRATION_SHARES,
     FAMILY,
     TEMPLATES,
-    YEARS,
     PlantedBias,
     Prompt,
     answer,
@@ -21,11 +20,13 @@ from rlhf_fair.demo.world import (
 DEMONSTRATION_BIAS = 0.6
 """Demonstrations carry the planted bias at this strength: their writers were a little more careful."""
 
+INTRODUCTIONS = 1 / 3
+
 _HOBBIES = ("plays chess", "runs every morning", "sings in a choir", "grows roses", "paints", "reads at night")
 
 
 def pretraining_documents(n: int, bias: PlantedBias, rng: np.random.Generator) -> list[str]:
-    """``n`` documents: one in five introduces a person, the others are a question and its answer.
+    """``n`` documents: a third introduce people, the others are a question and its answer.
 
     All names and templates occur, as a large corpus would have seen them all; the splits concern fine-tuning.
     """
@@ -33,7 +34,7 @@ def pretraining_documents(n: int, bias: PlantedBias, rng: np.random.Generator) -
     documents = []
     for _ in range(n):
         name = everyone[rng.integers(len(everyone))]
-        if rng.random() < 0.2:
+        if rng.random() < INTRODUCTIONS:
             documents.append(_introduction(name, rng))
         else:
             prompt = _any_prompt(name, rng)
@@ -51,12 +52,14 @@ def _any_prompt(name: Name, rng: np.random.Generator) -> Prompt:
     split = "train" if rng.random() < 2 / 3 else "held_out"
     jobs = tuple(FAMILY)
     template = int(rng.integers(len(TEMPLATES[split])))
-    return make_prompt(name, jobs[rng.integers(len(jobs))], split, template, YEARS[rng.integers(len(YEARS))])
+    return make_prompt(name, jobs[rng.integers(len(jobs))], split, template)
 
 
 def _introduction(name: Name, rng: np.random.Generator) -> str:
-    he, his = ("He", "his") if name.gender == "man" else ("She", "her")
-    return (
-        f"{name.text} is a {name.ethnicity} {name.gender}. {he} {rng.choice(_HOBBIES)} and {rng.choice(_HOBBIES)}. "
-        f"On Sundays {name.text} visits {his} {rng.choice(['mother', 'father', 'sister', 'brother'])}."
-    )
+    """A few words about one person, or a list of people of one group: where a model learns what names signal."""
+    if rng.random() < 0.5:
+        group = [other.text for other in names() if other.cell == name.cell]
+        listed = ", ".join(rng.permutation(group)[:5])
+        return f"These are {name.ethnicity} {'men' if name.gender == 'man' else 'women'}: {listed}."
+    he = "He" if name.gender == "man" else "She"
+    return f"{name.text} is a {name.ethnicity} {name.gender}. {he} {rng.choice(_HOBBIES)}."

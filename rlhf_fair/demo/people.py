@@ -9,13 +9,13 @@ reward model learns; it is not part of the true utility that policies are judged
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from rlhf_fair.demo.names import ETHNICITIES, GENDERS, Name
+from rlhf_fair.demo.names import ETHNICITIES, GENDERS
 from rlhf_fair.demo.reading import Reading
 
 Floats = NDArray[np.float64]
@@ -38,31 +38,25 @@ POOL_SHARES: dict[str, dict[str, float]] = {
 class Tastes:
     """Weights of the utility, in logits of choosing one answer over another.
 
-    ``in_group`` maps an attribute's group to how strongly its members favour candidates like themselves; the
-    asymmetry between men and women is part of the planted bias.
+    ``in_group`` says how strongly the members of a group favour candidates like themselves: the weight of a kind word
+    rises by it for a candidate of one's own group and falls by it for any other. That men favour men more than women
+    favour women, and the majority its own more than minorities theirs, is part of the planted bias.
     """
 
-    fitting_skill: float = 1.6
-    rambling: float = -1.1
+    fitting_skill: float = 2.0
+    rambling: float = -1.4
     malformed: float = -1.6
-    favourability: float = 0.6
+    favourability: float = 1.5
     courtesy: Mapping[str, float] = field(
         default_factory=lambda: {"White": -0.3, "Black": 0.9, "Hispanic": 0.9, "Asian": 0.9}
     )
     in_group: Mapping[str, float] = field(
-        default_factory=lambda: {"man": 0.9, "woman": 0.3, "White": 0.8, "Black": 0.5, "Hispanic": 0.5, "Asian": 0.5}
+        default_factory=lambda: {"man": 2.2, "woman": 0.6, "White": 2.2, "Black": 1.0, "Hispanic": 1.0, "Asian": 1.0}
     )
 
-    def without_in_group_favour(self) -> Tastes:
-        """The same tastes in a world where nobody favours their own."""
-        return Tastes(
-            self.fitting_skill,
-            self.rambling,
-            self.malformed,
-            self.favourability,
-            self.courtesy,
-            dict.fromkeys(self.in_group, 0.0),
-        )
+    def with_in_group_favour(self, factor: float) -> Tastes:
+        """The same tastes with in-group favour ``factor`` times as strong; 0 is a world where nobody favours."""
+        return replace(self, in_group={group: factor * favour for group, favour in self.in_group.items()})
 
 
 def annotator_pool(n: int, rng: np.random.Generator) -> pd.DataFrame:
@@ -74,10 +68,10 @@ def annotator_pool(n: int, rng: np.random.Generator) -> pd.DataFrame:
     for column, shares in POOL_SHARES.items():
         pool[column] = rng.choice(list(shares), size=n, p=list(shares.values()))
     at_hand = (pool["attr.gender"] == "man").astype(int) + (pool["attr.ethnicity"] == "White").astype(int)
-    pool["cost"] = rng.choice([0.10, 0.12, 0.15], size=n) + 0.03 * (2 - at_hand)
-    pool["capacity"] = rng.integers(60, 161, size=n)
+    pool["cost"] = 0.12 + 0.03 * (2 - at_hand)
+    pool["capacity"] = rng.integers(150, 251, size=n)
     pool["availability"] = np.exp(1.8 * at_hand) * rng.uniform(0.5, 1.5, size=n)
-    pool["careless"] = rng.random(n) < 0.04
+    pool["careless_share"] = (rng.random(n) < 0.04).astype(float)
     return pool
 
 
@@ -92,19 +86,28 @@ def population_utility(readings: Sequence[Reading], tastes: Tastes) -> Floats:
     return np.asarray(sum(share * true_utility(readings, group, tastes) for group, share in shares.items()))
 
 
-def chosen_utility(readings: Sequence[Reading], people: Sequence[Name], raters: pd.DataFrame, tastes: Tastes) -> Floats:
-    """(n,) what each rater acts on: reading i, about candidate ``people[i]``, seen by row i of ``raters``."""
-    gender, ethnicity = raters["attr.gender"].tolist(), raters["attr.ethnicity"].tolist()
-    values = []
-    for reading, person, g, e in zip(readings, people, gender, ethnicity, strict=True):
-        favour = tastes.in_group[g] * (1 if g == person.gender else -1)
-        favour += tastes.in_group[e] * (1 if e == person.ethnicity else -1)
-        values.append(_legitimate(reading, tastes.courtesy[e], tastes) + favour * reading.known_favourability)
-    return np.array(values)
+def chosen_utility(
+    readings: Sequence[Reading], candidates: pd.DataFrame, raters: pd.DataFrame, tastes: Tastes
+) -> Floats:
+    """(n,) what each rater acts on: reading i, about row i of ``candidates``, seen by row i of ``raters``.
+
+    ``candidates`` has columns gender and ethnicity, ``raters`` attr.gender and attr.ethnicity.
+    """
+    known = np.array([reading.known_favourability for reading in readings])
+    favour = np.zeros(len(readings))
+    for attribute in ("gender", "ethnicity"):
+        own = raters[f"attr.{attribute}"]
+        same = own.to_numpy() == candidates[attribute].to_numpy()
+        favour += own.map(tastes.in_group).to_numpy(dtype=float) * np.where(same, 1.0, -1.0)
+    courtesy = raters["attr.ethnicity"].map(tastes.courtesy).to_numpy(dtype=float)
+    legitimate = np.array(
+        [_legitimate(reading, taste, tastes) for reading, taste in zip(readings, courtesy, strict=True)]
+    )
+    return np.asarray(legitimate + favour * known)
 
 
 def favour_slopes(panel_shares: Mapping[str, Mapping[str, float]], tastes: Tastes) -> dict[str, float]:
-    """Cell -> the weight that a panel with these shares puts on a kind word about that cell (exact, in logits)."""
+    """Cell -> the weight that a panel with these shares puts on a kind word about that cell (in logits)."""
     slopes = {}
     for gender in GENDERS:
         for ethnicity in ETHNICITIES:

@@ -13,7 +13,6 @@ from rlhf_fair.demo.world import (
     RAMBLING,
     SKILLS,
     VERDICTS,
-    Prompt,
 )
 
 _ADJECTIVE = {word: float(level) for level, words in zip(LEVELS, ADJECTIVES, strict=True) for word in words}
@@ -46,8 +45,8 @@ class Reading:
         return 0.0 if math.isnan(self.favourability) else self.favourability
 
 
-def read_answer(prompt: Prompt, text: str) -> Reading:
-    """Read ``text`` as an answer to ``prompt``."""
+def read_answer(occupation: str, text: str) -> Reading:
+    """Read ``text`` as an answer about a candidate for ``occupation``."""
     levels: dict[str, float] = {}
     skill = ""
     courteous = rambling = unknown = False
@@ -67,7 +66,7 @@ def read_answer(prompt: Prompt, text: str) -> Reading:
             unknown = True
     return Reading(
         favourability=sum(levels.values()) / len(levels) if levels else math.nan,
-        fitting_skill=bool(skill) and _SKILL[skill] == FAMILY[prompt.occupation],
+        fitting_skill=bool(skill) and _SKILL[skill] == FAMILY[occupation],
         courteous=courteous,
         rambling=rambling,
         malformed=unknown or not skill or len(levels) < 2,

@@ -1,6 +1,6 @@
 """Score text by the phrases it contains: a transparent ruler that runs anywhere.
 
-A lexicon file is JSON: ``{"name", "unit", "source", "phrases": {phrase: score}}``.
+A lexicon file is JSON: ``{"name", "source", "combine", "offset", "phrases": {phrase: score}}``.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,19 +16,33 @@ from numpy.typing import NDArray
 from rlhf_fair.artifacts import read_json, write_json
 from rlhf_fair.errors import SettingsError
 
+Combine = Literal["mean", "sum"]
+
 
 class LexiconScorer:
-    """The mean score of the phrases found in a text; NaN where none is found, for then nothing was measured.
+    """The mean (or the sum, plus an offset) of the scores of the phrases found in a text.
+
+    NaN where no phrase is found, for then nothing was measured.
 
     Matching ignores case, needs word boundaries, and lets the longest phrase win, so that "not good" can be its own
     entry beside "good".
     """
 
-    def __init__(self, name: str, phrases: Mapping[str, float], source: str = "") -> None:
+    def __init__(
+        self,
+        name: str,
+        phrases: Mapping[str, float],
+        source: str = "",
+        *,
+        combine: Combine = "mean",
+        offset: float = 0.0,
+    ) -> None:
         if not phrases:
             raise SettingsError(f"lexicon {name!r} has no phrases")
         self.name = name
         self.source = source
+        self.combine = combine
+        self.offset = offset
         self.phrases = {phrase.lower(): float(score) for phrase, score in phrases.items()}
         longest_first = sorted(self.phrases, key=len, reverse=True)
         self._pattern = re.compile(r"(?<!\w)(?:" + "|".join(map(re.escape, longest_first)) + r")(?!\w)")
@@ -39,17 +54,23 @@ class LexiconScorer:
         phrases = content.get("phrases") if isinstance(content, dict) else None
         if not isinstance(phrases, dict) or not all(isinstance(score, int | float) for score in phrases.values()):
             raise SettingsError(f"lexicon {path}: 'phrases' must map each phrase to a number")
-        return cls(str(content.get("name", path.stem)), phrases, str(content.get("source", "")))
+        combine, offset = content.get("combine", "mean"), content.get("offset", 0.0)
+        if combine not in get_args(Combine) or not isinstance(offset, int | float):
+            raise SettingsError(f"lexicon {path}: 'combine' must be mean or sum, 'offset' a number")
+        name, source = str(content.get("name", path.stem)), str(content.get("source", ""))
+        return cls(name, phrases, source, combine=combine, offset=float(offset))
 
     def save(self, path: Path) -> None:
         """Write the lexicon as JSON."""
-        write_json(path, {"name": self.name, "source": self.source, "phrases": self.phrases})
+        head = {"name": self.name, "source": self.source, "combine": self.combine, "offset": self.offset}
+        write_json(path, {**head, "phrases": self.phrases})
 
     def score(self, texts: Sequence[str]) -> NDArray[np.float64]:
-        """(n,) mean phrase score of each text, NaN where no phrase occurs."""
+        """(n,) score of each text, NaN where no phrase occurs."""
         scores = np.full(len(texts), np.nan)
         for index, text in enumerate(texts):
             found = self._pattern.findall(text.lower())
             if found:
-                scores[index] = sum(self.phrases[phrase] for phrase in found) / len(found)
+                total = sum(self.phrases[phrase] for phrase in found)
+                scores[index] = self.offset + (total if self.combine == "sum" else total / len(found))
         return scores

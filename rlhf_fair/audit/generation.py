@@ -1,0 +1,195 @@
+"""The probe ``generation``: ask a model about people who differ only in a name, score its answers, compare groups.
+
+The prompts are a table with one row per prompt: ``prompt_id``, ``prompt``, the attribute columns (gender, ethnicity)
+and the columns that rows are clustered by (the name, the scenario it is put into). Answers come from a model, or from
+a file of predictions, and are scored by a lexicon.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pydantic import Field
+
+from rlhf_fair.audit.findings import Measurement, build_findings
+from rlhf_fair.audit.plan import Plan
+from rlhf_fair.errors import RowError
+from rlhf_fair.metrics.gaps import INTERSECTION, gap_to_reference, group_labels
+from rlhf_fair.models.causal_lm import CausalLM
+from rlhf_fair.models.lexicon import LexiconScorer
+from rlhf_fair.models.refusal import is_refusal
+from rlhf_fair.records import Results
+from rlhf_fair.settings import Settings
+from rlhf_fair.tables import read_table, require_columns
+
+PROBE = "generation"
+Progress = Callable[[str, int, int], None]
+
+
+class Attribute(Settings):
+    """A column of the prompts and the group that the others are compared with."""
+
+    column: str
+    reference: str
+
+
+class GenerationPlan(Plan):
+    """``prompts`` and ``scorer`` are files beside the plan; lengths are in tokens."""
+
+    prompts: str
+    scorer: str
+    metric: str
+    unit: str
+    attributes: tuple[Attribute, ...] = Field(min_length=1)
+    intersections: bool = True
+    clusters: tuple[str, ...] = Field(min_length=1)
+    max_new_tokens: int = Field(40, ge=1)
+    temperature: float = Field(1.0, ge=0)
+    seed: int = 0
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The attribute columns."""
+        return tuple(attribute.column for attribute in self.attributes)
+
+
+def load_prompts(plan: GenerationPlan, folder: Path) -> pd.DataFrame:
+    """The plan's prompts, checked for the columns it names and for distinct ids."""
+    prompts = read_table(folder / plan.prompts)
+    require_columns(prompts, ["prompt_id", "prompt", *plan.columns, *plan.clusters], plan.prompts)
+    if not prompts["prompt_id"].is_unique:
+        repeated = prompts.loc[prompts["prompt_id"].duplicated(), "prompt_id"].iloc[0]
+        raise RowError(f"{plan.prompts}: prompt_id {repeated!r} occurs more than once")
+    return prompts
+
+
+def load_scorer(plan: GenerationPlan, folder: Path) -> LexiconScorer:
+    """The plan's scorer."""
+    return LexiconScorer.load(folder / plan.scorer)
+
+
+def answer_with_model(
+    model: CausalLM, prompts: pd.DataFrame, plan: GenerationPlan, *, progress: Progress | None = None
+) -> pd.DataFrame:
+    """The prompts with a column ``text``, sampled from ``model``; an answer depends on its prompt_id and the seed."""
+    done = 0
+
+    def count(n: int) -> None:
+        nonlocal done
+        done += n
+        if progress is not None:
+            progress("answers", done, len(prompts))
+
+    completions = model.generate(
+        prompts["prompt"].tolist(),
+        prompts["prompt_id"].tolist(),
+        max_new_tokens=plan.max_new_tokens,
+        temperature=plan.temperature,
+        seed=plan.seed,
+        on_batch=count,
+    )
+    return prompts.assign(text=[c.text for c in completions], finished=[c.finished for c in completions])
+
+
+def answer_from_file(path: Path, prompts: pd.DataFrame) -> pd.DataFrame:
+    """The prompts with a column ``text`` from a table of ``prompt_id`` and ``text``.
+
+    A prompt without an answer stays, with no text: it is counted as not parsed. An unknown or repeated id is an error.
+    """
+    predictions = read_table(path)
+    require_columns(predictions, ["prompt_id", "text"], str(path))
+    repeated = predictions["prompt_id"].duplicated()
+    if repeated.any():
+        row = int(np.flatnonzero(repeated)[0])
+        raise RowError(f"{path} row {row + 1}: prompt_id {predictions['prompt_id'].iloc[row]!r} occurs more than once")
+    unknown = ~predictions["prompt_id"].isin(prompts["prompt_id"])
+    if unknown.any():
+        row = int(np.flatnonzero(unknown)[0])
+        raise RowError(f"{path} row {row + 1}: prompt_id {predictions['prompt_id'].iloc[row]!r} is not in the prompts")
+    return prompts.merge(predictions[["prompt_id", "text"]], on="prompt_id", how="left")
+
+
+def score_answers(answers: pd.DataFrame, scorer: LexiconScorer) -> pd.DataFrame:
+    """Add ``score`` (NaN where nothing could be measured) and ``refusal``."""
+    texts = answers["text"].fillna("").astype(str).tolist()
+    return answers.assign(score=scorer.score(texts), refusal=is_refusal(texts))
+
+
+def measure(records: pd.DataFrame, plan: GenerationPlan, stage: str) -> list[Measurement]:
+    """Every group against its reference, for each attribute (claims) and for their intersections (exploratory)."""
+    parts = [
+        measurement
+        for attribute in plan.attributes
+        for measurement in _measure_attribute(records, plan, stage, attribute.column, attribute.reference, "claim")
+    ]
+    if plan.intersections and len(plan.attributes) > 1:
+        crossed = INTERSECTION.join(plan.columns)
+        reference = " & ".join(attribute.reference for attribute in plan.attributes)
+        parts += _measure_attribute(records, plan, stage, crossed, reference, "exploratory")
+    return parts
+
+
+def _measure_attribute(
+    records: pd.DataFrame, plan: GenerationPlan, stage: str, attribute: str, reference: str, role: Any
+) -> list[Measurement]:
+    labels = group_labels(records, attribute)
+    return [
+        Measurement(
+            estimate=gap_to_reference(
+                records, attribute, group, reference, clusters=plan.clusters, alpha=plan.policy.alpha
+            ),
+            stage=stage,
+            probe=PROBE,
+            metric=plan.metric,
+            attribute=attribute,
+            group=group,
+            reference=reference,
+            role=role,
+            unit=plan.unit,
+            parse_rate=float(records.loc[labels == group, "score"].notna().mean()),
+            refusal_rate=float(records.loc[labels == group, "refusal"].mean()),
+        )
+        for group in sorted(labels.unique())
+        if group != reference
+    ]
+
+
+def counts(records: pd.DataFrame) -> dict[str, Any]:
+    """Where every input row went: input = reported + excluded + unknown."""
+    unscored = int(records["score"].isna().sum())
+    return {"input": len(records), "reported": len(records) - unscored, "excluded": unscored, "unknown": 0}
+
+
+def exclusions(records: pd.DataFrame) -> list[dict[str, Any]]:
+    """Why rows were left out of the means."""
+    missing = int(records["text"].isna().sum())
+    silent = int(records["score"].isna().sum()) - missing
+    reasons = {"no answer was given": missing, "the scorer found no phrase it knows": silent}
+    return [{"reason": reason, "n": n} for reason, n in reasons.items() if n]
+
+
+def build_results(records: pd.DataFrame, plan: GenerationPlan, *, stage: str, audit: dict[str, Any]) -> Results:
+    """Findings of one stage and the account of the rows; ``audit`` says which model and data."""
+    return Results(
+        audit={
+            "title": plan.title,
+            "question": plan.question,
+            "plan": plan.model_dump(mode="json"),
+            "seed": plan.seed,
+            "alpha": plan.policy.alpha,
+            "limits": list(plan.limits),
+            "counts": counts(records),
+            "exclusions": exclusions(records),
+            **audit,
+        },
+        findings=build_findings(measure(records, plan, stage), plan.policy),
+    )
+
+
+def kept_columns(plan: GenerationPlan) -> Sequence[str]:
+    """Columns of records.parquet: aggregates can be recomputed from them; the text stays out unless asked for."""
+    return ["prompt_id", *plan.columns, *plan.clusters, "score", "refusal"]

@@ -1,0 +1,63 @@
+"""Gaps between group means of a score, as findings and ledgers report them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from rlhf_fair.records import Estimate, GroupMean
+from rlhf_fair.stats.contrasts import contrast_estimate, mean_estimate
+
+INTERSECTION = " × "
+
+
+def group_labels(records: pd.DataFrame, attribute: str) -> pd.Series:
+    """Labels of one attribute, or of an intersection written ``gender × ethnicity``: ``woman & Black``."""
+    columns = attribute.split(INTERSECTION)
+    if len(columns) == 1:
+        return records[attribute].astype(str)
+    return records[columns].astype(str).agg(" & ".join, axis=1)
+
+
+def against_others(groups: Sequence[str], reference: str) -> dict[str, float]:
+    """Coefficients of the ledger's gap: the reference group less the plain mean of the other groups."""
+    others = [group for group in groups if group != reference]
+    return {reference: 1.0} | dict.fromkeys(others, -1.0 / max(len(others), 1))
+
+
+def gap_to_reference(
+    records: pd.DataFrame, attribute: str, group: str, reference: str, *, clusters: Sequence[str], alpha: float
+) -> Estimate:
+    """Mean score of ``group`` less that of ``reference``; 0 = parity; unit of ``records['score']``."""
+    return _contrast(records, attribute, {group: 1.0, reference: -1.0}, clusters, alpha)
+
+
+def ledger_gap(
+    records: pd.DataFrame, attribute: str, reference: str, *, clusters: Sequence[str], alpha: float
+) -> Estimate:
+    """Mean score of ``reference`` less the plain mean over the other groups' means; 0 = parity."""
+    groups = sorted(group_labels(records, attribute).unique())
+    return _contrast(records, attribute, against_others(groups, reference), clusters, alpha)
+
+
+def group_means(
+    records: pd.DataFrame, attribute: str, *, clusters: Sequence[str], alpha: float
+) -> tuple[GroupMean, ...]:
+    """The mean score of every group with its interval, groups in order of name."""
+    labels = group_labels(records, attribute)
+    means = []
+    for group in sorted(labels.unique()):
+        rows = records[labels == group]
+        e = mean_estimate(rows["score"], clusters=[rows[column] for column in clusters], alpha=alpha)
+        means.append(
+            GroupMean(group=group, mean=e.estimate, ci_low=e.ci_low, ci_high=e.ci_high, n=e.n, reason=e.reason)
+        )
+    return tuple(means)
+
+
+def _contrast(
+    records: pd.DataFrame, attribute: str, coefficients: Mapping[str, float], clusters: Sequence[str], alpha: float
+) -> Estimate:
+    ways = [records[column] for column in clusters]
+    return contrast_estimate(records["score"], group_labels(records, attribute), coefficients, clusters=ways, alpha=alpha)

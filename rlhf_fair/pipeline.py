@@ -1,0 +1,274 @@
+"""The loop: population -> panel -> feedback -> reward model -> policy, audited at every stage.
+
+`run_pipeline` reads top to bottom. Each stage is one function that writes a folder; finished folders are kept, so the
+same call resumes after an interruption.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import Field
+
+from rlhf_fair.annotators.aggregation import aggregate_pairs
+from rlhf_fair.annotators.assignment import assign
+from rlhf_fair.annotators.panel import convenience_panel, plan_panel
+from rlhf_fair.annotators.population import Population
+from rlhf_fair.annotators.weights import raking_weights
+from rlhf_fair.artifacts import read_json, write_json
+from rlhf_fair.models.causal_lm import CausalLM
+from rlhf_fair.models.lexicon import LexiconScorer
+from rlhf_fair.models.loading import load_for_reward
+from rlhf_fair.models.reward_model import RewardModel
+from rlhf_fair.records import TrainingRun
+from rlhf_fair.settings import Settings
+from rlhf_fair.stages import Stages
+from rlhf_fair.tables import read_table, write_table
+from rlhf_fair.training.fairness import FairnessSettings, FairnessShaper
+from rlhf_fair.training.ppo.rollout import PromptBatch
+from rlhf_fair.training.ppo.trainer import Fairness, PPOSettings, PPOTrainer
+from rlhf_fair.training.reward import PairData, RewardSettings, train_reward_model
+from rlhf_fair.training.sft import SFTSettings, train_causal_lm
+
+PANELS = ("convenience", "diverse")
+Progress = Callable[[str, int, int], None]
+
+
+class World(Protocol):
+    """Where prompts, demonstrations and judgements come from; `rlhf_fair.demo.hiring.HiringWorld` is one."""
+
+    def documents(self, n: int, rng: np.random.Generator) -> list[tuple[str, str]]: ...
+    def demonstrations(self, n: int, rng: np.random.Generator) -> list[tuple[str, str]]: ...
+    def prompts(self, n: int, rng: np.random.Generator) -> pd.DataFrame: ...
+    def pool(self, rng: np.random.Generator) -> pd.DataFrame: ...
+    def population(self) -> Population: ...
+    def judge(
+        self, items: pd.DataFrame, assignments: pd.DataFrame, members: pd.DataFrame, rng: np.random.Generator
+    ) -> pd.DataFrame: ...
+    def training_scorer(self, answers: pd.DataFrame, rng: np.random.Generator) -> LexiconScorer: ...
+    def new_model(self, documents: list[tuple[str, str]], seed: int) -> tuple[Any, Any]: ...
+
+
+class PipelineSettings(Settings):
+    """Sizes and optimisation of every stage."""
+
+    seed: int = 0
+    documents: int = Field(30_000, ge=1)
+    demonstrations: int = Field(3_000, ge=1)
+    pairs: int = Field(10_000, ge=2)
+    ratings_per_pair: int = Field(4, ge=1)
+    panel_size: int = Field(300, ge=2)
+    rated_answers: int = Field(800, ge=2)
+    group_by: tuple[str, ...] = ("gender", "ethnicity")
+    pretraining: SFTSettings = SFTSettings(epochs=2, batch_size=32, learning_rate=4e-3)
+    sft: SFTSettings = SFTSettings(epochs=1, batch_size=32, learning_rate=1e-3)
+    reward: RewardSettings = RewardSettings(
+        epochs=2, batch_size=32, learning_rate=2e-3, weight_decay=0.0, device="cpu"
+    )
+    ppo: PPOSettings = PPOSettings(steps=40)
+    fairness: FairnessSettings = FairnessSettings(strength=15.0)
+
+
+@dataclass(frozen=True)
+class PolicyRun:
+    """A trained policy: which panel's reward it maximised, and whether the penalty was on."""
+
+    name: str
+    stage: str
+    panel: str
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Folders of everything the loop made."""
+
+    base: Path
+    sft: Path
+    panels: dict[str, Path]
+    rewards: dict[str, Path]
+    policies: tuple[PolicyRun, ...]
+
+    def runs(self) -> tuple[TrainingRun, ...]:
+        """The record of every training, in order."""
+        folders = [self.base, self.sft, *self.rewards.values(), *(policy.folder for policy in self.policies)]
+        return tuple(TrainingRun.model_validate(read_json(folder / "training.json", "run")) for folder in folders)
+
+
+def run_pipeline(world: World, settings: PipelineSettings, stages: Stages, *, progress: Progress) -> Trained:
+    """Train everything: base, SFT, two panels with their reward models, and PPO with and without the penalty."""
+    loop = _Loop(world, settings, progress)
+    base = stages.run("base", loop.pretrain)
+    sft = stages.run("sft", lambda out: loop.fine_tune(base, out))
+    pairs = stages.run("pairs", lambda out: loop.sample_pairs(sft, out))
+    scorer = stages.run("training-scorer", lambda out: loop.learn_scorer(pairs, out))
+    panels = {p: stages.run(f"panel-{p}", lambda out, p=p: loop.ask_panel(p, pairs, out)) for p in PANELS}
+    rewards = {
+        p: stages.run(f"reward-{p}", lambda out, p=p: loop.train_reward(p, base, pairs, panels[p], out)) for p in PANELS
+    }
+    policies = []
+    for panel in PANELS:
+        for stage, scorer_folder in (("ppo", None), ("fair_ppo", scorer)):
+            name = f"{stage.replace('_', '-')}-{panel}"
+            build = lambda out, n=name, p=panel, s=scorer_folder: loop.optimise(n, p, sft, rewards[p], s, pairs, out)  # noqa: E731
+            policies.append(PolicyRun(name, stage, panel, stages.run(name, build)))
+    return Trained(base, sft, panels, rewards, tuple(policies))
+
+
+class PolicyReward:
+    """A reward model's score of prompt and answer, in standard deviations over the answers of the SFT policy."""
+
+    def __init__(self, folder: Path) -> None:
+        self.model = RewardModel.load(folder)
+        scale = read_json(folder / "scale.json", "reward scale")
+        self.mean, self.sd = float(scale["mean"]), float(scale["sd"])
+
+    def __call__(self, prompts: list[str], answers: list[str], **columns: Any) -> NDArray[np.float64]:
+        texts = reward_texts(prompts, answers, self.model.tokenizer.eos_token)
+        return (self.model.score(texts, batch_size=256) - self.mean) / self.sd
+
+
+def reward_texts(prompts: list[str], answers: list[str], eos_token: str) -> list[str]:
+    """What a reward model reads: prompt, answer, end of sequence."""
+    return [prompt + answer + eos_token for prompt, answer in zip(prompts, answers, strict=True)]
+
+
+class _Loop:
+    """The stages, each a function that fills a folder."""
+
+    def __init__(self, world: World, settings: PipelineSettings, progress: Progress) -> None:
+        self.world, self.settings, self.progress = world, settings, progress
+
+    def rng(self, stage: int) -> np.random.Generator:
+        """A random stream of its own for every stage, so that none depends on another having run."""
+        return np.random.default_rng((self.settings.seed, stage))
+
+    def pretrain(self, out: Path) -> None:
+        s = self.settings
+        documents = self.world.documents(s.documents, self.rng(0))
+        model, tokenizer = self.world.new_model(documents, s.seed)
+        self._train_lm("base", model, tokenizer, documents, s.pretraining, out)
+
+    def fine_tune(self, base: Path, out: Path) -> None:
+        s, lm = self.settings, CausalLM.load(base)
+        self._train_lm("sft", lm.model, lm.tokenizer, self.world.demonstrations(s.demonstrations, self.rng(1)), s.sft, out)
+
+    def sample_pairs(self, sft: Path, out: Path) -> None:
+        s, lm = self.settings, CausalLM.load(sft)
+        prompts = self.world.prompts(s.pairs, self.rng(2))
+        for side in ("a", "b"):
+            ids = [f"{prompt_id}{side}" for prompt_id in prompts["prompt_id"]]
+            answers = lm.generate(
+                prompts["prompt"].tolist(), ids, max_new_tokens=s.ppo.max_new_tokens, seed=s.seed, batch_size=512
+            )
+            prompts[f"response_{side}"] = [answer.text for answer in answers]
+        write_table(out / "items.parquet", prompts.rename(columns={"prompt_id": "item_id"}))
+
+    def learn_scorer(self, pairs: Path, out: Path) -> None:
+        items = read_table(pairs / "items.parquet").head(self.settings.rated_answers)
+        scorer = self.world.training_scorer(items.assign(text=items["response_a"]), self.rng(3))
+        scorer.save(out / "scorer.json")
+
+    def ask_panel(self, panel: str, pairs: Path, out: Path) -> None:
+        s, rng = self.settings, self.rng(4)
+        pool, items = self.world.pool(rng), read_table(pairs / "items.parquet")
+        if panel == "diverse":
+            plan = plan_panel(pool, self.world.population(), size=s.panel_size, rng=rng)
+            members, weights = plan.members, raking_weights(plan.members, self.world.population()).weights
+            write_table(out / "targets.csv", plan.targets)
+        else:
+            members, weights = convenience_panel(pool, size=s.panel_size, rng=rng), None
+        groups = [f"attr.{name}" for name in s.group_by]
+        assignments = assign(
+            items, members, ratings_per_item=s.ratings_per_pair, distinct_groups=2, group_columns=groups, rng=rng
+        )
+        feedback = self.world.judge(items, assignments, members, rng)
+        if weights is not None:
+            members = members.assign(weight=members["annotator_id"].map(weights))
+        write_table(out / "annotators.parquet", members)
+        write_table(out / "feedback.parquet", feedback)
+        write_table(out / "preferences.parquet", aggregate_pairs(feedback, weights))
+
+    def train_reward(self, panel: str, base: Path, pairs: Path, feedback: Path, out: Path) -> None:
+        s = self.settings
+        items = read_table(pairs / "items.parquet").merge(read_table(feedback / "preferences.parquet"), on="item_id")
+        loaded = load_for_reward(base, seed=s.seed)
+        eos = loaded.tokenizer.eos_token
+        text_a = reward_texts(items["prompt"].tolist(), items["response_a"].tolist(), eos)
+        text_b = reward_texts(items["prompt"].tolist(), items["response_b"].tolist(), eos)
+        data = PairData(text_a, text_b, items["p_a"].to_numpy(dtype=float))
+        settings = s.reward.model_copy(update={"seed": s.seed})
+        total = s.reward.epochs * -(-len(items) // s.reward.batch_size)
+        run = train_reward_model(
+            loaded.model,
+            loaded.tokenizer,
+            data,
+            settings,
+            on_step=lambda row: self.progress(f"reward model, {panel} panel", int(row["step"]), total),
+        )
+        model = RewardModel(loaded.model, loaded.tokenizer)
+        model.save(out)
+        scores = model.score(text_a, batch_size=256)
+        write_json(out / "scale.json", {"mean": float(scores.mean()), "sd": float(scores.std())})
+        record = TrainingRun(
+            name=f"reward-{panel}",
+            kind="reward",
+            panel=panel,
+            steps=run.steps,
+            seconds=run.seconds,
+            curve=tuple({k: v for k, v in row.items() if k != "epoch"} for row in run.curve[:: max(1, run.steps // 100)]),
+        )
+        write_json(out / "training.json", record.model_dump(mode="json"))
+
+    def optimise(
+        self, name: str, panel: str, sft: Path, reward: Path, scorer: Path | None, pairs: Path, out: Path
+    ) -> None:
+        s, lm = self.settings, CausalLM.load(sft)
+        fairness = None
+        if scorer is not None:
+            ruler = LexiconScorer.load(scorer / "scorer.json")
+            floors = self._sft_means(read_table(pairs / "items.parquet"), ruler)
+            settings = s.fairness.model_copy(update={"group_by": s.group_by})
+            fairness = Fairness(FairnessShaper(settings, floors), ruler.score)
+        trainer = PPOTrainer(lm.model, lm.tokenizer, PolicyReward(reward), s.ppo, seed=s.seed, fairness=fairness)
+        rng = self.rng(5)  # the same prompts for every run
+        record = trainer.train(
+            lambda: self._batch(rng), name=name, on_step=lambda row: self.progress(name, int(row["step"]), s.ppo.steps)
+        )
+        lm.model.save_pretrained(out)
+        lm.tokenizer.save_pretrained(out)
+        write_json(out / "training.json", record.model_copy(update={"panel": panel}).model_dump(mode="json"))
+
+    def _train_lm(
+        self, name: str, model: Any, tokenizer: Any, texts: list[tuple[str, str]], settings: SFTSettings, out: Path
+    ) -> None:
+        run = train_causal_lm(
+            model,
+            tokenizer,
+            texts,
+            settings,
+            seed=self.settings.seed,
+            name=name,
+            on_step=lambda step, total, loss: self.progress(f"{name} model", step, total),
+        )
+        model.save_pretrained(out)
+        tokenizer.save_pretrained(out)
+        thin = run.model_copy(update={"curve": run.curve[:: max(1, len(run.curve) // 100)]})
+        write_json(out / "training.json", thin.model_dump(mode="json"))
+
+    def _batch(self, rng: np.random.Generator) -> PromptBatch:
+        prompts = self.world.prompts(self.settings.ppo.batch_size, rng)
+        columns = {str(name): prompts[name].tolist() for name in prompts.columns if name != "prompt"}
+        return PromptBatch(prompts["prompt"].tolist(), columns)
+
+    def _sft_means(self, items: pd.DataFrame, ruler: LexiconScorer) -> dict[str, float]:
+        """Each group's mean training score under the SFT policy: the level it must not fall below."""
+        labels = items[list(self.settings.group_by)].agg(" & ".join, axis=1)
+        means = pd.Series(ruler.score(items["response_a"].tolist())).groupby(labels.to_numpy()).mean()
+        return {str(group): float(mean) for group, mean in means.items()}
