@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 
+from rlhf_fair.errors import RlhfFairError
 from rlhf_fair.records import NAN, TrainingRun
 from rlhf_fair.settings import Settings
 from rlhf_fair.training.fairness import FairnessShaper
@@ -123,7 +124,7 @@ class PPOTrainer:
             temperature=s.temperature,
             generator=self.generator,
         )
-        rewards = np.asarray(self.reward(batch.texts, [c.text for c in rollout.completions], **batch.columns))
+        rewards = self._rewards(rollout)
         penalties, row = self._penalties(rollout)
         unfinished = np.array([not c.finished for c in rollout.completions])
         shaped = rewards - penalties - s.missing_eos_penalty * unfinished
@@ -134,6 +135,16 @@ class PPOTrainer:
             | {"length": float(np.mean([c.n_tokens for c in rollout.completions]))}
         )
         return self.curve[-1]
+
+    def _rewards(self, rollout: Rollout) -> NDArray[np.float64]:
+        batch, texts = rollout.batch, [completion.text for completion in rollout.completions]
+        rewards = np.asarray(self.reward(batch.texts, texts, **batch.columns), dtype=float)
+        if rewards.shape != (len(texts),):
+            raise RlhfFairError(f"reward gave values of shape {rewards.shape}; one per completion is ({len(texts)},)")
+        if not np.isfinite(rewards).all():
+            example = texts[int(np.argmin(np.isfinite(rewards)))]
+            raise RlhfFairError(f"reward gave no finite number for {example!r}; PPO needs one for every completion")
+        return rewards
 
     def _penalties(self, rollout: Rollout) -> tuple[NDArray[np.float64], dict[str, float]]:
         if self.fairness is None:
