@@ -70,17 +70,14 @@ def run(
 
     records, scale = score_comparisons(comparisons, score, Path(reward_model_dir))
     results = build_results(settings, records, scale, left_out)
-    audit = results.audit | {
-        "models": {"reward_model": {"name": Path(reward_model_dir).name, "gap_unit": scale.over}},
-        "data": data_names(settings),
-    }
+    models = {"reward_model": {"name": Path(reward_model_dir).name, "gap_unit": scale.over}}
     inputs = input_hashes(settings, Path(reward_model_dir), data_dir)
-    seeds = {"cells": settings.holistic_bias.seed}
+    manifest = {"inputs": inputs, "seeds": {"cells": settings.holistic_bias.seed}}
     results = results.model_copy(
         update={
-            "audit": audit,
+            "audit": results.audit | {"models": models, "data": data_names(settings)},
             "training": training_of(Path(reward_model_dir)),
-            "manifest": {"inputs": inputs, "seeds": seeds},
+            "manifest": manifest,
         }
     )
     write_table(out_dir / RECORDS_NAME, records)

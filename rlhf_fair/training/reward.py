@@ -91,12 +91,8 @@ def train_reward_model(
     the randomness of an epoch depends on the seed and its number alone. ``on_step`` hears each row of the curve.
     """
     device = pick_device(settings.device)
-    tokens = [encode(tokenizer, column, settings.max_length + 1) for column in data.columns]
-    truncated = sum(len(row) > settings.max_length for column in tokens for row in column)
-    tokens = [encode(tokenizer, column, settings.max_length) for column in data.columns]
+    tokens, truncated = _tokens(tokenizer, data, settings.max_length)
     lengths = np.array([max(map(len, rows)) for rows in zip(*tokens, strict=True)], dtype=np.int64)
-    if not len(lengths):
-        raise RowError("training data: no rows")
     n_steps = settings.epochs * math.ceil(len(lengths) / settings.batch_size)
     with torch.random.fork_rng(devices=[] if device == "cpu" else None):
         _prepare(model.to(device), settings)
@@ -168,6 +164,15 @@ def set_dropout(model: Any, probability: float) -> None:
             module.p = probability
         elif isinstance(getattr(module, "attention_dropout", None), float):
             module.attention_dropout = probability
+
+
+def _tokens(tokenizer: Any, data: TrainingData, max_length: int) -> tuple[list[list[list[int]]], int]:
+    """Token ids by column and row, and how many texts were cut."""
+    if not len(data.columns[0]):
+        raise RowError("training data: no rows")
+    longer = [encode(tokenizer, column, max_length + 1) for column in data.columns]
+    truncated = sum(len(row) > max_length for column in longer for row in column)
+    return [encode(tokenizer, column, max_length) for column in data.columns], truncated
 
 
 def _prepare(model: Any, settings: RewardSettings) -> None:
