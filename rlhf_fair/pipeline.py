@@ -22,6 +22,7 @@ from rlhf_fair.annotators.panel import convenience_panel, plan_panel
 from rlhf_fair.annotators.population import Population
 from rlhf_fair.annotators.weights import raking_weights
 from rlhf_fair.artifacts import read_json, write_json
+from rlhf_fair.metrics.gaps import INTERSECTION, group_labels
 from rlhf_fair.models.causal_lm import CausalLM
 from rlhf_fair.models.lexicon import LexiconScorer
 from rlhf_fair.models.loading import load_for_reward
@@ -59,9 +60,9 @@ class PipelineSettings(Settings):
     """Sizes and optimisation of every stage."""
 
     seed: int = 0
-    documents: int = Field(30_000, ge=1)
+    documents: int = Field(26_000, ge=1)
     demonstrations: int = Field(3_000, ge=1)
-    pairs: int = Field(10_000, ge=2)
+    pairs: int = Field(8_000, ge=2)
     ratings_per_pair: int = Field(4, ge=1)
     panel_size: int = Field(300, ge=2)
     rated_answers: int = Field(800, ge=2)
@@ -269,6 +270,6 @@ class _Loop:
 
     def _sft_means(self, items: pd.DataFrame, ruler: LexiconScorer) -> dict[str, float]:
         """Each group's mean training score under the SFT policy: the level it must not fall below."""
-        labels = items[list(self.settings.group_by)].agg(" & ".join, axis=1)
+        labels = group_labels(items, INTERSECTION.join(self.settings.group_by))
         means = pd.Series(ruler.score(items["response_a"].tolist())).groupby(labels.to_numpy()).mean()
         return {str(group): float(mean) for group, mean in means.items()}

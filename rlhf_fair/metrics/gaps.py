@@ -14,10 +14,8 @@ INTERSECTION = " × "
 
 def group_labels(records: pd.DataFrame, attribute: str) -> pd.Series:
     """Labels of one attribute, or of an intersection written ``gender × ethnicity``: ``woman & Black``."""
-    columns = attribute.split(INTERSECTION)
-    if len(columns) == 1:
-        return records[attribute].astype(str)
-    return records[columns].astype(str).agg(" & ".join, axis=1)
+    first, *others = (records[column].astype(str) for column in attribute.split(INTERSECTION))
+    return first.str.cat(others, sep=" & ") if others else first
 
 
 def against_others(groups: Sequence[str], reference: str) -> dict[str, float]:
