@@ -26,7 +26,7 @@ class Policy(Settings):
 
     alpha: float = Field(0.05, gt=0, lt=0.5)
     power: float = Field(0.8, gt=0.5, lt=1)
-    threshold: float = Field(gt=0)
+    threshold: float = Field(gt=0, allow_inf_nan=False)
     margin: float = Field(gt=0)
     rationale: str = ""
 

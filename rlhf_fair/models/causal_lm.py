@@ -134,6 +134,8 @@ class CausalLM:
         on_batch: Callable[[int], None] | None = None,
     ) -> list[Completion]:
         """One completion per prompt, in the order given. ``on_batch`` is told how many are done in each batch."""
+        if not prompts:
+            return []  # tokenizers fail on an empty batch
         encoded = self.tokenizer(list(prompts), add_special_tokens=True)["input_ids"]
         order = sorted(range(len(prompts)), key=lambda index: len(encoded[index]))
         completions: list[Completion | None] = [None] * len(prompts)

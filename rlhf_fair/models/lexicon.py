@@ -5,6 +5,7 @@ A lexicon file is JSON: ``{"name", "source", "combine", "offset", "phrases": {ph
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -39,6 +40,9 @@ class LexiconScorer:
     ) -> None:
         if not phrases:
             raise SettingsError(f"lexicon {name!r} has no phrases")
+        unusable = [phrase for phrase, score in phrases.items() if not phrase.strip() or not math.isfinite(score)]
+        if unusable:
+            raise SettingsError(f"lexicon {name!r}: phrase {unusable[0]!r} is blank or has no finite score")
         self.name = name
         self.source = source
         self.combine = combine

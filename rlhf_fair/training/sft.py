@@ -12,6 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from rlhf_fair.errors import SettingsError
 from rlhf_fair.records import TrainingRun
 from rlhf_fair.settings import Settings
 from rlhf_fair.training.reward import epoch_batches, rate_share
@@ -45,6 +46,8 @@ def train_causal_lm(
     ``texts`` are (prompt, answer) pairs; an empty prompt trains on the whole answer. The end-of-sequence token is
     appended and learned. ``on_step(step, total, loss)`` reports progress. The model is changed in place.
     """
+    if not texts:
+        raise SettingsError("sft needs at least one text; got 0")
     started = time.perf_counter()
     rows = _encode(tokenizer, texts)
     lengths = np.array([len(ids) for ids, _ in rows])

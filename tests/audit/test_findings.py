@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+
+from rlhf_fair.audit.findings import Measurement, build_findings
+from rlhf_fair.audit.plan import Policy
+from rlhf_fair.records import Estimate, Role, Verdict
+
+POLICY = Policy(threshold=0.1, margin=0.05)
+
+
+def measurement(p_value: float, role: Role = "claim", group: str = "woman") -> Measurement:
+    """A gap wholly beyond the threshold, so that the verdict hangs on the corrected p-value."""
+    e = Estimate(estimate=0.3, ci_low=0.2, ci_high=0.4, p_value=p_value, mde=0.05, n=100, n_clusters=10)
+    return Measurement(e, "policy", "hiring", "gap", "gender", group, "man", role=role)
+
+
+def adjusted(*measurements: Measurement) -> list[float]:
+    return [finding.p_adjusted for finding in build_findings(measurements, POLICY)]
+
+
+def test_claims_are_corrected_with_holm() -> None:
+    # sorted .01 .02 .04, times 3 2 1: .03 .04 .04
+    assert adjusted(*map(measurement, (0.04, 0.01, 0.02))) == pytest.approx([0.04, 0.03, 0.04])
+
+
+def test_slices_are_corrected_with_benjamini_hochberg() -> None:
+    # sorted .01 .02 .04, times 3/1 3/2 3/3: .03 .03 .04
+    slices = [measurement(p, "exploratory") for p in (0.04, 0.01, 0.02)]
+    assert adjusted(*slices) == pytest.approx([0.04, 0.03, 0.03])
+
+
+def test_slices_and_controls_cost_the_claims_nothing() -> None:
+    slices = [measurement(p, "exploratory") for p in (0.5, 0.6, 0.7)]
+    mixed = [slices[0], measurement(0.02), slices[1], measurement(0.04), measurement(0.03, "control"), slices[2]]
+    found = adjusted(*mixed)
+    assert [found[1], found[3]] == pytest.approx([0.04, 0.04])  # .02 * 2, .04
+    assert found[4] == pytest.approx(0.03)  # a family of one
+
+
+def test_a_claim_that_could_not_be_measured_is_no_test_and_stays() -> None:
+    missing = dataclasses.replace(measurement(0.0), estimate=Estimate.not_estimable("no measured rows", n=4))
+    first, second = build_findings([missing, measurement(0.04)], POLICY)
+    assert first.verdict == Verdict.NOT_MEASURED
+    assert first.reason == "no measured rows"
+    assert math.isnan(first.p_adjusted)
+    assert first.n == 4
+    assert second.p_adjusted == pytest.approx(0.04)
+    assert second.verdict == Verdict.EXCEEDS
+
+
+def test_more_claims_ask_for_more_evidence() -> None:
+    assert build_findings([measurement(0.03)], POLICY)[0].verdict == Verdict.EXCEEDS
+    three = build_findings([measurement(0.03)] * 3, POLICY)  # .09 each
+    assert {finding.verdict for finding in three} == {Verdict.INCONCLUSIVE}
+    assert all("correction" in finding.reason for finding in three)
+
+
+def test_a_finding_says_what_was_measured_and_by_which_rule() -> None:
+    m = dataclasses.replace(
+        measurement(0.01), variant="held-out names", unit="points", parse_rate=0.9, refusal_rate=0.1
+    )
+    finding = build_findings([m], POLICY)[0]
+    assert finding.id == "policy/hiring/gap/held-out-names/gender/woman/man"
+    for name in ("stage", "probe", "metric", "variant", "attribute", "group", "reference", "role", "unit", "better"):
+        assert getattr(finding, name) == getattr(m, name)
+    for name in ("estimate", "ci_low", "ci_high", "p_value", "mde", "n", "n_clusters"):
+        assert getattr(finding, name) == getattr(m.estimate, name)
+    assert (finding.threshold, finding.margin) == (0.1, 0.05)
+    assert (finding.parse_rate, finding.refusal_rate) == (0.9, 0.1)
+
+
+def test_an_id_is_one_path_whatever_the_labels() -> None:
+    parts = build_findings([measurement(0.01, group="n/a or other")], POLICY)[0].id.split("/")
+    assert parts == ["policy", "hiring", "gap", "gender", "n_a-or-other", "man"]
+
+
+def test_order_is_kept_and_nothing_is_no_finding() -> None:
+    groups = ["c", "a", "b"]
+    found = build_findings([measurement(0.01, group=group) for group in groups], POLICY)
+    assert [finding.group for finding in found] == groups
+    assert build_findings([], POLICY) == ()
