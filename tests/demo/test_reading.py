@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from rlhf_fair.demo.names import Split
 from rlhf_fair.demo.reading import read_answer
 from rlhf_fair.demo.world import (
     BASE_SHARES,
@@ -57,7 +58,7 @@ def test_an_answer_about_nothing_pleases_nobody_and_measures_nothing() -> None:
 
 @pytest.mark.parametrize("split", ["train", "held_out"])
 @pytest.mark.parametrize("strength", [0.0, 1.0])
-def test_every_answer_of_the_grammar_is_well_formed(split, strength: float) -> None:
+def test_every_answer_of_the_grammar_is_well_formed(split: Split, strength: float) -> None:
     rng = np.random.default_rng(3)
     for prompt in sample_prompts(500, split, rng):
         text = answer(prompt, PlantedBias().scaled(strength), BASE_SHARES, rng)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rlhf_fair.demo.names import ETHNICITIES, GENDERS, names
+from rlhf_fair.demo.names import ETHNICITIES, GENDERS, Split, names
 from rlhf_fair.demo.reading import read_answer
 from rlhf_fair.demo.world import (
     ANSWER_MARK,
@@ -109,7 +109,7 @@ def test_occupations_are_many_and_each_has_skills_that_fit() -> None:
 
 
 @pytest.mark.parametrize("split", ["train", "held_out"])
-def test_every_scenario_asks_about_every_name(split) -> None:
+def test_every_scenario_asks_about_every_name(split: Split) -> None:
     prompts = crossed_prompts(split, np.random.default_rng(0), occupations=3)
     people = {name.text for name in names(split)}
     scenarios = {prompt.scenario for prompt in prompts}

@@ -9,6 +9,7 @@ import torch
 from tiny import tiny_tokenizer
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from rlhf_fair.errors import SettingsError
 from rlhf_fair.training.sft import SFTSettings, train_causal_lm
 
 TEXTS = [
@@ -92,6 +93,11 @@ def test_prompt_tokens_are_not_trained_on(tokenizer: Any) -> None:
     targets = [*tokenizer("cat dog")["input_ids"], tokenizer.eos_token_id]
     others = [token for token in range(len(tokenizer)) if token not in targets]
     assert size[targets].min() > 5 * size[others].max()
+
+
+def test_nothing_to_train_on_is_said(tokenizer: Any) -> None:
+    with pytest.raises(SettingsError, match="at least one text"):
+        train_causal_lm(new_model(tokenizer), tokenizer, [], settings(), seed=1)
 
 
 def test_the_model_learns_to_stop(tokenizer: Any) -> None:
