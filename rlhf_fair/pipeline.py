@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -62,16 +63,14 @@ class PipelineSettings(Settings):
     seed: int = 0
     documents: int = Field(26_000, ge=1)
     demonstrations: int = Field(3_000, ge=1)
-    pairs: int = Field(8_000, ge=2)
+    pairs: int = Field(12_000, ge=2)
     ratings_per_pair: int = Field(4, ge=1)
     panel_size: int = Field(300, ge=2)
     rated_answers: int = Field(800, ge=2)
     group_by: tuple[str, ...] = ("gender", "ethnicity")
     pretraining: SFTSettings = SFTSettings(epochs=2, batch_size=32, learning_rate=4e-3)
     sft: SFTSettings = SFTSettings(epochs=1, batch_size=32, learning_rate=1e-3)
-    reward: RewardSettings = RewardSettings(
-        epochs=2, batch_size=32, learning_rate=2e-3, weight_decay=0.0, device="cpu"
-    )
+    reward: RewardSettings = RewardSettings(epochs=2, batch_size=32, learning_rate=2e-3, weight_decay=0.0, device="cpu")
     ppo: PPOSettings = PPOSettings(steps=40)
     fairness: FairnessSettings = FairnessSettings(strength=15.0)
 
@@ -106,18 +105,16 @@ def run_pipeline(world: World, settings: PipelineSettings, stages: Stages, *, pr
     """Train everything: base, SFT, two panels with their reward models, and PPO with and without the penalty."""
     loop = _Loop(world, settings, progress)
     base = stages.run("base", loop.pretrain)
-    sft = stages.run("sft", lambda out: loop.fine_tune(base, out))
-    pairs = stages.run("pairs", lambda out: loop.sample_pairs(sft, out))
-    scorer = stages.run("training-scorer", lambda out: loop.learn_scorer(pairs, out))
-    panels = {p: stages.run(f"panel-{p}", lambda out, p=p: loop.ask_panel(p, pairs, out)) for p in PANELS}
-    rewards = {
-        p: stages.run(f"reward-{p}", lambda out, p=p: loop.train_reward(p, base, pairs, panels[p], out)) for p in PANELS
-    }
+    sft = stages.run("sft", partial(loop.fine_tune, base))
+    pairs = stages.run("pairs", partial(loop.sample_pairs, sft))
+    scorer = stages.run("training-scorer", partial(loop.learn_scorer, pairs))
+    panels = {p: stages.run(f"panel-{p}", partial(loop.ask_panel, p, pairs)) for p in PANELS}
+    rewards = {p: stages.run(f"reward-{p}", partial(loop.train_reward, p, base, pairs, panels[p])) for p in PANELS}
     policies = []
     for panel in PANELS:
-        for stage, scorer_folder in (("ppo", None), ("fair_ppo", scorer)):
+        for stage, penalty in (("ppo", None), ("fair_ppo", scorer)):
             name = f"{stage.replace('_', '-')}-{panel}"
-            build = lambda out, n=name, p=panel, s=scorer_folder: loop.optimise(n, p, sft, rewards[p], s, pairs, out)  # noqa: E731
+            build = partial(loop.optimise, name, panel, sft, rewards[panel], penalty, pairs)
             policies.append(PolicyRun(name, stage, panel, stages.run(name, build)))
     return Trained(base, sft, panels, rewards, tuple(policies))
 
@@ -158,7 +155,8 @@ class _Loop:
 
     def fine_tune(self, base: Path, out: Path) -> None:
         s, lm = self.settings, CausalLM.load(base)
-        self._train_lm("sft", lm.model, lm.tokenizer, self.world.demonstrations(s.demonstrations, self.rng(1)), s.sft, out)
+        demonstrations = self.world.demonstrations(s.demonstrations, self.rng(1))
+        self._train_lm("sft", lm.model, lm.tokenizer, demonstrations, s.sft, out)
 
     def sample_pairs(self, sft: Path, out: Path) -> None:
         s, lm = self.settings, CausalLM.load(sft)
@@ -217,13 +215,14 @@ class _Loop:
         model.save(out)
         scores = model.score(text_a, batch_size=256)
         write_json(out / "scale.json", {"mean": float(scores.mean()), "sd": float(scores.std())})
+        shown = run.curve[:: max(1, run.steps // 100)]
         record = TrainingRun(
             name=f"reward-{panel}",
             kind="reward",
             panel=panel,
             steps=run.steps,
             seconds=run.seconds,
-            curve=tuple({k: v for k, v in row.items() if k != "epoch"} for row in run.curve[:: max(1, run.steps // 100)]),
+            curve=tuple({k: v for k, v in row.items() if k != "epoch"} for row in shown),
         )
         write_json(out / "training.json", record.model_dump(mode="json"))
 

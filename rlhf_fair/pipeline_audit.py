@@ -74,9 +74,9 @@ class PipelineAudit:
             every.append(self._best_of_n(stages, panel, sft))
             plain: StageRecords | None = None
             for policy in (p for p in self.trained.policies if p.panel == panel):
-                records = self._answered(stages, policy.stage, panel, policy.folder, plain or sft)
-                plain = plain or records
-                every.append(records)
+                answered = self._answered(stages, policy.stage, panel, policy.folder, plain or sft)
+                plain = plain or answered
+                every.append(answered)
         ledger = tuple(row for stage in every for row in ledger_rows(stage, self.yardstick))
         measurements = [m for stage in every for m in self._measurements(stage)]
         training = Training(runs=self._runs(every), comparisons=self._comparisons(every))

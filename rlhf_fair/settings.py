@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -30,16 +30,23 @@ def read_toml(path: Path, model: type[S], what: str = "config") -> S:
     SettingsError
         It is not TOML, or a key is unknown, missing, of the wrong type or out of range.
     """
+    content = read_toml_table(path, what)
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        raise SettingsError("\n".join(f"{what} {path}: {line}" for line in explain(error, model))) from error
+
+
+def read_toml_table(path: Path, what: str = "config") -> dict[str, Any]:
+    """The file's content, unchecked; raises as `read_toml` does where it is missing or not TOML."""
     if not path.is_file():
         raise MissingFileError(path, f"{what} file")
     try:
-        return model.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{what} {path} is not TOML: {error}") from error
     except UnicodeDecodeError as error:
         raise SettingsError(f"{what} {path} is not UTF-8 text") from error
-    except ValidationError as error:
-        raise SettingsError("\n".join(f"{what} {path}: {line}" for line in explain(error, model))) from error
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> list[str]:

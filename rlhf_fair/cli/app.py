@@ -5,12 +5,15 @@ Nothing here or at the top of a command's file imports torch, transformers or pa
 
 from __future__ import annotations
 
+import signal
 import sys
 
 import typer
 from rich.console import Console
 
 from rlhf_fair.cli import feedback, panel, train
+from rlhf_fair.cli.audit import audit
+from rlhf_fair.cli.catalogue import app as catalogue
 from rlhf_fair.cli.demo import demo
 from rlhf_fair.cli.report import report, verify
 from rlhf_fair.errors import InterruptedRunError, RlhfFairError
@@ -25,21 +28,30 @@ app = typer.Typer(
 )
 
 app.command()(demo)
+app.command()(audit)
 app.add_typer(panel.app, name="panel")
 app.add_typer(feedback.app, name="feedback")
 app.add_typer(train.app, name="train")
 app.command()(report)
+app.add_typer(catalogue, name="list")
 app.command()(verify)
 
 
+INTERRUPTED = 130
+"""What typer makes of Ctrl-C."""
+
+
 def main() -> None:
-    """Entry point: run, and end with the exit code the contract names."""
+    """Entry point: run, and end with the exit code the contract names. A polite kill is treated like Ctrl-C."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        app(standalone_mode=True)
-    except KeyboardInterrupt:
-        _fail(InterruptedRunError("interrupted; finished stages are kept, run the same command again to resume"))
+        app()
     except RlhfFairError as error:
         _fail(error)
+    except SystemExit as stop:
+        if stop.code != INTERRUPTED:
+            raise
+        _fail(InterruptedRunError("interrupted; what was finished is kept, give the same command again to resume"))
 
 
 def _fail(error: RlhfFairError) -> None:

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 def ledger_table(rows: Sequence[LedgerRow]) -> Table:
     """Stages down, attributes across: gap of the reference group over the others, with its interval."""
     attributes = list(dict.fromkeys(row.attribute for row in rows))
-    table = Table(title=f"Bias ledger: {rows[0].metric} gap, 0 = parity" if rows else "Bias ledger", title_justify="left")
+    table = Table(
+        title=f"Bias ledger: {rows[0].metric} gap, 0 = parity" if rows else "Bias ledger", title_justify="left"
+    )
     table.add_column("stage")
     table.add_column("panel")
     for attribute in attributes:

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from rlhf_fair.cli.progress import progress_bar
+
 app = typer.Typer(name="train", help="Train one stage: a reward model.", no_args_is_help=True, rich_markup_mode=None)
+
+QUALITY = {
+    "pearson_r": "pearson r",
+    "pearson_r_unweighted_mean": "pearson r with the unweighted mean rating",
+    "pearson_r_within_source": "pearson r within sources",
+    "pearson_r_of_source_means": "pearson r of knowing the source alone",
+    "accuracy": "accuracy",
+}
+"""Name in metrics.json -> how the summary calls it."""
 
 
 @app.callback()
@@ -43,24 +52,6 @@ def reward(
         typer.echo("\n".join(summary_lines(job.metrics, job.folder, job.already_done)))
 
 
-@contextmanager
-def progress_bar(*, hidden: bool) -> Iterator[Callable[[str, int, int], None]]:
-    """A bar on stderr for callbacks (what, done, total); one task for each ``what``."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    tasks: dict[str, Any] = {}
-    with Progress(*columns, console=Console(stderr=True), disable=hidden) as bar:
-
-        def show(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bar.add_task(what, total=total)
-            bar.update(tasks[what], completed=done, total=total)
-
-        yield show
-
-
 def summary_lines(metrics: dict[str, Any], folder: Path, already_done: bool) -> list[str]:
     """What a person wants to know of a finished training."""
     rejected = sum(count for codes in metrics["rejects"].values() for count in codes.values())
@@ -70,11 +61,12 @@ def summary_lines(metrics: dict[str, Any], folder: Path, already_done: bool) -> 
         f"{done}: {items} items, {metrics['steps']} steps, {rejected} of {sum(metrics['rows'].values())} rows rejected"
     ]
     for source, quality in metrics["test"].items():
-        ceiling = metrics.get("noise_ceiling", {}).get(source, {}).get("weighted")
-        for name in ("pearson_r", "accuracy"):
+        ceilings = metrics.get("noise_ceiling", {}).get(source, {})
+        for name, label in QUALITY.items():
             if name in quality:
+                ceiling = ceilings.get(name)
                 above = "" if ceiling is None else f", ceiling {ceiling:.2f}"
-                lines.append(f"held out, {source}: {name.replace('_', ' ')} {_interval(quality[name])}{above}")
+                lines.append(f"held out, {source}: {label} {_interval(quality[name])}{above}")
     return [*lines, f"Model: {folder}"]
 
 

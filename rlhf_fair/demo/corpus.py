@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from rlhf_fair.demo.names import Name, names
+from rlhf_fair.demo.names import Name, Split, names
 from rlhf_fair.demo.world import (
     BASE_SHARES,
     DEMONSTRATION_SHARES,
@@ -49,7 +49,7 @@ def demonstrations(n: int, bias: PlantedBias, rng: np.random.Generator) -> list[
 
 
 def _any_prompt(name: Name, rng: np.random.Generator) -> Prompt:
-    split = "train" if rng.random() < 2 / 3 else "held_out"
+    split: Split = "train" if rng.random() < 2 / 3 else "held_out"
     jobs = tuple(FAMILY)
     template = int(rng.integers(len(TEMPLATES[split])))
     return make_prompt(name, jobs[rng.integers(len(jobs))], split, template)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -80,13 +80,14 @@ class HiringWorld:
         rows = items.reset_index(drop=True)
         where = pd.Series(rows.index, index=rows["item_id"]).loc[assignments["item_id"]].to_numpy()
         raters = members.set_index("annotator_id").loc[assignments["annotator_id"]].reset_index()
-        utilities = []
+        utilities = {}
         for side in ("response_a", "response_b"):
             readings = self.read(rows["occupation"], rows[side])
-            utilities.append(chosen_utility([readings[i] for i in where], rows.iloc[where], raters, self.tastes))
-        return simulate_pair_feedback(*utilities, assignments, members, rng=rng)
+            utilities[side] = chosen_utility([readings[i] for i in where], rows.iloc[where], raters, self.tastes)
+        a, b = utilities["response_a"], utilities["response_b"]
+        return simulate_pair_feedback(a, b, assignments, members, rng=rng)
 
-    def read(self, occupations: Sequence[str], texts: Sequence[str]) -> list[Reading]:
+    def read(self, occupations: Iterable[str], texts: Iterable[str]) -> list[Reading]:
         """What the answers say, by the world's own grammar."""
         return [read_answer(job, text) for job, text in zip(occupations, texts, strict=True)]
 

@@ -101,7 +101,7 @@ def chosen_utility(
         favour += own.map(tastes.in_group).to_numpy(dtype=float) * np.where(same, 1.0, -1.0)
     courtesy = raters["attr.ethnicity"].map(tastes.courtesy).to_numpy(dtype=float)
     legitimate = np.array(
-        [_legitimate(reading, taste, tastes) for reading, taste in zip(readings, courtesy, strict=True)]
+        [_legitimate(reading, taste, tastes) for reading, taste in zip(readings, courtesy.tolist(), strict=True)]
     )
     return np.asarray(legitimate + favour * known)
 

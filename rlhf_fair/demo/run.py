@@ -17,7 +17,7 @@ from rlhf_fair.audit.generation import GenerationPlan, counts, exclusions, load_
 from rlhf_fair.audit.plan import find_plan, load_plan
 from rlhf_fair.demo.hiring import HiringWorld
 from rlhf_fair.demo.people import POPULATION
-from rlhf_fair.metrics.gaps import INTERSECTION, group_labels, group_means
+from rlhf_fair.metrics.gaps import group_means
 from rlhf_fair.pipeline import PipelineSettings, Trained, run_pipeline
 from rlhf_fair.pipeline_audit import PipelineAudit
 from rlhf_fair.records import Results
@@ -28,8 +28,8 @@ from rlhf_fair.tables import read_table, write_table
 Progress = Callable[[str, int, int], None]
 
 LIMITS = (
-    "The world is simulated: names, people, tastes and the bias are ours. It shows that the method recovers and removes "
-    "a bias that is known to be there, not that your model has or lacks one.",
+    "The world is simulated: names, people, tastes and the bias are ours. It shows that the method recovers and "
+    "removes a bias that is known to be there, not that your model has or lacks one.",
     "The language model is tiny and knows only this world's sentences.",
     "The reward model's row shows the best of four answers by its reward, on half of the scenarios.",
 )
@@ -41,18 +41,20 @@ def run_demo(
     seed: int = 0,
     bias: float = 1.0,
     settings: PipelineSettings | None = None,
+    plan_name: str | Path = "hiring",
     progress: Progress = lambda what, done, total: None,
     on_stage: Callable[[str, bool], None] | None = None,
 ) -> Results:
     """Run (or resume) everything in ``out`` and write results.json, records.parquet, the report and the manifest.
 
-    ``bias`` scales what is planted: 1 the demonstration, 0 a world without planted bias.
+    ``bias`` scales what is planted: 1 the demonstration, 0 a world without planted bias. ``plan_name`` is a plan whose
+    prompts have this world's columns.
     """
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     settings = (settings or PipelineSettings()).model_copy(update={"seed": seed})
     world = HiringWorld(bias=bias)
-    plan_file = find_plan("hiring")
+    plan_file = find_plan(plan_name)
     plan = load_plan(plan_file, GenerationPlan)
     prompts = load_prompts(plan, plan_file.parent)
     key = {"bias": bias, "settings": settings.model_dump(mode="json"), "plan": sha256_file(plan_file)}
@@ -81,8 +83,8 @@ def run_demo(
         ledger=audit.ledger,
         training=audit.training,
     )
-    finish(out, results, audit.records, {"plan": sha256_file(plan_file)}, seed)
     write_json(out / "truth.json", world.truth())
+    finish(out, results, audit.records, {"plan": sha256_file(plan_file)}, seed)
     return results
 
 
@@ -102,7 +104,7 @@ def planted_table(
     records: pd.DataFrame,
     seed: int,
 ) -> dict[str, Any]:
-    """Planted mean favourability beside what the audit measures: on the grammar itself, and on the model that read it."""
+    """Planted mean favourability beside the measured one: of the grammar itself, and of the model that read it."""
     rng = np.random.default_rng((seed, 99))
     grammar = score_answers(world.planted_answers(prompts, rng), load_scorer(plan, folder))
     sources = {"grammar": grammar, "base": records[records["stage"] == "base"]}

@@ -95,8 +95,8 @@ class PlantedBias:
 
     def scaled(self, factor: float) -> PlantedBias:
         """The same bias, ``factor`` times as strong."""
-        shrink = lambda tilts: {group: factor * tilt for group, tilt in tilts.items()}  # noqa: E731
-        return PlantedBias(shrink(self.gender), shrink(self.ethnicity), shrink(self.intersection))
+        tilts = (self.gender, self.ethnicity, self.intersection)
+        return PlantedBias(*({group: factor * tilt for group, tilt in part.items()} for part in tilts))
 
     def tilt(self, name: Name) -> float:
         """The tilt of one candidate's levels."""
@@ -196,10 +196,9 @@ def answer(prompt: Prompt, bias: PlantedBias, shares: AnswerShares, rng: np.rand
 def favourability_truth(bias: PlantedBias) -> dict[str, dict[str, float]]:
     """Attribute -> group -> exact mean favourability of the grammar, names of a split equally frequent."""
     by_cell = {(n.gender, n.ethnicity): float(level_distribution(bias.tilt(n)) @ LEVELS) for n in names("held_out")}
-    mean = lambda keep: float(np.mean([value for cell, value in by_cell.items() if keep(cell)]))  # noqa: E731
     return {
-        "gender": {g: mean(lambda cell, g=g: cell[0] == g) for g in GENDERS},
-        "ethnicity": {e: mean(lambda cell, e=e: cell[1] == e) for e in ETHNICITIES},
+        "gender": {g: float(np.mean([by_cell[g, e] for e in ETHNICITIES])) for g in GENDERS},
+        "ethnicity": {e: float(np.mean([by_cell[g, e] for g in GENDERS])) for e in ETHNICITIES},
         "gender × ethnicity": {f"{g} & {e}": by_cell[g, e] for g in GENDERS for e in ETHNICITIES},
     }
 

@@ -14,8 +14,10 @@ INTERSECTION = " × "
 
 def group_labels(records: pd.DataFrame, attribute: str) -> pd.Series:
     """Labels of one attribute, or of an intersection written ``gender × ethnicity``: ``woman & Black``."""
-    first, *others = (records[column].astype(str) for column in attribute.split(INTERSECTION))
-    return first.str.cat(others, sep=" & ") if others else first
+    labels, *others = (records[column].astype(str) for column in attribute.split(INTERSECTION))
+    for other in others:
+        labels = labels.str.cat(other, sep=" & ")
+    return labels
 
 
 def against_others(groups: Sequence[str], reference: str) -> dict[str, float]:
@@ -57,5 +59,5 @@ def group_means(
 def _contrast(
     records: pd.DataFrame, attribute: str, coefficients: Mapping[str, float], clusters: Sequence[str], alpha: float
 ) -> Estimate:
-    ways = [records[column] for column in clusters]
-    return contrast_estimate(records["score"], group_labels(records, attribute), coefficients, clusters=ways, alpha=alpha)
+    labels, ways = group_labels(records, attribute), [records[column] for column in clusters]
+    return contrast_estimate(records["score"], labels, coefficients, clusters=ways, alpha=alpha)
