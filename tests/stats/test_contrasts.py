@@ -83,6 +83,12 @@ def test_two_crossed_clusterings_by_hand() -> None:
     assert e.standard_error == pytest.approx(math.sqrt(16 / 3))
 
 
+def test_the_scarcer_clustering_sets_the_degrees_of_freedom() -> None:
+    values, groups, cluster = nested(1)
+    e = contrast_estimate(values, groups, GAP, clusters=[cluster, np.tile(np.arange(5), 15)])
+    assert (e.df, e.n_clusters) == (4, 5)  # 15 clusters in one way, 5 shared by both groups in the other
+
+
 @given(st.integers(0, 2**32 - 1))
 def test_names_of_groups_and_clusters_and_the_order_of_rows_change_nothing(seed: int) -> None:
     rng = np.random.default_rng(seed)

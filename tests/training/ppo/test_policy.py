@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from rlhf_fair.models.causal_lm import pad_left
 from rlhf_fair.training.ppo.policy import PolicyWithValue, reference_logprobs
@@ -56,6 +57,21 @@ def test_left_padding_changes_nothing(language_model: Any, sequences: tuple[torc
     mask = torch.cat([padding, torch.ones_like(sequence)], dim=1)
     padded = policy(torch.cat([padding, sequence], dim=1), mask, responses, 1.0)
     torch.testing.assert_close(padded, plain, atol=1e-5, rtol=1e-5)
+
+
+def test_left_padding_changes_nothing_where_positions_are_absolute(
+    sequences: tuple[torch.Tensor, torch.Tensor],
+) -> None:
+    """Rotary positions are relative and forgive an offset; GPT-2 does not."""
+    torch.manual_seed(0)
+    config = GPT2Config(vocab_size=20, n_positions=32, n_embd=16, n_layer=2, n_head=2, initializer_range=0.3)
+    policy = PolicyWithValue(GPT2LMHeadModel(config)).eval()
+    sequence, responses = sequences
+    padding = torch.zeros(4, 5, dtype=torch.long)
+    mask = torch.cat([padding, torch.ones_like(sequence)], dim=1)
+    plain = policy(sequence, torch.ones_like(sequence), responses, 1.0)
+    padded = policy(torch.cat([padding, sequence], dim=1), mask, responses, 1.0)
+    torch.testing.assert_close(padded.logprobs, plain.logprobs, atol=1e-5, rtol=1e-5)
 
 
 def test_the_value_is_read_where_the_token_is_chosen(

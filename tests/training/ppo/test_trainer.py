@@ -62,6 +62,8 @@ def test_the_first_rollout_has_no_kl_and_the_first_minibatch_no_clipping(languag
     assert row["kl"] == pytest.approx(0, abs=1e-5)
     assert row["approx_kl"] == pytest.approx(0, abs=1e-6)
     assert row["clip_fraction"] == 0
+    assert row["reward"] > 0
+    assert row["policy_loss"] == pytest.approx(0, abs=1e-6)  # whitened advantages have mean 0
 
 
 def test_the_same_seed_gives_the_same_curve(language_model: Any, tokenizer: Any) -> None:
