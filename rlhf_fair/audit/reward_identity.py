@@ -19,7 +19,15 @@ from rlhf_fair.audit.reward_identity_comparisons import (
     edit_comparisons,
     holistic_comparisons,
 )
-from rlhf_fair.audit.reward_identity_estimates import axis_table, descriptor_table, largest_gaps, measure, plain_rows
+from rlhf_fair.audit.reward_identity_estimates import (
+    axis_table,
+    control_choice_table,
+    control_table,
+    descriptor_table,
+    largest_gaps,
+    measure,
+    plain_rows,
+)
 from rlhf_fair.audit.reward_identity_plan import IdentityPlan
 from rlhf_fair.errors import SettingsError
 from rlhf_fair.models.reward_model import RewardModel
@@ -142,13 +150,21 @@ def build_results(
         "alpha": policy.alpha,
         "limits": limits,
         **_counts(records, left_out or {}),
-        "tables": {
-            "ten largest gaps of identity descriptors": largest_gaps(descriptors, settings, 10),
-            "axes: mean gap and how far descriptors differ": axis_table(descriptors, settings),
-            "all descriptors, against no descriptor and against the controls": plain_rows(descriptors),
-        },
+        "tables": _tables(records, descriptors, settings),
     }
     return Results(audit=audit, findings=findings)
+
+
+def _tables(records: pd.DataFrame, descriptors: pd.DataFrame, settings: IdentityPlan) -> dict[str, Any]:
+    tables = {
+        "ten largest gaps of identity descriptors": largest_gaps(descriptors, settings, 10),
+        "axes: mean gap and how far descriptors differ": axis_table(descriptors, settings),
+        "control descriptors: what each is paid by itself": control_table(records),
+        "all descriptors, against no descriptor and against the controls": plain_rows(descriptors),
+    }
+    if settings.controls.alternative:
+        tables["axes under another choice of controls"] = control_choice_table(records, settings)
+    return tables
 
 
 def input_hashes(settings: IdentityPlan, model_dir: Path, data_dir: Path) -> dict[str, str]:

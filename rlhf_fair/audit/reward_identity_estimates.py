@@ -1,7 +1,7 @@
 """Gaps with intervals for the audit ``reward-identity``.
 
 A claim is about an axis and has two references: the sentence without any descriptor, and the sentence with a control
-descriptor (hair, eyes, handedness). Adding any words moves the reward, so a gap to the bare sentence alone may not be
+descriptor (eye colour, handedness). Adding any words moves the reward, so a gap to the bare sentence alone may not be
 about identity; and controls may be what the model prices, so a gap to them alone may not be either. The claim is the
 part of the gap that lies beyond both, see `beyond_both`.
 
@@ -121,6 +121,39 @@ def axis_table(descriptors: pd.DataFrame, plan: IdentityPlan) -> dict[str, Any]:
             }
         )
     return plain_rows(pd.DataFrame(rows))
+
+
+def control_choice_table(records: pd.DataFrame, plan: IdentityPlan) -> dict[str, Any]:
+    """Each axis under both choices of control groups, the plan's first: the gap to them, and the part beyond both."""
+    scored = records[(records["excluded"] == "") & records["gap"].notna() & (records["probe"] == HOLISTIC_BIAS)]
+    rows = []
+    for axis in (*plan.holistic_bias.claim_axes, *plan.holistic_bias.exploratory_axes):
+        picked = scored["axis"] == axis
+        to_nothing = _mean(scored[picked], plan, 3)
+        for groups in (plan.controls.compared, plan.controls.alternative):
+            controls = plan.controls.model_copy(update={"compared": groups})
+            to_controls = _difference(scored, picked, plan.model_copy(update={"controls": controls}))
+            beyond = beyond_both(to_nothing, to_controls)
+            rows.append(
+                {
+                    "axis": axis,
+                    "controls": ", ".join(groups),
+                    "gap_to_controls": to_controls.estimate,
+                    "controls_ci_low": to_controls.ci_low,
+                    "controls_ci_high": to_controls.ci_high,
+                    "beyond_both": beyond.estimate,
+                    "beyond_ci_low": beyond.ci_low,
+                    "beyond_ci_high": beyond.ci_high,
+                }
+            )
+    return plain_rows(pd.DataFrame(rows))
+
+
+def control_table(records: pd.DataFrame) -> dict[str, Any]:
+    """Every control descriptor with its mean gap to no descriptor: what the model pays for a control by itself."""
+    controls = records[(records["axis"] == CONTROL_AXIS) & records["gap"].notna()]
+    table = controls.groupby(["control_group", "descriptor"])["gap"].agg(mean_gap="mean", n="size").reset_index()
+    return plain_rows(table)
 
 
 def _difference(

@@ -21,17 +21,22 @@ class HolisticBiasPlan(Settings):
 
 
 class Controls(Settings):
-    """Descriptors and edits that should earn nothing; ``compared`` names the groups that claims are compared with."""
+    """Descriptors and edits that should earn nothing.
+
+    ``compared`` names the groups that claims are compared with. ``alternative`` names another choice of groups: a table
+    shows every axis under both, and no claim rests on it.
+    """
 
     groups: dict[str, tuple[str, ...]]
     compared: tuple[str, ...] = Field(min_length=1)
+    alternative: tuple[str, ...] = ()
     edits: dict[str, tuple[str, str]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _compared_exist(self) -> Controls:
-        for name in self.compared:
+        for name in (*self.compared, *self.alternative):
             if name not in self.groups:
-                raise ValueError(f"compared group {name!r} is not among the groups {sorted(self.groups)}")
+                raise ValueError(f"control group {name!r} is not among the groups {sorted(self.groups)}")
         return self
 
 

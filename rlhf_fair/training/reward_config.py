@@ -39,7 +39,8 @@ class Attribute(Settings):
 class RatingSource(Settings):
     """One row per rating of a text by a person.
 
-    ``better``: whether a high or a low rating is the desired one; the reward always rises with the desired end.
+    ``scale``: the ends of what a rater could answer; ratings are mapped from it to [0, 1].
+    ``better``: whether a high or a low rating is the desired one; that end becomes 1, so the reward rises with it.
     ``no_answer``: ratings that mean "cannot say". ``missing``: cell texts that mean an empty cell.
     ``held_out`` false: all items serve training, except those whose text another source holds out.
     """
@@ -60,6 +61,12 @@ class RatingSource(Settings):
     attributes: dict[str, Attribute] = Field(default_factory=dict)
     held_out: bool = True
     weight: float = Field(1.0, gt=0)
+
+    @model_validator(mode="after")
+    def _scale_rises(self) -> RatingSource:
+        if not self.scale[0] < self.scale[1]:
+            raise ValueError(f"scale {list(self.scale)} must be [lowest, highest]")
+        return self
 
 
 class PairSource(Settings):
@@ -90,11 +97,18 @@ class Split(Settings):
 
 
 class RewardConfig(Settings):
-    """A whole training job; paths of data are relative to ``--data-dir``."""
+    """A whole training job; paths of data are relative to ``--data-dir``.
+
+    ``target``, for ratings: what the reward learns. ``common_scale``: the rating in [0, 1], so that a text of one
+    source can earn more than a text of another; standardised over all training items together, which serves the
+    optimisation only. ``within_source``: the rating standardised over the training items of its own source, for scales
+    that cannot be compared; the reward then ranks texts within a source only.
+    """
 
     title: str
     model: str
     objective: Literal["rating", "preference"]
+    target: Literal["common_scale", "within_source"] = "common_scale"
     sources: tuple[Annotated[RatingSource | PairSource, Field(discriminator="format")], ...] = Field(min_length=1)
     panel: Panel | None = None
     split: Split = Split()

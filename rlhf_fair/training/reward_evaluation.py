@@ -20,15 +20,44 @@ def split_by_key(keys: ArrayLike, *, validation: float, test: float, seed: int) 
     return np.asarray(side[where], dtype=np.str_)
 
 
+def is_constant(x: ArrayLike) -> bool:
+    """Whether values differ by no more than rounding: weighted means of equal ratings need not be equal to the bit."""
+    values = np.asarray(x, dtype=float)
+    return bool(np.ptp(values) <= 1e-9 * np.abs(values).max())
+
+
 def correlation(x: ArrayLike, y: ArrayLike, *, rng: np.random.Generator, alpha: float = 0.05) -> Estimate:
     """Pearson's r with a percentile interval from resampling rows; range [-1, 1], 0 = no linear relation."""
     a, b = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
-    if len(a) < 4 or a.std() == 0 or b.std() == 0:
+    if len(a) < 4 or is_constant(a) or is_constant(b):
         return Estimate.not_estimable("fewer than 4 texts, or one side is constant", n=len(a), n_clusters=len(a))
     a, b = (a - a.mean()) / a.std(), (b - b.mean()) / b.std()  # keeps the sums of squares below free of cancellation
     draws = rng.multinomial(len(a), np.full(len(a), 1 / len(a)), size=REPLICATES)
     low, high = np.nanquantile(_weighted_r(a, b, draws), [alpha / 2, 1 - alpha / 2])
     return Estimate(estimate=float(np.corrcoef(a, b)[0, 1]), ci_low=low, ci_high=high, n=len(a), n_clusters=len(a))
+
+
+def within_source_correlation(
+    x: ArrayLike, y: ArrayLike, source: ArrayLike, *, rng: np.random.Generator, alpha: float = 0.05
+) -> Estimate:
+    """Pearson's r after x and y are standardised within each source; range [-1, 1], 0 = no linear relation.
+
+    This is the mean of the sources' own r, weighted by their rows: what differs between sources counts for nothing.
+    The percentile interval resamples rows within each source.
+    """
+    a, b, names = np.asarray(x, dtype=float), np.asarray(y, dtype=float), np.asarray(source, dtype=str)
+    estimate, replicates = 0.0, np.zeros(REPLICATES)
+    for name in np.unique(names):
+        rows = names == name
+        u, v, n = a[rows], b[rows], int(rows.sum())
+        if n < 4 or is_constant(u) or is_constant(v):
+            reason = f"source {name!r}: fewer than 4 texts, or one side is constant"
+            return Estimate.not_estimable(reason, n=len(a), n_clusters=len(a))
+        u, v = (u - u.mean()) / u.std(), (v - v.mean()) / v.std()
+        estimate += n / len(a) * float(np.mean(u * v))
+        replicates += n / len(a) * _weighted_r(u, v, rng.multinomial(n, np.full(n, 1 / n), size=REPLICATES))
+    low, high = np.nanquantile(replicates, [alpha / 2, 1 - alpha / 2])
+    return Estimate(estimate=estimate, ci_low=low, ci_high=high, n=len(a), n_clusters=len(a))
 
 
 def preference_accuracy(

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from rlhf_fair.artifacts import (
@@ -29,7 +28,8 @@ from rlhf_fair.settings import read_toml
 from rlhf_fair.tables import write_table
 from rlhf_fair.training.reward import PairData, RatingData, RewardRun, TrainingData, train_reward_model
 from rlhf_fair.training.reward_config import RatingSource, RewardConfig
-from rlhf_fair.training.reward_evaluation import correlation, noise_ceiling, preference_accuracy, split_by_key
+from rlhf_fair.training.reward_evaluation import is_constant, split_by_key
+from rlhf_fair.training.reward_quality import evaluate
 from rlhf_fair.training.reward_sources import Source, read_pairs, read_ratings
 
 METRICS_NAME = "metrics.json"
@@ -77,7 +77,7 @@ def train_reward(config_path: Path, data_dir: Path, out: Path, *, progress: Prog
     )
     model = RewardModel(loaded.model, loaded.tokenizer, max_length=config.training.max_length)
     held_out = predict(model, items[items["split"] != "train"], progress)
-    metrics = _summary(config, items, sources, excluded, run) | evaluate(held_out, sources, config)
+    metrics = _summary(config, items, sources, excluded, run) | evaluate(held_out, sources, seed=config.split.seed)
     model.save(out)
     write_table(out / HELD_OUT_NAME, held_out.drop(columns=["text", "text_a", "text_b", "key"], errors="ignore"))
     write_json(out / "training.json", _record(config, run).model_dump(mode="json"))
@@ -88,7 +88,7 @@ def train_reward(config_path: Path, data_dir: Path, out: Path, *, progress: Prog
 
 
 def split_items(sources: list[Source], config: RewardConfig) -> tuple[pd.DataFrame, int]:
-    """All items with ``split`` and, for ratings, ``target`` (standardised on its source's training items).
+    """All items with ``split`` and, for ratings, ``target`` (see `rating_target`).
 
     Sources that hold nothing out lose the items whose text another source holds out; the second result counts them.
     """
@@ -106,13 +106,20 @@ def split_items(sources: list[Source], config: RewardConfig) -> tuple[pd.DataFra
         if not (items["split"] == part).any():
             raise RowError(f"no item is left for the {part} split: {len(items)} items in all")
     if config.objective == "rating":
-        items["target"] = 0.0
-        for name, rows in items.groupby("source"):
-            seen = rows.loc[rows["split"] == "train", "rating"]
-            if not seen.std() > 0:
-                raise RowError(f"source {name!r}: its training items all have the same rating, nothing can be learnt")
-            items.loc[rows.index, "target"] = (rows["rating"] - seen.mean()) / seen.std()
+        items["target"] = rating_target(items, config.target)
     return items, int(leaks.sum())
+
+
+def rating_target(items: pd.DataFrame, target: str) -> pd.Series:
+    """Ratings standardised (mean 0, SD 1 over training items) with all sources on one scale, or within each source."""
+    scale = items["source"] if target == "within_source" else pd.Series("all sources", index=items.index)
+    result = pd.Series(0.0, index=items.index)
+    for name, rows in items.groupby(scale):
+        seen = rows.loc[rows["split"] == "train", "rating"]
+        if len(seen) < 2 or is_constant(seen):
+            raise RowError(f"{name}: the training items all have the same rating, nothing can be learnt")
+        result[rows.index] = (rows["rating"] - seen.mean()) / seen.std()
+    return result
 
 
 def training_data(train: pd.DataFrame, objective: str) -> TrainingData:
@@ -134,42 +141,6 @@ def predict(model: RewardModel, items: pd.DataFrame, progress: Progress) -> pd.D
     texts = long["text"].tolist()
     scores = model.score(texts, on_batch=lambda done: progress("scoring held-out texts", done, len(texts)))
     return long.assign(prediction=scores)
-
-
-def evaluate(held_out: pd.DataFrame, sources: list[Source], config: RewardConfig) -> dict[str, Any]:
-    """Quality on both held-out splits, pooled and for each source; ratings come with their noise ceiling."""
-    rng = np.random.default_rng([config.split.seed, 1])
-    test = held_out[held_out["split"] == "test"]
-    report: dict[str, Any] = {
-        "reward": {"mean": float(test["prediction"].mean()), "sd": float(test["prediction"].std())}
-    }
-    for split, rows in held_out.groupby("split"):
-        parts = {"pooled": rows, **{str(name): part for name, part in rows.groupby("source")}}
-        report[str(split)] = {name: _quality(part, rng) for name, part in parts.items()}
-    if config.objective == "rating":
-        ceilings = {}
-        for source in sources:
-            ids = set(test.loc[test["source"] == source.name, "item_id"])
-            ratings = source.ratings[source.ratings["item_id"].isin(ids)]
-            if len(ratings):
-                ceilings[source.name] = {
-                    "weighted": _finite(noise_ceiling(ratings, rng=rng)),
-                    "unweighted": _finite(noise_ceiling(ratings.assign(weight=1.0), rng=rng)),
-                }
-        report["noise_ceiling"] = ceilings
-    return report
-
-
-def _quality(rows: pd.DataFrame, rng: np.random.Generator) -> dict[str, Any]:
-    if "p_a" in rows:
-        a, b = (rows[rows["side"] == side] for side in ("a", "b"))
-        difference = a["prediction"].to_numpy() - b["prediction"].to_numpy()
-        return {"accuracy": _plain(preference_accuracy(difference, a["p_a"], a["key"], rng=rng))}
-    plain = rows.groupby("source")["plain_rating"].transform(lambda v: (v - v.mean()) / v.std())
-    return {
-        "pearson_r": _plain(correlation(rows["prediction"], rows["target"], rng=rng)),
-        "pearson_r_unweighted_mean": _plain(correlation(rows["prediction"], plain, rng=rng)),
-    }
 
 
 def _read(source: Any, data_dir: Path, config: RewardConfig) -> Source:
@@ -200,6 +171,7 @@ def _summary(
     return {
         "title": config.title,
         "objective": config.objective,
+        **({"target": config.target} if config.objective == "rating" else {}),
         "base_model": config.model,
         "settings": config.training.model_dump(mode="json"),
         "items": {str(name): {str(k): int(v) for k, v in row.items()} for name, row in counts.iterrows()},
@@ -222,12 +194,3 @@ def _record(config: RewardConfig, run: RewardRun) -> TrainingRun:
         seconds=run.seconds,
         curve=tuple(run.curve),
     )
-
-
-def _plain(estimate: Any) -> dict[str, Any]:
-    kept = ("estimate", "ci_low", "ci_high", "n", "n_clusters", "reason")
-    return {name: value for name, value in estimate.model_dump(mode="json").items() if name in kept}
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

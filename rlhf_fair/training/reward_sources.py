@@ -43,7 +43,8 @@ _LAST_TURN = "\n\nAssistant:"
 class Source:
     """What was read: ``items`` (one row per text or pair), the ``ratings`` behind them, ``rejects``, and notes.
 
-    Rated items have source, item_id, key, text, rating (weighted mean, higher = better), n_ratings, weight.
+    Rated items have source, item_id, key, text, rating (weighted mean in [0, 1], 1 = best), plain_rating (the same
+    unweighted), n_ratings, weight.
     Pairs have source, item_id, key, text_a, text_b, p_a, weight. ``key`` is equal for equal texts or prompts.
     """
 
@@ -71,8 +72,7 @@ def read_ratings(source: RatingSource, data_dir: Path, panel: Panel | None) -> S
     ratings = ratings[with_text].reset_index(drop=True)
     if ratings.empty:
         raise RowError(f"source {source.name!r}: no usable rating in {source.path}")
-    low, high = source.scale
-    ratings["value"] = ratings["rating"] if source.better == "high" else low + high - ratings["rating"]
+    ratings["value"] = unit_rating(ratings["rating"], source)
     ratings["weight"] = 1.0
     summary: dict[str, object] = {}
     if panel is not None and source.attributes:
@@ -80,6 +80,13 @@ def read_ratings(source: RatingSource, data_dir: Path, panel: Panel | None) -> S
         ratings["weight"] = ratings["rater_id"].map(weights)
     items = _rated_items(ratings, texts, source)
     return Source(source.name, items, _listed(rejects, source.name), len(raw), ratings, summary)
+
+
+def unit_rating(rating: pd.Series, source: RatingSource) -> pd.Series:
+    """The rating's place between the ends of its scale; range [0, 1], 1 = the better end."""
+    low, high = source.scale
+    share = (rating - low) / (high - low)
+    return share if source.better == "high" else 1 - share
 
 
 def read_pairs(source: PairSource, data_dir: Path) -> Source:

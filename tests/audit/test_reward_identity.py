@@ -35,7 +35,8 @@ claim_axes = ["religion", "age"]
 excluded_templates = ["I hate {plural_noun_phrase}."]
 
 [controls]
-compared = ["eyes", "hair"]
+compared = ["eyes"]
+alternative = ["eyes", "hair"]
 
 [controls.groups]
 "eyes" = ["blue-eyed", "green-eyed", "gray-eyed"]
@@ -117,6 +118,11 @@ def pick(results: Results, **wanted: str) -> Finding:
     return found
 
 
+def as_frame(results: Results, table: str) -> pd.DataFrame:
+    content = results.audit["tables"][table]
+    return pd.DataFrame(content["rows"], columns=content["columns"])
+
+
 def claims(results: Results) -> dict[str, Verdict]:
     return {f.attribute: f.verdict for f in results.findings if f.role == "claim"}
 
@@ -187,6 +193,22 @@ def test_beyond_both_references(a: tuple[float, ...], b: tuple[float, ...], expe
         assert found.p_value == (0.02 if a[0] * b[0] > 0 else 1.0)
 
 
+def test_a_control_outside_the_compared_groups_moves_no_claim(folder: Path) -> None:
+    hair = {"blond": 3.0, "curly-haired": 3.1, "long-haired": 3.2}
+    plain, priced = audit(folder, {}), audit(folder, hair)
+    assert [f for f in priced.findings if f.role == "claim"] == [f for f in plain.findings if f.role == "claim"]
+    assert pick(priced, group="hair").estimate == pytest.approx(3.1, abs=0.1)
+    rows = as_frame(priced, "axes under another choice of controls").set_index(["axis", "controls"])
+    difference = rows["gap_to_controls"].unstack()
+    # hair is half of the other choice's descriptors: it moves the reference by 3.1 / 2
+    moved = difference["eyes"] - difference["eyes, hair"]
+    assert moved.tolist() == pytest.approx([1.55, 1.55], abs=0.1)
+    claim = pick(priced, role="claim", attribute="religion")
+    assert rows.loc[("religion", "eyes"), "beyond_both"] == claim.estimate
+    paid = as_frame(priced, "control descriptors: what each is paid by itself").set_index("descriptor")["mean_gap"]
+    assert paid["long-haired"] == pytest.approx(3.2, abs=0.1)
+
+
 def test_every_comparison_is_accounted_for(folder: Path) -> None:
     results = audit(folder, {})
     counts = results.audit["counts"]
@@ -246,11 +268,16 @@ def test_user_faults(folder: Path) -> None:
     (folder / "plan.toml").write_text(PLAN.replace('"blond"', '"blonde"'))
     with pytest.raises(SettingsError, match="control descriptor 'blonde' is not in HolisticBias"):
         build_comparisons(load_plan(folder / "plan.toml", IdentityPlan), folder)
-    (folder / "plan.toml").write_text(PLAN.replace('compared = ["eyes", "hair"]', 'compared = ["nose"]'))
-    with pytest.raises(SettingsError, match="nose"):
-        load_plan(folder / "plan.toml", IdentityPlan)
+    for choice in ("compared", "alternative"):
+        (folder / "plan.toml").write_text(PLAN.replace(f"{choice} = [", f'{choice} = ["nose", '))
+        with pytest.raises(SettingsError, match="control group 'nose' is not among"):
+            load_plan(folder / "plan.toml", IdentityPlan)
 
 
 def test_the_shipped_plan_reads() -> None:
     plan = load_plan("reward-identity", IdentityPlan)
-    assert set(plan.controls.compared) < set(plan.controls.groups)
+    assert set(plan.controls.compared) < set(plan.controls.alternative) < set(plan.controls.groups)
+    assert "hair" not in plan.controls.compared
+    # what is claimed stands where the report opens
+    assert "beyond both references" in plan.question
+    assert "\n" not in plan.question.strip()

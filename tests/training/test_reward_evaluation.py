@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlhf_fair.training.reward_evaluation import correlation, noise_ceiling, preference_accuracy, split_by_key
+from rlhf_fair.training.reward_evaluation import (
+    correlation,
+    noise_ceiling,
+    preference_accuracy,
+    split_by_key,
+    within_source_correlation,
+)
 
 
 @given(st.lists(st.sampled_from([f"text {n}" for n in range(30)]), min_size=1), st.integers(0, 5))
@@ -34,9 +40,56 @@ def test_interval_of_a_correlation_agrees_with_fisher() -> None:
 
 
 def test_a_constant_has_no_correlation() -> None:
-    found = correlation([1, 1, 1, 1, 1], [1, 2, 3, 4, 5], rng=np.random.default_rng(0))
+    for value in (1.0, 0.1):  # the mean of equal tenths is not always a tenth, so their SD is not always 0
+        found = correlation([value] * 30, np.arange(30), rng=np.random.default_rng(0))
+        assert math.isnan(found.estimate)
+        assert found.reason
+
+
+def test_within_sources_by_hand() -> None:
+    x, y = [1, 2, 3, 4, 11, 12, 13, 14], [1, 2, 3, 4, -2, -3, -1, -4]
+    source = ["a"] * 4 + ["b"] * 4
+    found = within_source_correlation(x, y, source, rng=np.random.default_rng(0))
+    # a: r = 1. b: deviations -1.5 -.5 .5 1.5 and .5 -.5 1.5 -1.5 have products -.75 .25 .75 -2.25, so r = -2/5.
+    assert found.estimate == pytest.approx((1 - 0.4) / 2)
+    assert found.n == 8
+
+
+def test_a_difference_between_sources_is_no_skill_within_them() -> None:
+    rng = np.random.default_rng(0)
+    source = np.repeat(["a", "b"], 500)
+    level = np.where(source == "a", 0.0, 5.0)
+    x, y = level + rng.standard_normal(1000), level + rng.standard_normal(1000)
+    assert correlation(x, y, rng=rng).estimate > 0.8
+    within = within_source_correlation(x, y, source, rng=rng)
+    assert within.ci_low < 0 < within.ci_high
+
+
+@given(st.floats(0.1, 10), st.floats(-10, 10), st.floats(0.1, 10), st.floats(-10, 10))
+def test_within_sources_the_scale_of_each_is_free(a: float, b: float, c: float, d: float) -> None:
+    rng = np.random.default_rng(0)
+    source = np.repeat(["a", "b"], 50)
+    x, y = rng.standard_normal((2, 100))
+    moved = np.where(source == "a", a * x + b, c * x + d)
+    one, other = (within_source_correlation(v, y, source, rng=np.random.default_rng(0)) for v in (x, moved))
+    assert (one.estimate, one.ci_low) == (pytest.approx(other.estimate), pytest.approx(other.ci_low))
+
+
+def test_of_one_source_it_is_the_plain_correlation() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal(300)
+    y = x + rng.standard_normal(300)
+    within, plain = within_source_correlation(x, y, ["a"] * 300, rng=rng), correlation(x, y, rng=rng)
+    assert within.estimate == pytest.approx(plain.estimate)
+    assert (within.ci_low, within.ci_high) == pytest.approx((plain.ci_low, plain.ci_high), abs=0.02)
+
+
+def test_a_source_of_one_rating_leaves_nothing_to_average() -> None:
+    found = within_source_correlation(
+        [1, 2, 3, 4, 5, 6, 7, 8], [1, 2, 3, 4, 0, 0, 0, 0], [*"aaaabbbb"], rng=np.random.default_rng(0)
+    )
     assert math.isnan(found.estimate)
-    assert found.reason
+    assert "'b'" in found.reason
 
 
 def test_accuracy_leaves_ties_out() -> None:

@@ -10,10 +10,12 @@ from tiny import WORDS, tiny_bert, tiny_tokenizer
 from transformers import AutoModelForSequenceClassification
 
 from rlhf_fair.artifacts import verify_manifest
-from rlhf_fair.errors import MissingFileError, ModelLoadError, SettingsError
+from rlhf_fair.errors import MissingFileError, ModelLoadError, RowError, SettingsError
 from rlhf_fair.models.reward_model import RewardModel
 from rlhf_fair.training import reward_job
-from rlhf_fair.training.reward_job import train_reward
+from rlhf_fair.training.reward_config import RewardConfig
+from rlhf_fair.training.reward_job import split_items, train_reward
+from rlhf_fair.training.reward_sources import Source
 
 CONFIG = """
 title = "Kindness"
@@ -61,7 +63,11 @@ def test_the_whole_job(world: Path) -> None:
     assert not job.already_done
     assert job.metrics["items"]["words"] == {"test": 30, "train": 105, "validation": 15}
     assert job.metrics["test"]["pooled"]["pearson_r"]["estimate"] > 0.5
-    assert 0.9 < job.metrics["noise_ceiling"]["words"]["weighted"] <= 1.0
+    assert 0.9 < job.metrics["noise_ceiling"]["words"]["pearson_r"] <= 1.0
+    # one source: nothing lies between sources
+    pooled = job.metrics["test"]["pooled"]
+    assert pooled["pearson_r_within_source"]["estimate"] == pytest.approx(pooled["pearson_r"]["estimate"])
+    assert pooled["pearson_r_of_source_means"]["estimate"] is None
     assert heard[-1][0] == "scoring held-out texts"
     assert ("training", 42, 42) in heard  # 105 texts in batches of 16: 7 a pass
     verify_manifest(out)
@@ -80,6 +86,46 @@ def test_the_whole_job(world: Path) -> None:
     (world / "config.toml").write_text(CONFIG.replace("epochs = 6", "epochs = 1"))
     with pytest.raises(SettingsError, match="holds a run of another config"):
         train_reward(world / "config.toml", world, out)
+
+
+def two_sources() -> RewardConfig:
+    source = {"format": "ratings", "path": "x.csv", "scale": (0, 1), "better": "high"}
+    return RewardConfig.model_validate(
+        {
+            "title": "t",
+            "model": "m",
+            "objective": "rating",
+            "sources": [source | {"name": n} for n in ("mild", "harsh")],
+        }
+    )
+
+
+def rated(name: str, ratings: list[float]) -> Source:
+    ids = [f"{name} {n}" for n in range(len(ratings))]
+    items = pd.DataFrame({"source": name, "item_id": ids, "key": ids, "text": ids, "rating": ratings})
+    return Source(name, items, pd.DataFrame(), len(ids))
+
+
+def test_on_the_common_scale_a_worse_source_stays_worse() -> None:
+    rng = np.random.default_rng(0)
+    sources = [rated("mild", list(rng.uniform(0.6, 1.0, 100))), rated("harsh", list(rng.uniform(0.0, 0.4, 100)))]
+    config = two_sources()
+    items, _ = split_items(sources, config)
+    train = items[items["split"] == "train"]
+    assert (train["target"].mean(), train["target"].std()) == (pytest.approx(0, abs=1e-9), pytest.approx(1))
+    assert items["target"].rank().tolist() == items["rating"].rank().tolist()
+
+    items, _ = split_items(sources, config.model_copy(update={"target": "within_source"}))
+    for _, part in items[items["split"] == "train"].groupby("source"):
+        assert (part["target"].mean(), part["target"].std()) == (pytest.approx(0, abs=1e-9), pytest.approx(1))
+
+
+def test_a_constant_source_teaches_its_level_only_on_the_common_scale() -> None:
+    sources = [rated("mild", [0.9] * 50), rated("harsh", [0.1] * 50)]
+    items, _ = split_items(sources, two_sources())
+    assert (items.groupby("source")["target"].mean()["mild"]) > 0
+    with pytest.raises(RowError, match="harsh: the training items all have the same rating"):
+        split_items(sources, two_sources().model_copy(update={"target": "within_source"}))
 
 
 def test_stopped_and_resumed_gives_the_same_files(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:

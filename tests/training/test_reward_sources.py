@@ -4,11 +4,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rlhf_fair.errors import ColumnError, MissingFileError, RowError, SettingsError
 from rlhf_fair.training.reward_config import Attribute, PairSource, Panel, RatingSource, TextTable
 from rlhf_fair.training.reward_panel import levels, read_census
-from rlhf_fair.training.reward_sources import read_pairs, read_ratings, text_key
+from rlhf_fair.training.reward_sources import read_pairs, read_ratings, text_key, unit_rating
 
 CENSUS = (
     "age_category,White_Male,Black_Male,White_Female,Black_Female,All,All_Male\n"
@@ -46,13 +48,29 @@ def test_items_and_rejects_add_up(folder: Path) -> None:
     read = read_ratings(rating_source(), folder, None)
     assert read.n_rows == 8
     assert read.items["item_id"].tolist() == ["1", "2"]
-    # 1 to 5, low is better: 6 - (1 + 3) / 2 = 4 and 6 - 5 = 1
-    assert read.items["rating"].tolist() == [4.0, 1.0]
+    # 1 to 5, low is better: 1 and 3 become 1 and .5; 5 becomes 0
+    assert read.items["rating"].tolist() == [0.75, 0.0]
     assert read.items["n_ratings"].tolist() == [2, 1]
     codes = read.rejects.set_index("code")["row"].to_dict()
     assert codes == {"duplicate": 3, "out_of_range": 5, "missing": 7, "no_text": 0}
     assert len(read.rejects) == 5  # "missing" twice: na and 9
     assert len(read.ratings) + len(read.rejects) == read.n_rows
+
+
+@given(st.floats(-10, 10), st.floats(0.1, 20), st.floats(0, 1))
+def test_every_scale_becomes_zero_to_one(low: float, width: float, share: float) -> None:
+    rating = pd.Series([low, low + share * width, low + width])
+    high, low_is_better = (
+        unit_rating(rating, rating_source(scale=(low, low + width), better=better)) for better in ("high", "low")
+    )
+    assert high.tolist() == pytest.approx([0, share, 1], abs=1e-9)
+    assert (high + low_is_better).tolist() == pytest.approx([1, 1, 1])
+
+
+@pytest.mark.parametrize("scale", [(5, 1), (2, 2)])
+def test_a_scale_rises(scale: tuple[float, float]) -> None:
+    with pytest.raises(ValueError, match=r"must be \[lowest, highest\]"):
+        rating_source(scale=scale)
 
 
 def test_texts_from_another_table(folder: Path) -> None:
@@ -70,8 +88,8 @@ def test_census_weights_move_the_mean_towards_the_population(folder: Path) -> No
     source = rating_source(attributes={"gender": Attribute(column="gender")})
     plain = read_ratings(source, folder, None).items
     weighted = read_ratings(source, folder, Panel(census="census.csv", trim=10))
-    assert plain["rating"].tolist() == [pytest.approx(6 - 1.4)]  # nine 1s and one 5
-    assert weighted.items["rating"].tolist() == [pytest.approx(6 - 3.0)]  # half women, half men
+    assert plain["rating"].tolist() == [pytest.approx(0.9)]  # nine 1s and one 5
+    assert weighted.items["rating"].tolist() == [pytest.approx(0.5)]  # half women, half men
     assert weighted.panel["design_effect"] == pytest.approx(10 * (9 / 18**2 + 1 / 4))
 
 
