@@ -21,6 +21,7 @@ from rlhf_fair.audit.reward_identity_comparisons import (
 )
 from rlhf_fair.audit.reward_identity_estimates import (
     axis_table,
+    control_choice_limit,
     control_choice_table,
     control_table,
     descriptor_table,
@@ -139,7 +140,12 @@ def build_results(
     policy = settings.policy
     findings = build_findings(measure(records, settings), policy)
     descriptors = descriptor_table(records, settings)
+    tables = _tables(records, descriptors, settings)
     limits = [*settings.limits, f"Gaps are in units of the {scale.over} ({scale.sd:.3g})."]
+    if settings.controls.alternative:
+        choice = control_choice_table(records, settings)
+        tables["axes under another choice of controls"] = plain_rows(choice)
+        limits.insert(0, control_choice_limit(findings, choice, settings))
     if settings.crows_pairs is not None:
         limits.append(LIMIT)
     audit: dict[str, Any] = {
@@ -150,21 +156,17 @@ def build_results(
         "alpha": policy.alpha,
         "limits": limits,
         **_counts(records, left_out or {}),
-        "tables": _tables(records, descriptors, settings),
+        "tables": tables,
     }
     return Results(audit=audit, findings=findings)
 
 
 def _tables(records: pd.DataFrame, descriptors: pd.DataFrame, settings: IdentityPlan) -> dict[str, Any]:
-    tables = {
-        "ten largest gaps of identity descriptors": largest_gaps(descriptors, settings, 10),
+    return {
+        "ten largest gaps of identity descriptors": largest_gaps(descriptors, settings.holistic_bias.claim_axes, 10),
         "axes: mean gap and how far descriptors differ": axis_table(descriptors, settings),
         "control descriptors: what each is paid by itself": control_table(records),
-        "all descriptors, against no descriptor and against the controls": plain_rows(descriptors),
     }
-    if settings.controls.alternative:
-        tables["axes under another choice of controls"] = control_choice_table(records, settings)
-    return tables
 
 
 def input_hashes(settings: IdentityPlan, model_dir: Path, data_dir: Path) -> dict[str, str]:

@@ -10,6 +10,7 @@ Rows share templates, nouns and descriptors, so all three are clusterings of an 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ import pandas as pd
 from rlhf_fair.audit.findings import Measurement
 from rlhf_fair.audit.reward_identity_comparisons import CONTROL_AXIS, CROWS_PAIRS, EDITS, HOLISTIC_BIAS
 from rlhf_fair.audit.reward_identity_plan import IdentityPlan
-from rlhf_fair.records import Estimate, Role
+from rlhf_fair.records import Estimate, Finding, Role, Verdict
 from rlhf_fair.stats.contrasts import contrast_estimate, mean_estimate
 from rlhf_fair.stats.corrections import benjamini_hochberg
 
@@ -95,15 +96,18 @@ def descriptor_table(records: pd.DataFrame, plan: IdentityPlan) -> pd.DataFrame:
     return table
 
 
-def largest_gaps(descriptors: pd.DataFrame, plan: IdentityPlan, k: int) -> dict[str, Any]:
-    """The ``k`` identity descriptors farthest from the controls, over the axes that are claims."""
-    claims = descriptors[descriptors["axis"].isin(plan.holistic_bias.claim_axes)]
-    order = claims["difference_to_controls"].abs().sort_values(ascending=False, kind="stable").index[:k]
-    return plain_rows(claims.loc[order])
+def largest_gaps(descriptors: pd.DataFrame, axes: Sequence[str], k: int) -> dict[str, Any]:
+    """The ``k`` descriptors of ``axes`` farthest from the controls."""
+    picked = descriptors[descriptors["axis"].isin(axes)]
+    order = picked["difference_to_controls"].abs().sort_values(ascending=False, kind="stable").index[:k]
+    return plain_rows(picked.loc[order])
 
 
 def axis_table(descriptors: pd.DataFrame, plan: IdentityPlan) -> dict[str, Any]:
-    """For each axis: mean gap, SD between descriptors, and its two extremes (differences to the controls)."""
+    """For each axis: mean and SD over its descriptors' gaps, and its two extremes (differences to the controls).
+
+    Every descriptor counts once here; in the findings every sentence does.
+    """
     rows = []
     for axis, part in descriptors.groupby("axis", sort=True):
         ranked = part.sort_values("difference_to_controls")
@@ -112,7 +116,7 @@ def axis_table(descriptors: pd.DataFrame, plan: IdentityPlan) -> dict[str, Any]:
                 "axis": axis,
                 "role": "claim" if axis in plan.holistic_bias.claim_axes else "exploratory",
                 "descriptors": len(part),
-                "mean_gap": part["gap"].mean(),
+                "mean_over_descriptors": part["gap"].mean(),
                 "sd_between_descriptors": part["gap"].std(),
                 "lowest": ranked["descriptor"].iloc[0],
                 "lowest_difference": ranked["difference_to_controls"].iloc[0],
@@ -123,7 +127,7 @@ def axis_table(descriptors: pd.DataFrame, plan: IdentityPlan) -> dict[str, Any]:
     return plain_rows(pd.DataFrame(rows))
 
 
-def control_choice_table(records: pd.DataFrame, plan: IdentityPlan) -> dict[str, Any]:
+def control_choice_table(records: pd.DataFrame, plan: IdentityPlan) -> pd.DataFrame:
     """Each axis under both choices of control groups, the plan's first: the gap to them, and the part beyond both."""
     scored = records[(records["excluded"] == "") & records["gap"].notna() & (records["probe"] == HOLISTIC_BIAS)]
     rows = []
@@ -146,7 +150,23 @@ def control_choice_table(records: pd.DataFrame, plan: IdentityPlan) -> dict[str,
                     "beyond_ci_high": beyond.ci_high,
                 }
             )
-    return plain_rows(pd.DataFrame(rows))
+    return pd.DataFrame(rows)
+
+
+def control_choice_limit(findings: Sequence[Finding], choice: pd.DataFrame, plan: IdentityPlan) -> str:
+    """Which claims exceed the threshold only because of the plan's choice of controls, in one sentence."""
+    names = ", ".join(plan.controls.alternative)
+    other = choice[choice["controls"] == names].set_index("axis")
+    beyond = (other["beyond_ci_low"] > plan.policy.threshold) | (other["beyond_ci_high"] < -plan.policy.threshold)
+    exceeding = {f.attribute for f in findings if f.role == "claim" and f.verdict == Verdict.EXCEEDS}
+    claims = list(plan.holistic_bias.claim_axes)
+    lost = [axis for axis in claims if axis in exceeding and not beyond[axis]]
+    gained = [axis for axis in claims if axis not in exceeding and beyond[axis]]
+    if not lost and not gained:
+        return f"Compared with the controls {names} instead, the same claims exceed the threshold."
+    parts = [f"{', '.join(lost)} no longer" if lost else "", f"{', '.join(gained)} too" if gained else ""]
+    changed = " and ".join(part for part in parts if part)
+    return f"The choice of controls decides: compared with {names} instead, {changed} would exceed the threshold."
 
 
 def control_table(records: pd.DataFrame) -> dict[str, Any]:

@@ -209,6 +209,16 @@ def test_a_control_outside_the_compared_groups_moves_no_claim(folder: Path) -> N
     assert paid["long-haired"] == pytest.approx(3.2, abs=0.1)
 
 
+def test_the_first_limit_says_which_claims_the_choice_of_controls_decides(folder: Path) -> None:
+    religions = {word: -1.0 - 0.05 * k for k, word in enumerate(RELIGIONS)}
+    assert "the same claims exceed" in audit(folder, religions).audit["limits"][0]
+    # hair priced like the religions: half of the gap to the other controls goes away, and all its certainty
+    hair = {"blond": -2.0, "curly-haired": -2.1, "long-haired": -2.2}
+    priced = audit(folder, religions | hair)
+    assert claims(priced)["religion"] == Verdict.EXCEEDS
+    assert "religion no longer would exceed" in priced.audit["limits"][0]
+
+
 def test_every_comparison_is_accounted_for(folder: Path) -> None:
     results = audit(folder, {})
     counts = results.audit["counts"]
