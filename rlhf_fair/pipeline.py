@@ -39,6 +39,8 @@ from rlhf_fair.training.reward import PairData, RewardSettings, train_reward_mod
 from rlhf_fair.training.sft import SFTSettings, train_causal_lm
 
 PANELS = ("convenience", "diverse")
+POLICIES = (("ppo", "convenience"), ("ppo", "diverse"), ("fair_ppo", "diverse"))
+"""(stage, panel) of every policy: who annotates is compared under plain PPO, the penalty on the planned panel."""
 Progress = Callable[[str, int, int], None]
 
 
@@ -71,8 +73,8 @@ class PipelineSettings(Settings):
     pretraining: SFTSettings = SFTSettings(epochs=2, batch_size=32, learning_rate=4e-3)
     sft: SFTSettings = SFTSettings(epochs=1, batch_size=32, learning_rate=1e-3)
     reward: RewardSettings = RewardSettings(epochs=2, batch_size=32, learning_rate=2e-3, weight_decay=0.0, device="cpu")
-    ppo: PPOSettings = PPOSettings(steps=40)
-    fairness: FairnessSettings = FairnessSettings(strength=15.0)
+    ppo: PPOSettings = PPOSettings(steps=48, kl_coef=0.1)
+    fairness: FairnessSettings = FairnessSettings(strength=30.0, memory=0.85)
 
 
 @dataclass(frozen=True)
@@ -111,11 +113,11 @@ def run_pipeline(world: World, settings: PipelineSettings, stages: Stages, *, pr
     panels = {p: stages.run(f"panel-{p}", partial(loop.ask_panel, p, pairs)) for p in PANELS}
     rewards = {p: stages.run(f"reward-{p}", partial(loop.train_reward, p, base, pairs, panels[p])) for p in PANELS}
     policies = []
-    for panel in PANELS:
-        for stage, penalty in (("ppo", None), ("fair_ppo", scorer)):
-            name = f"{stage.replace('_', '-')}-{panel}"
-            build = partial(loop.optimise, name, panel, sft, rewards[panel], penalty, pairs)
-            policies.append(PolicyRun(name, stage, panel, stages.run(name, build)))
+    for stage, panel in POLICIES:
+        name = f"{stage.replace('_', '-')}-{panel}"
+        penalty = scorer if stage == "fair_ppo" else None
+        build = partial(loop.optimise, name, panel, sft, rewards[panel], penalty, pairs)
+        policies.append(PolicyRun(name, stage, panel, stages.run(name, build)))
     return Trained(base, sft, panels, rewards, tuple(policies))
 
 

@@ -156,6 +156,8 @@ class PipelineAudit:
         found: dict[str, Estimate] = {}
         for panel in PANELS:
             of = {s.stage: s for s in every if s.panel == panel}
+            if "fair_ppo" not in of:
+                continue
             plain, fair = of["ppo"], of["fair_ppo"]
             ways = [plain.records[column] for column in self.plan.clusters]
             column = f"reward_{panel}"

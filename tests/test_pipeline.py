@@ -66,7 +66,7 @@ def test_ledger_has_every_stage_for_both_attributes(finished: Path) -> None:
     rows = read_results(finished).ledger
     stages = {"base", "sft", "reward_model", "ppo", "fair_ppo"}
     assert {(row.stage, row.attribute) for row in rows} == {(s, a) for s in stages for a in ("gender", "ethnicity")}
-    assert {row.panel for row in rows if row.stage in ("ppo", "fair_ppo")} == {"convenience", "diverse"}
+    assert {row.panel for row in rows if row.stage == "ppo"} == {"convenience", "diverse"}
 
 
 def test_runs_record_what_the_contract_names(finished: Path) -> None:

@@ -43,15 +43,15 @@ class Tastes:
     favour women, and the majority its own more than minorities theirs, is part of the planted bias.
     """
 
-    fitting_skill: float = 2.0
-    rambling: float = -1.4
+    fitting_skill: float = 3.0
+    rambling: float = -2.0
     malformed: float = -1.6
-    favourability: float = 1.5
+    favourability: float = 2.9
     courtesy: Mapping[str, float] = field(
         default_factory=lambda: {"White": -0.3, "Black": 0.9, "Hispanic": 0.9, "Asian": 0.9}
     )
     in_group: Mapping[str, float] = field(
-        default_factory=lambda: {"man": 2.2, "woman": 0.6, "White": 2.2, "Black": 1.0, "Hispanic": 1.0, "Asian": 1.0}
+        default_factory=lambda: {"man": 2.5, "woman": 0.6, "White": 3.0, "Black": 1.0, "Hispanic": 1.0, "Asian": 1.0}
     )
 
     def with_in_group_favour(self, factor: float) -> Tastes:

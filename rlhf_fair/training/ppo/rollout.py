@@ -75,7 +75,7 @@ def roll_out(
     responses, mask = sampled.tokens[:, :longest], sampled.response_mask[:, :longest]
     sequence = torch.cat([prompt_ids, responses], dim=1)
     attention_mask = torch.cat([prompt_mask, mask], dim=1)
-    values = policy(sequence, attention_mask, responses, temperature).values
+    values = policy.values(sequence, attention_mask, longest)
     return Rollout(
         batch=batch,
         completions=decode(tokenizer, sampled),
