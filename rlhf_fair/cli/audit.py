@@ -56,7 +56,8 @@ def audit(
         console = Console(soft_wrap=True)
         for finding in (f for f in results.findings if f.role == "claim"):
             gap = f"{finding.estimate:+.3f} [{finding.ci_low:+.3f}, {finding.ci_high:+.3f}]"
-            line = f"{finding.verdict.value:18} {finding.group} against {finding.reference}: {gap} {finding.unit}"
+            who = f"{finding.attribute}: {finding.group} against {finding.reference}"
+            line = f"{finding.verdict.value:18} {who}: {gap} {finding.unit}"
             console.print(line, markup=False, highlight=False)
         console.print(f"Report: {folder / 'index.html'}", markup=False, highlight=False)
     raise typer.Exit(code)

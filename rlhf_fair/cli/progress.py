@@ -15,11 +15,15 @@ def progress_bar(*, hidden: bool) -> Iterator[Callable[[str, int, int], None]]:
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     tasks: dict[str, Any] = {}
-    with Progress(*columns, console=Console(stderr=True), disable=hidden) as bar:
+    bar = Progress(*columns, console=Console(stderr=True), disable=hidden)
 
-        def show(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bar.add_task(what, total=total)
-            bar.update(tasks[what], completed=done, total=total)
+    def show(what: str, done: int, total: int) -> None:
+        if what not in tasks:
+            bar.start()  # on the first step of work, so that an early error stands alone
+            tasks[what] = bar.add_task(what, total=total)
+        bar.update(tasks[what], completed=done, total=total)
 
+    try:
         yield show
+    finally:
+        bar.stop()

@@ -44,7 +44,7 @@ class FairnessSettings(Settings):
 
 @dataclass(frozen=True)
 class GroupSnapshot:
-    """Running state of every group. means: score units. counts: effective samples behind each mean."""
+    """Running state of every group. means: score units. counts: Kish's effective samples behind each mean."""
 
     groups: tuple[str, ...]
     shares: Floats
@@ -75,6 +75,7 @@ class FairnessShaper:
         self.settings = settings
         self.reference_means = dict(reference_means or {})
         self._mass: dict[str, float] = {}
+        self._squared_mass: dict[str, float] = {}
         self._sum: dict[str, float] = {}
         self._squares = 0.0
         self._total = 0.0
@@ -83,12 +84,14 @@ class FairnessShaper:
         """Take in one batch (NaN scores are left out) and return the state to shape it with."""
         for group in self._mass:
             self._mass[group] *= self.settings.memory
+            self._squared_mass[group] *= self.settings.memory**2
             self._sum[group] *= self.settings.memory
         self._squares *= self.settings.memory
         self._total *= self.settings.memory
         for group, score in zip(groups, scores.tolist(), strict=True):
             if np.isfinite(score):
                 self._mass[group] = self._mass.get(group, 0.0) + 1.0
+                self._squared_mass[group] = self._squared_mass.get(group, 0.0) + 1.0
                 self._sum[group] = self._sum.get(group, 0.0) + score
                 self._squares += score**2
                 self._total += score
@@ -97,11 +100,12 @@ class FairnessShaper:
     def snapshot(self) -> GroupSnapshot:
         """The state as arrays, groups in order of name."""
         groups = tuple(sorted(self._mass))
-        counts = np.array([self._mass[group] for group in groups])
-        means = np.array([self._sum[group] for group in groups]) / np.maximum(counts, 1e-12)
-        n = max(float(counts.sum()), 1e-12)
+        mass = np.array([self._mass[group] for group in groups])
+        counts = mass**2 / np.maximum([self._squared_mass[group] for group in groups], 1e-300)
+        means = np.array([self._sum[group] for group in groups]) / np.maximum(mass, 1e-12)
+        n = max(float(mass.sum()), 1e-12)
         variance = max(self._squares / n - (self._total / n) ** 2, 0.0)
-        return GroupSnapshot(groups, counts / n, means, counts, float(np.sqrt(variance)))
+        return GroupSnapshot(groups, mass / n, means, counts, float(np.sqrt(variance)))
 
     def penalties(self, groups: Sequence[str], scores: Floats, state: GroupSnapshot) -> Floats:
         """(n,) amounts to subtract from the rewards; 0 where the score is NaN or the group has too few samples."""
@@ -128,9 +132,11 @@ class FairnessShaper:
 
     def state_dict(self) -> dict[str, Any]:
         """Running sums as plain numbers."""
-        return {"mass": dict(self._mass), "sum": dict(self._sum), "squares": self._squares, "total": self._total}
+        sums = {"mass": self._mass, "squared_mass": self._squared_mass, "sum": self._sum}
+        return {name: dict(values) for name, values in sums.items()} | {"squares": self._squares, "total": self._total}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what `state_dict` gave."""
         self._mass, self._sum = dict(state["mass"]), dict(state["sum"])
+        self._squared_mass = dict(state["squared_mass"])
         self._squares, self._total = float(state["squares"]), float(state["total"])

@@ -53,8 +53,6 @@ def test_planted_gender_gap_is_found_and_a_world_without_bias_stays_silent() -> 
         next(f for f in findings(HiringWorld(), seed) if f.attribute == "gender").verdict is Verdict.EXCEEDS
         for seed in range(5)
     )
-    alarms = [
-        any(f.verdict is Verdict.EXCEEDS for f in findings(HiringWorld(bias=0.0), seed)) for seed in range(SEEDS)
-    ]
+    alarms = [any(f.verdict is Verdict.EXCEEDS for f in findings(HiringWorld(bias=0.0), seed)) for seed in range(SEEDS)]
     # alpha is .05 for the family: 40 worlds with more than 7 alarms would be a one in 1,000 event at that rate
     assert sum(alarms) <= stats.binom.ppf(0.999, SEEDS, 0.05)

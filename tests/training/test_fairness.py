@@ -180,9 +180,11 @@ def test_without_disparity_the_noise_floor_is_what_shows() -> None:
     assert floor == pytest.approx(0.0098, rel=0.05)
 
 
-def test_with_memory_the_noise_floor_is_on_the_safe_side() -> None:
-    found, error, floor = null_batches(memory=0.8, batches=15)
-    assert found + 4 * error < floor
+def test_with_memory_the_noise_floor_counts_effective_samples() -> None:
+    found, error, floor = null_batches(memory=0.8, batches=25)
+    assert found == pytest.approx(floor, abs=4 * error)
+    # by hand: the effective sample is (1 + .8) / (1 - .8) = 9 batches, sigma^2 (G - 1) / n = .49 * 2 / 900
+    assert floor == pytest.approx(0.00109, rel=0.05)
 
 
 def test_without_disparity_kappa_is_noise_alone() -> None:
@@ -215,8 +217,9 @@ def test_small_groups_are_left_alone_until_they_have_enough_samples() -> None:
     penalty = shaper(minimum_count=4.0, memory=0.9)
     state = penalty.update(groups, scores)
     assert not penalty.penalties(groups, scores, state)[9:].any()
-    state = penalty.update(groups, scores)  # now .9 * 3 + 3 = 5.7
-    assert state.counts == pytest.approx([17.1, 5.7])
+    state = penalty.update(groups, scores)
+    # effective samples (sum w)^2 / sum w^2 of b: (.9 * 3 + 3)^2 / (.81 * 3 + 3) = 5.983; three times that for a
+    assert state.counts == pytest.approx([17.950, 5.983], abs=1e-3)
     assert penalty.penalties(groups, scores, state)[9:].any()
 
 
@@ -247,7 +250,7 @@ def test_memory_by_hand() -> None:
     penalty.update(["a", "a", "b"], np.array([1.0, 3.0, 1.0]))
     state = penalty.update(["a"], np.array([5.0]))
     assert state.means == pytest.approx([3.5, 1.0])
-    assert state.counts == pytest.approx([2.0, 0.5])
+    assert state.counts == pytest.approx([4 / 1.5, 1.0])  # (1 + 1)^2 / (2 * .25 + 1); a single sample stays one
     assert state.shares == pytest.approx([0.8, 0.2])
 
 

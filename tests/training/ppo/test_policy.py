@@ -87,6 +87,18 @@ def test_the_value_is_read_where_the_token_is_chosen(
     torch.testing.assert_close(after, before)
 
 
+def test_values_alone_equal_the_values_of_a_full_evaluation(
+    language_model: Any, sequences: tuple[torch.Tensor, torch.Tensor]
+) -> None:
+    sequence, responses = sequences
+    policy = PolicyWithValue(language_model)
+    torch.nn.init.normal_(policy.value_head.weight)
+    mask = torch.ones_like(sequence)
+    torch.testing.assert_close(
+        policy.values(sequence, mask, responses.shape[1]), policy(sequence, mask, responses, 1.0).values
+    )
+
+
 def test_the_value_head_starts_at_zero(language_model: Any, sequences: tuple[torch.Tensor, torch.Tensor]) -> None:
     sequence, responses = sequences
     values = PolicyWithValue(language_model)(sequence, torch.ones_like(sequence), responses, 1.0).values
