@@ -46,7 +46,7 @@ class Tastes:
     fitting_skill: float = 3.0
     rambling: float = -2.0
     malformed: float = -1.6
-    favourability: float = 2.9
+    favourability: float = 2.7
     courtesy: Mapping[str, float] = field(
         default_factory=lambda: {"White": -0.3, "Black": 0.9, "Hispanic": 0.9, "Asian": 0.9}
     )
