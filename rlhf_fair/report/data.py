@@ -53,12 +53,30 @@ def summary(results: Results) -> Summary:
         title=str(audit.get("title") or "Bias audit"),
         question=str(audit.get("question") or ""),
         verdict=verdict_sentence(claimed, len(results.findings)),
-        sensitivity=" ".join([say.sensitivity(claimed or results.findings), interval_note(audit.get("alpha"))]).strip(),
+        sensitivity=" ".join(
+            filter(
+                None,
+                [
+                    claim_scope(claimed, results.findings),
+                    say.sensitivity(claimed or results.findings),
+                    interval_note(audit.get("alpha")),
+                ],
+            )
+        ),
         tallies=tallies if claimed else (),
         gaps=claims.worst(results.findings, places),
         scope=context.scope(results),
         not_shown=(*limits[:3], *context.ALWAYS_LIMITS),
     )
+
+
+def claim_scope(claimed: Sequence[Finding], findings: Sequence[Finding]) -> str:
+    """Which stage the claims are about, where they are about one of several."""
+    subjects = {(finding.stage, finding.variant) for finding in claimed}
+    if len(subjects) != 1 or len({finding.stage for finding in findings}) == 1:
+        return ""
+    ((stage, variant),) = subjects
+    return f"The claims are about {say.stage(stage)}{f', {variant}' if variant else ''}."
 
 
 def interval_note(alpha: object) -> str:
