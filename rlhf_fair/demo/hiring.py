@@ -17,7 +17,7 @@ from rlhf_fair.annotators.simulation import simulate_pair_feedback
 from rlhf_fair.demo.corpus import DEMONSTRATION_BIAS, demonstrations, pretraining_documents
 from rlhf_fair.demo.language_model import new_language_model, train_tokenizer
 from rlhf_fair.demo.names import Split, names
-from rlhf_fair.demo.people import POPULATION, Tastes, annotator_pool, chosen_utility, population_utility
+from rlhf_fair.demo.people import POPULATION, Tastes, annotator_pool, chosen_utility, favour_slopes, population_utility
 from rlhf_fair.demo.reading import Reading, read_answer
 from rlhf_fair.demo.world import (
     BASE_SHARES,
@@ -118,10 +118,14 @@ class HiringWorld:
         return prompts.assign(text=texts)
 
     def truth(self) -> dict[str, dict[str, dict[str, float]]]:
-        """Exact mean favourability by attribute and group: of the corpus, and of the demonstrations."""
+        """What was planted, exactly: mean favourability by attribute and group, of corpus and demonstrations.
+
+        ``kind word`` is what the population's average choice pays, in logits, for a kind word about each group.
+        """
         return {
             "corpus": favourability_truth(self.planted),
             "demonstrations": favourability_truth(self.planted.scaled(DEMONSTRATION_BIAS)),
+            "kind word": {"gender × ethnicity": favour_slopes(POPULATION, self.tastes)},
         }
 
 

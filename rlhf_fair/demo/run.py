@@ -57,7 +57,12 @@ def run_demo(
     plan_file = find_plan(plan_name)
     plan = load_plan(plan_file, GenerationPlan)
     prompts = load_prompts(plan, plan_file.parent)
-    key = {"bias": bias, "settings": settings.model_dump(mode="json"), "plan": sha256_file(plan_file)}
+    key = {
+        "version": rlhf_fair.__version__,
+        "settings": settings.model_dump(mode="json"),
+        "world": world.truth(),
+        "plan": {path.name: sha256_file(path) for path in sorted(plan_file.parent.iterdir()) if path.is_file()},
+    }
     stages = Stages(make_folder(out) / "stages", key, on_stage)
     trained = run_pipeline(world, settings, stages, progress=progress)
     audit = PipelineAudit(
