@@ -10,6 +10,7 @@ from transformers import (
     BertConfig,
     BertForSequenceClassification,
     LlamaConfig,
+    LlamaForCausalLM,
     LlamaForSequenceClassification,
     PreTrainedTokenizerFast,
 )
@@ -45,3 +46,12 @@ def tiny_llama(seed: int = 0, **overrides: Any) -> Any:
     config = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
     config |= {"vocab_size": len(WORDS) + 4, "max_position_embeddings": 64, "num_labels": 1, "pad_token_id": 0}
     return LlamaForSequenceClassification(LlamaConfig(**(config | overrides))).eval()
+
+
+def tiny_language_model(tokenizer: Any, seed: int = 0, **overrides: Any) -> Any:
+    """A two-layer causal language model of width 16 for ``tokenizer``."""
+    torch.manual_seed(seed)
+    config = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config |= {"num_key_value_heads": 2, "max_position_embeddings": 64, "vocab_size": len(tokenizer)}
+    ids = {"pad_token_id": tokenizer.pad_token_id, "bos_token_id": None, "eos_token_id": tokenizer.eos_token_id}
+    return LlamaForCausalLM(LlamaConfig(**(config | ids | overrides)))

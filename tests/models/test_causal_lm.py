@@ -9,8 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare, kstest
-from tiny import tiny_tokenizer
-from transformers import LlamaConfig, LlamaForCausalLM
+from tiny import tiny_language_model, tiny_tokenizer
+from transformers import LlamaConfig
 
 from rlhf_fair.models.causal_lm import CausalLM, SampledTokens, decode, item_uniforms, pad_left, sample_tokens
 
@@ -26,21 +26,7 @@ def tokenizer() -> Any:
 @pytest.fixture(scope="module")
 def model(tokenizer: Any) -> CausalLM:
     """Wide initial weights: far from uniform, so that a wrong cache or position would show."""
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        max_position_embeddings=64,
-        initializer_range=0.3,
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
-    )
-    return CausalLM(LlamaForCausalLM(config), tokenizer)
+    return CausalLM(tiny_language_model(tokenizer, initializer_range=0.3), tokenizer)
 
 
 class FixedLogits:

@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny import tiny_tokenizer
-from transformers import LlamaConfig, LlamaForCausalLM
+from tiny import tiny_language_model, tiny_tokenizer
 
 from rlhf_fair.errors import SettingsError
 from rlhf_fair.training.sft import SFTSettings, train_causal_lm
@@ -26,20 +25,7 @@ def tokenizer() -> Any:
 
 
 def new_model(tokenizer: Any, seed: int = 0) -> Any:
-    torch.manual_seed(seed)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        max_position_embeddings=64,
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
-    )
-    return LlamaForCausalLM(config)
+    return tiny_language_model(tokenizer, seed)
 
 
 def settings(**changes: Any) -> SFTSettings:
