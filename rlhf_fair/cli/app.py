@@ -5,7 +5,6 @@ Nothing here or at the top of a command's file imports torch, transformers or pa
 
 from __future__ import annotations
 
-import signal
 import sys
 
 import typer
@@ -15,6 +14,7 @@ from rlhf_fair.cli import feedback, panel, train
 from rlhf_fair.cli.audit import audit
 from rlhf_fair.cli.catalogue import app as catalogue
 from rlhf_fair.cli.demo import demo
+from rlhf_fair.cli.interrupt import quiet, raise_on_signals
 from rlhf_fair.cli.report import report, verify
 from rlhf_fair.errors import InterruptedRunError, RlhfFairError
 
@@ -43,15 +43,22 @@ INTERRUPTED = 130
 
 def main() -> None:
     """Entry point: run, and end with the exit code the contract names. A polite kill is treated like Ctrl-C."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    raise_on_signals()
     try:
         app()
     except RlhfFairError as error:
         _fail(error)
+    except KeyboardInterrupt:  # before or after typer's own handling
+        _fail(_interrupted())
     except SystemExit as stop:
         if stop.code != INTERRUPTED:
             raise
-        _fail(InterruptedRunError("interrupted; what was finished is kept, give the same command again to resume"))
+        _fail(_interrupted())
+
+
+def _interrupted() -> InterruptedRunError:
+    quiet()
+    return InterruptedRunError("interrupted; what was finished is kept, give the same command again to resume")
 
 
 def _fail(error: RlhfFairError) -> None:

@@ -89,7 +89,10 @@ def test_interrupted_run_says_so_and_leaves_no_half_stage(name: str, tmp_path: P
     while not (tmp_path / "run" / "stages" / "run.json").exists() and time.monotonic() < deadline:
         time.sleep(0.1)
     process.send_signal(getattr(signal, name))
-    _, stderr = process.communicate(timeout=60)
+    try:
+        _, stderr = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 2
     assert "interrupted; what was finished is kept" in stderr
     assert "Traceback" not in stderr
