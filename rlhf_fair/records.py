@@ -49,7 +49,8 @@ class Estimate(Record):
     """One number with its uncertainty.
 
     ``n`` counts rows used, ``n_clusters`` the independent units behind them (the smallest count over the
-    clusterings used). ``mde`` is the smallest true effect this design would detect with 80 % power at its alpha.
+    clusterings used), ``n_left_out`` the rows that had no finite value or no known group. ``mde`` is the smallest true
+    effect this design would detect with 80 % power at its alpha.
     """
 
     estimate: Number
@@ -61,13 +62,14 @@ class Estimate(Record):
     mde: Number = NAN
     n: int = 0
     n_clusters: int = 0
+    n_left_out: int = 0
     reason: str = ""
 
     @classmethod
-    def not_estimable(cls, reason: str, *, n: int = 0, n_clusters: int = 0) -> Estimate:
+    def not_estimable(cls, reason: str, *, n: int = 0, n_clusters: int = 0, n_left_out: int = 0) -> Estimate:
         """NaN with the reason why; ``reason`` must say something."""
         assert reason
-        return cls(estimate=NAN, n=n, n_clusters=n_clusters, reason=reason)
+        return cls(estimate=NAN, n=n, n_clusters=n_clusters, n_left_out=n_left_out, reason=reason)
 
 
 class Finding(Record):

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats as distributions
 
+from rlhf_fair.errors import RowError
 from rlhf_fair.records import Estimate
 from rlhf_fair.stats.contrasts import contrast_estimate, mean_estimate
 
@@ -62,14 +63,15 @@ def test_one_mean_equals_the_one_sample_t_interval() -> None:
 
 def test_two_crossed_clusterings_by_hand() -> None:
     # Rows (rater, item): (0,0) (0,0) (0,1) (1,0) (1,1), values 6 0 2 1 1: mean 2, deviations 4 -2 0 -1 -1, n = 5.
-    # raters:       sums 2, -2         -> 4 + 4             =  8, times 2/1 / 25
-    # items:        sums 1, -1         -> 1 + 1             =  2, times 2/1 / 25
-    # intersection: sums 2, 0, -1, -1  -> 4 + 0 + 1 + 1     =  6, times 4/3 / 25
-    # 16/25 + 4/25 - 8/25 = 12/25, but raters alone give 16/25, and that is the larger.
+    # Each squared sum is divided by 1 - h, h the cluster's share of the rows:
+    # raters:       sums 2, -2, h 3/5 2/5              -> 4/.4 + 4/.6            = 50/3
+    # items:        sums 1, -1, h 3/5 2/5              -> 1/.4 + 1/.6            = 25/6
+    # intersection: sums 2, 0, -1, -1, h 2/5 and 1/5   -> 4/.6 + 0 + 1/.8 + 1/.8 = 55/6
+    # 50/3 + 25/6 - 55/6 = 35/3, but raters alone give 50/3, and that is the larger; over n^2 = 25.
     rater, item = [0, 0, 0, 1, 1], [0, 0, 1, 0, 1]
     e = mean_estimate([6, 0, 2, 1, 1], clusters=[rater, item])
     assert e.estimate == 2
-    assert e.standard_error == pytest.approx(math.sqrt(16 / 25))
+    assert e.standard_error == pytest.approx(math.sqrt(50 / 3 / 25))
     assert e.df == 1
     # Values 1 2 3 6 in the cells of a 2 x 2 table: mean 3, deviations -2 -1 0 3, n = 4.
     # raters: (-3, 3) -> 18 * 2/16; items: (-2, 2) -> 8 * 2/16; cells: 4 + 1 + 0 + 9 = 14 * (4/3)/16
@@ -86,7 +88,7 @@ def test_two_crossed_clusterings_by_hand() -> None:
 def test_the_scarcer_clustering_sets_the_degrees_of_freedom() -> None:
     values, groups, cluster = nested(1)
     e = contrast_estimate(values, groups, GAP, clusters=[cluster, np.tile(np.arange(5), 15)])
-    assert (e.df, e.n_clusters) == (4, 5)  # 15 clusters in one way, 5 shared by both groups in the other
+    assert (e.df, e.n_clusters) == (pytest.approx(4), 5)  # 15 clusters in one way, 5 shared by both groups in the other
 
 
 @given(st.integers(0, 2**32 - 1))
@@ -267,3 +269,80 @@ def test_the_minimum_detectable_effect_is_detected_four_times_in_five() -> None:
     assert mde == pytest.approx(effect, rel=0.03)  # the standard error is estimated, hence not exact
     low, high = distributions.binom(1000, 0.8).interval(0.999)
     assert low <= found <= high
+
+
+def cr2_by_matrices(
+    values: np.ndarray, groups: np.ndarray, cluster: np.ndarray, labels: list[str], a: np.ndarray
+) -> tuple[float, float]:
+    """Variance and degrees of freedom as Bell & McCaffrey 2002 write them: whole hat matrices, nothing simplified."""
+    x = np.column_stack([groups == label for label in labels]).astype(float)
+    inverse = np.linalg.inv(x.T @ x)
+    residual_maker = np.eye(len(x)) - x @ inverse @ x.T
+    e = residual_maker @ values
+    variance, pieces = 0.0, []
+    adjusted = []
+    for c in np.unique(cluster):
+        rows = cluster == c
+        block = residual_maker[np.ix_(rows, rows)]
+        eigen, vectors = np.linalg.eigh(block)
+        root = vectors @ np.diag([v**-0.5 if v > 1e-10 else 0 for v in eigen]) @ vectors.T
+        pieces.append(a @ inverse @ x[rows].T @ root @ residual_maker[rows])  # this cluster's weight on every error
+        variance += float(a @ inverse @ x[rows].T @ root @ e[rows]) ** 2
+        adjusted.append(x[rows].T @ root @ e[rows])
+    weight = np.array(pieces)
+    # the working variance of each group, estimated so that it is unbiased for independent rows
+    s2 = np.square(adjusted).sum(axis=0) / x.sum(axis=0)
+    omega = weight @ np.diag(x @ s2) @ weight.T
+    return variance, float(np.trace(omega) ** 2 / np.square(omega).sum())
+
+
+@given(st.integers(0, 2**32 - 1), st.booleans())
+def test_variance_and_degrees_of_freedom_equal_the_matrix_form(seed: int, crossed: bool) -> None:
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(25, 50))
+    cluster = rng.choice(8, n, p=np.array([6, 5, 4, 3, 3, 2, 1, 1]) / 25)
+    groups = rng.choice(["a", "b", "c"], n) if crossed else np.array(["a", "b", "c"])[cluster % 3]
+    values = rng.normal(size=n) + rng.normal(size=8)[cluster]
+    a = np.array([1.0, -0.4, -0.6])
+    e = contrast_estimate(values, groups, dict(zip("abc", a, strict=True)), clusters=[cluster])
+    if math.isnan(e.ci_low):
+        assert e.reason
+        return
+    variance, df = cr2_by_matrices(values, groups, cluster, list("abc"), a)
+    assert e.standard_error**2 == pytest.approx(variance, rel=1e-6)
+    assert e.df == pytest.approx(df, rel=1e-6)
+
+
+def test_strata_are_compared_within_and_weighted_by_their_size() -> None:
+    # stratum x (5 rows): a 4, 6 -> 5; b 1, 2, 3 -> 2; gap 3. stratum y (4 rows): a 0 2 -> 1; b 1 3 -> 2; gap -1.
+    # gap = (5 * 3 + 4 * -1) / 9 = 11/9; stratum z has no b and is left out.
+    values = [4, 6, 1, 2, 3, 0, 2, 1, 3, 100]
+    groups = [*list("aabbbaabb"), "a"]
+    strata = [*list("xxxxxyyyy"), "z"]
+    e = contrast_estimate(values, groups, GAP, control_features=strata)
+    assert e.estimate == pytest.approx(11 / 9)
+    # s2/n: x: a 2/2 = 1, b 1/3; y: a 2/2 = 1, b 1 -> (25 * 4/3 + 16 * 2) / 81
+    assert e.standard_error == pytest.approx(math.sqrt((25 * 4 / 3 + 16 * 2) / 81))
+    assert "1 rows in strata" in e.reason
+
+
+def test_unknown_groups_are_counted_and_a_table_of_features_is_an_intersection() -> None:
+    e = contrast_estimate([1, 2, 3, 4, 5.0, np.nan], ["a", "a", "b", "b", None, "a"], GAP)
+    assert (e.n, e.n_left_out) == (4, 2)
+    sex, race = ["f", "f", "m", "m", "f"], ["x", "x", "x", "x", None]
+    both = contrast_estimate([1, 2, 3, 4, 5.0], {"sex": sex, "race": race}, {("f", "x"): 1.0, ("m", "x"): -1.0})
+    assert both.estimate == pytest.approx(-2)
+    assert (both.n, both.n_left_out) == (4, 1)
+
+
+@pytest.mark.parametrize(
+    ("weights", "clusters", "said"),
+    [
+        ([1, 1, 0, 1], [], "weights row 3: 0; allowed: positive"),
+        ([1, 1, 1], [], "weights has 3 rows, values has 4"),
+        (None, [[1, 2]], r"clusters\[0\] has 2 rows, values has 4"),
+    ],
+)
+def test_columns_that_do_not_fit_are_refused(weights: list[float] | None, clusters: list[list[int]], said: str) -> None:
+    with pytest.raises(RowError, match=said):
+        contrast_estimate([1, 2, 3, 4.0], list("aabb"), GAP, clusters=clusters, weights=weights)

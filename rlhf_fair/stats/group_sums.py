@@ -1,0 +1,166 @@
+"""Sums per cluster and group, from which means and rates, their covariance and every resampling scheme follow.
+
+A mean, a selection rate and a true positive rate are all ratios of sums, sum(w·x)/sum(w), over the rows of a group.
+Rows that share a cluster are not independent, so clusters are summed before anything is squared (Liang & Zeger 1986).
+With few clusters those sums are too small, since each cluster pulls the group's mean towards itself; the correction is
+CR2 (Bell & McCaffrey 2002): a cluster's deviation from the mean of a group in which it holds the share h of the
+weight is divided by sqrt(1 - h).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations
+
+import numpy as np
+from scipy import sparse
+
+from rlhf_fair.records import NAN
+from rlhf_fair.stats.sample import Codes, Floats, cross
+
+
+@dataclass(frozen=True)
+class GroupSums:
+    """One clustering's sums: K cells, one for each (cluster, group) that occurs.
+
+    ``cluster``, ``group``: (K,) codes. ``numerator``: (K,) sums of weight × value, ``denominator``: of weight.
+    """
+
+    cluster: Codes
+    group: Codes
+    numerator: Floats
+    denominator: Floats
+    n_clusters: int
+    n_groups: int
+
+    @classmethod
+    def of(cls, numerator: Floats, denominator: Floats, group: Codes, cluster: Codes, n_groups: int) -> GroupSums:
+        """Add up rows; the arrays are (n,). Rows with denominator 0 count for nothing and are left out."""
+        used = denominator != 0
+        cell, where = np.unique(cluster[used] * n_groups + group[used], return_inverse=True)
+        return cls(
+            cluster=cell // max(n_groups, 1),
+            group=cell % max(n_groups, 1),
+            numerator=_add(where.reshape(-1), numerator[used], len(cell)),
+            denominator=_add(where.reshape(-1), denominator[used], len(cell)),
+            n_clusters=int(cluster.max(initial=-1)) + 1,
+            n_groups=n_groups,
+        )
+
+    @cached_property
+    def totals(self) -> Floats:
+        """(G,) the denominators' sums."""
+        return _add(self.group, self.denominator, self.n_groups)
+
+    @cached_property
+    def means(self) -> Floats:
+        """(G,) numerator over denominator; NaN where a group has none."""
+        top = _add(self.group, self.numerator, self.n_groups)
+        return np.asarray(np.divide(top, self.totals, out=np.full(self.n_groups, NAN), where=self.totals > 0))
+
+    @cached_property
+    def clusters_per_group(self) -> Codes:
+        """(G,) clusters with a row in the group."""
+        return np.bincount(self.group, minlength=self.n_groups)
+
+    @cached_property
+    def leverage(self) -> Floats:
+        """(K,) the cell's share of its group's weight, h in [0, 1]."""
+        return np.asarray(self.denominator / self.totals[self.group])
+
+    @cached_property
+    def influence(self) -> Floats:
+        """(K,) what each cell adds to the error of its group's mean, with the CR2 correction."""
+        deviation = (self.numerator - self.means[self.group] * self.denominator) / self.totals[self.group]
+        rest = 1 - self.leverage
+        # a cell that is its whole group has deviation 0; such a group gets no interval anyway
+        return np.asarray(np.divide(deviation, np.sqrt(rest), out=np.zeros_like(deviation), where=rest > 1e-12))
+
+    @cached_property
+    def dense_influence(self) -> Floats:
+        """(C, G) `influence` as a table, 0 where a cluster has no row in a group."""
+        return np.asarray(self._table(self.influence).toarray())
+
+    @cached_property
+    def covariance(self) -> Floats:
+        """(G, G) the cluster-robust covariance of the group means."""
+        table = self._table(self.influence)
+        return np.asarray((table.T @ table).toarray())
+
+    def degrees_of_freedom(self, coefficients: Floats) -> float:
+        """Satterthwaite's for the variance of ``coefficients @ means``, with a working variance of its own per group.
+
+        Bell & McCaffrey 2002; equals Welch's for clusters of equal size within groups, and clusters - 1 for groups
+        that share clusters of equal size.
+        """
+        g, h, total = self.group, self.leverage, self.totals
+        rest = np.maximum(1 - h, 1e-12)
+        # Working model: independent rows with variance s2[g], estimated without bias under that model.
+        s2 = _add(g, self.influence**2 * total[g] ** 2, self.n_groups) / np.where(total > 0, total, 1)
+        b = coefficients[g] / (total[g] * np.sqrt(rest))
+        diagonal = _add(self.cluster, b**2 * s2[g] * self.denominator, self.n_clusters)
+        v = b * np.sqrt(s2[g] / total[g]) * self.denominator
+        # The clusters' deviations have covariance diag(diagonal) - sum over groups of v v'.
+        table = self._table(v)
+        gram = np.asarray((table.T @ table).toarray())
+        trace = diagonal.sum() - np.trace(gram)
+        squared = (diagonal**2).sum() - 2 * (v**2 * diagonal[self.cluster]).sum() + (gram**2).sum()
+        return float(trace**2 / squared) if squared > 0 else NAN
+
+    def _table(self, cells: Floats) -> sparse.csr_array:
+        return sparse.csr_array((cells, (self.cluster, self.group)), shape=(self.n_clusters, self.n_groups))
+
+
+@dataclass(frozen=True)
+class GroupMeans:
+    """Group means whose rows are clustered in one way or in several crossed ways.
+
+    ``single``: the sums of each clustering. ``signed``: (sign, sums) of all intersections of clusterings, whose
+    covariances add up by inclusion-exclusion (Cameron, Gelbach & Miller 2011).
+    """
+
+    single: tuple[GroupSums, ...]
+    signed: tuple[tuple[float, GroupSums], ...]
+
+    @classmethod
+    def of(
+        cls, numerator: Floats, denominator: Floats, group: Codes, ways: Sequence[Codes], n_groups: int
+    ) -> GroupMeans:
+        """Means of groups from rows; arguments as in `GroupSums.of`, with one array of clusters for each way."""
+        single = tuple(GroupSums.of(numerator, denominator, group, way, n_groups) for way in ways)
+        signed = [(1.0, sums) for sums in single]
+        for size in range(2, len(ways) + 1):
+            for chosen in combinations(ways, size):
+                sums = GroupSums.of(numerator, denominator, group, cross(chosen), n_groups)
+                signed.append((1.0 if size % 2 else -1.0, sums))
+        return cls(single, tuple(signed))
+
+    @property
+    def means(self) -> Floats:
+        """(G,) the group means."""
+        return self.single[0].means
+
+    @property
+    def clusters_per_group(self) -> Codes:
+        """(G,) the smallest count over the clusterings."""
+        return np.asarray(np.min([sums.clusters_per_group for sums in self.single], axis=0))
+
+    @property
+    def n_clusters(self) -> int:
+        """The smallest count over the clusterings."""
+        return min(sums.n_clusters for sums in self.single)
+
+    def variance(self, coefficients: Floats) -> float:
+        """Of ``coefficients @ means``; never below that of a single clustering, where chance would take it."""
+        total = sum(sign * float(coefficients @ sums.covariance @ coefficients) for sign, sums in self.signed)
+        return max([total, *(float(coefficients @ sums.covariance @ coefficients) for sums in self.single)])
+
+    def degrees_of_freedom(self, coefficients: Floats) -> float:
+        """The smallest over the clusterings."""
+        return min(sums.degrees_of_freedom(coefficients) for sums in self.single)
+
+
+def _add(codes: Codes, values: Floats, n: int) -> Floats:
+    return np.bincount(codes, values, n).astype(float)

@@ -1,0 +1,163 @@
+"""Measured rows with their group, clusters, weight and stratum: checked and coded once, nothing dropped unseen."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from rlhf_fair.errors import RowError
+
+Floats = NDArray[np.float64]
+Codes = NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The n rows that can be used, and how many could not be.
+
+    ``values``, ``weights``: (n,). ``group``, ``stratum``: (n,) codes into ``labels`` and ``strata``. ``ways``: one (n,)
+    array of cluster codes for each way in which rows belong together; never empty, since independent rows are
+    clusters of one. Input rows = n + ``n_missing`` (no finite value) + ``n_unknown`` (no group or no control feature)
+    + ``n_other`` (a group nobody asked for); a row is counted under the first that applies, from the right.
+    """
+
+    values: Floats
+    group: Codes
+    labels: tuple[Hashable, ...]
+    ways: tuple[Codes, ...]
+    weights: Floats
+    stratum: Codes
+    strata: tuple[Hashable, ...]
+    n_missing: int = 0
+    n_unknown: int = 0
+    n_other: int = 0
+
+    @property
+    def rows_per_group(self) -> Codes:
+        """(n_groups,) usable rows."""
+        return np.bincount(self.group, minlength=len(self.labels))
+
+
+def sample(
+    values: ArrayLike,
+    groups: Any,
+    *,
+    labels: Sequence[Hashable] | None = None,
+    clusters: Sequence[ArrayLike] = (),
+    weights: ArrayLike | None = None,
+    control_features: Any = None,
+) -> Sample:
+    """Line up and code the columns of a comparison.
+
+    Parameters
+    ----------
+    values: (n,) numbers; rows that are not finite are missing.
+    groups: (n,) labels, or a table with one column for each sensitive feature: its rows' combinations are the groups,
+        labelled by tuples. None and NaN are unknown.
+    labels: the groups to keep and their order; default all that occur, sorted.
+    control_features: (n,) labels or a table: the strata. Other parameters as in `contrast_estimate`.
+
+    Raises
+    ------
+    RowError
+        The columns differ in length, or a weight is not a positive finite number.
+    """
+    x = np.asarray(values, dtype=float)
+    groups, control_features = (pd.DataFrame(f) if isinstance(f, dict) else f for f in (groups, control_features))
+    columns: dict[str, Any] = {"groups": groups, "control_features": control_features, "weights": weights}
+    columns |= {f"clusters[{index}]": way for index, way in enumerate(clusters)}
+    for name, column in columns.items():
+        if column is not None and len(column) != len(x):
+            raise RowError(f"{name} has {len(column)} rows, values has {len(x)}")
+    w = np.ones(len(x)) if weights is None else np.asarray(weights, dtype=float)
+    wrong = np.flatnonzero(~(np.isfinite(w) & (w > 0)))
+    if len(wrong):
+        raise RowError(f"weights row {wrong[0] + 1}: {w[wrong[0]]:g}; allowed: positive finite numbers")
+
+    group, names = encode(groups, labels)
+    stratum, strata = (np.zeros(len(x), dtype=np.intp), ("",)) if control_features is None else encode(control_features)
+    other, unknown = group == OTHER, (group == UNKNOWN) | (stratum == UNKNOWN)
+    missing = ~np.isfinite(x)
+    keep = ~(other | unknown | missing)
+    ways = tuple(cluster_codes(np.asarray(way)[keep]) for way in clusters) or (np.arange(int(keep.sum())),)
+    return Sample(
+        values=x[keep],
+        group=group[keep],
+        labels=names,
+        ways=ways,
+        weights=w[keep],
+        stratum=stratum[keep],
+        strata=strata,
+        n_missing=int((missing & ~unknown & ~other).sum()),
+        n_unknown=int((unknown & ~other).sum()),
+        n_other=int(other.sum()),
+    )
+
+
+UNKNOWN = -1
+OTHER = -2
+
+
+def encode(features: Any, labels: Sequence[Hashable] | None = None) -> tuple[Codes, tuple[Hashable, ...]]:
+    """Codes into the sorted labels (or into ``labels``, in their order); `UNKNOWN` for missing ones, `OTHER` for more.
+
+    A table of several columns is coded by its rows' combinations; one missing part makes the row unknown.
+    """
+    if getattr(features, "ndim", 1) == 2:
+        table = pd.DataFrame(features)
+        if table.shape[1] > 1:
+            known = table.notna().all(axis=1).to_numpy()
+            index = pd.MultiIndex.from_frame(table)
+            codes, found = _factorize(index, known)
+            return _relabel(codes, [tuple(label) for label in found], labels)
+        features = table.iloc[:, 0]
+    column = pd.Series(np.asarray(features) if not isinstance(features, pd.Series) else features.to_numpy())
+    codes, found = _factorize(pd.Index(column), column.notna().to_numpy())
+    return _relabel(codes, [label.item() if isinstance(label, np.generic) else label for label in found], labels)
+
+
+def cluster_codes(labels: NDArray[Any]) -> Codes:
+    """Codes 0, 1, … of cluster labels; a missing label is a cluster of its own, since nothing ties it to others."""
+    codes, found = pd.factorize(pd.Series(labels))
+    alone = codes < 0
+    codes[alone] = len(found) + np.arange(alone.sum())
+    return codes.astype(np.intp)
+
+
+def cross(ways: Sequence[Codes]) -> Codes:
+    """Codes of the intersections of several clusterings."""
+    code = ways[0]
+    for way in ways[1:]:
+        code = np.unique(code * (int(way.max(initial=0)) + 1) + way, return_inverse=True)[1].reshape(-1)
+    return code
+
+
+def _factorize(index: pd.Index, known: NDArray[np.bool_]) -> tuple[Codes, list[Any]]:
+    codes = np.full(len(index), UNKNOWN, dtype=np.intp)
+    inner, found = pd.factorize(index[known])
+    order = sorted(range(len(found)), key=lambda code: _sort_key(found[code]))
+    rank = np.empty(len(found), dtype=np.intp)
+    rank[order] = np.arange(len(found))
+    codes[known] = rank[inner]
+    return codes, [found[code] for code in order]
+
+
+def _sort_key(label: Any) -> tuple[Any, ...]:
+    """Numbers in order, everything else by its text; mixed labels do not clash."""
+    parts = label if isinstance(label, tuple) else (label,)
+    return tuple((0, part, "") if isinstance(part, int | float | np.number) else (1, 0, str(part)) for part in parts)
+
+
+def _relabel(
+    codes: Codes, found: list[Hashable], labels: Sequence[Hashable] | None
+) -> tuple[Codes, tuple[Hashable, ...]]:
+    if labels is None:
+        return codes, tuple(found)
+    position = {label: code for code, label in enumerate(labels)}
+    mapping = np.array([position.get(label, OTHER) for label in found] + [UNKNOWN], dtype=np.intp)
+    return mapping[codes], tuple(labels)
