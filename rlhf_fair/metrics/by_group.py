@@ -1,0 +1,127 @@
+"""One mean per group, and each group's gap to a reference."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from rlhf_fair.errors import SettingsError
+from rlhf_fair.metrics.rows import Rows, group_codes, measured_rows
+from rlhf_fair.records import NAN, Estimate
+from rlhf_fair.stats.contrasts import contrast_estimate
+from rlhf_fair.stats.sample import Codes, Floats
+
+
+@dataclass(frozen=True)
+class ByGroup:
+    """``estimates``: label -> value of the group. ``gaps``: label -> group less ``reference``; empty without one.
+
+    ``n_unknown`` counts measured rows without a group label, ``n_missing`` rows that were not measured.
+    """
+
+    estimates: Mapping[Hashable, Estimate]
+    gaps: Mapping[Hashable, Estimate]
+    reference: Hashable
+    n_unknown: int
+    n_missing: int
+
+
+@dataclass(frozen=True)
+class GroupRows:
+    """Measured rows with the code of their group (-1: unknown) and the labels the codes stand for."""
+
+    rows: Rows
+    codes: Codes
+    labels: tuple[Hashable, ...]
+    reference: Hashable
+
+    @property
+    def others(self) -> list[Hashable]:
+        """The groups to be compared with the reference."""
+        return [] if self.reference is None else [label for label in self.labels if label != self.reference]
+
+    def only(self, label: Hashable) -> Rows:
+        """The rows of one group."""
+        return self.rows.take(self.codes == self.labels.index(label))
+
+
+def group_rows(
+    columns: Mapping[str, ArrayLike],
+    groups: ArrayLike,
+    *,
+    reference: Hashable = None,
+    clusters: Sequence[ArrayLike] = (),
+    weights: ArrayLike | None = None,
+) -> GroupRows:
+    """Measured rows with their groups; a group that lost all its rows keeps its label."""
+    rows = measured_rows(columns, clusters=clusters, weights=weights)
+    codes, labels = group_codes(groups, len(rows.kept))
+    if reference is not None and reference not in labels:
+        raise SettingsError(f"reference {reference!r} is no group; groups are {list(labels)}")
+    return GroupRows(rows, codes[rows.kept], labels, reference)
+
+
+def mean_by_group(
+    values: ArrayLike,
+    groups: ArrayLike,
+    *,
+    reference: Hashable = None,
+    null: float = 0.0,
+    clusters: Sequence[ArrayLike] = (),
+    weights: ArrayLike | None = None,
+    alpha: float = 0.05,
+) -> ByGroup:
+    """The mean of ``values`` in every group and its gap to ``reference``, with cluster-robust intervals.
+
+    Range: that of ``values``. The p-value of a group's own mean tests ``null`` (NaN: no such value, no p-value); that
+    of a gap tests 0 = parity. A gap is group less reference; rows shared through ``clusters`` make it a paired one.
+    """
+    table = group_rows({"values": values}, groups, reference=reference, clusters=clusters, weights=weights)
+    return compare(table, table.rows["values"], weights=table.rows.weights, null=null, alpha=alpha)
+
+
+def compare(
+    table: GroupRows,
+    values: Floats,
+    *,
+    weights: Floats | None = None,
+    null: float = 0.0,
+    alpha: float = 0.05,
+    failures: Mapping[Hashable, str] | None = None,
+) -> ByGroup:
+    """As `mean_by_group` on rows already gathered; ``failures`` says why a group has no value."""
+    failed = failures or {}
+
+    def contrast(coefficients: Mapping[Hashable, float], zero: float) -> Estimate:
+        reasons = [f"{label}: {failed[label]}" for label in coefficients if label in failed]
+        if reasons:
+            return Estimate.not_estimable("; ".join(reasons), n=sum(table.only(label).n for label in coefficients))
+        coded = {table.labels.index(label): a for label, a in coefficients.items()}
+        known = 0.0 if np.isnan(zero) else zero
+        e = contrast_estimate(
+            values - known, table.codes, coded, clusters=table.rows.clusters, weights=weights, alpha=alpha
+        )
+        e = name_empty(e, coefficients, table)
+        return moved(e, known) if not np.isnan(zero) else e.model_copy(update={"p_value": NAN, "mde": NAN})
+
+    return ByGroup(
+        estimates={label: contrast({label: 1.0}, null) for label in table.labels},
+        gaps={label: contrast({label: 1.0, table.reference: -1.0}, 0.0) for label in table.others},
+        reference=table.reference,
+        n_unknown=int((table.codes < 0).sum()),
+        n_missing=int((~table.rows.kept).sum()),
+    )
+
+
+def name_empty(e: Estimate, labels: Mapping[Hashable, float], table: GroupRows) -> Estimate:
+    """Say which group has no rows by its label: the estimator below knows it by its code only."""
+    empty = [str(label) for label in labels if not (table.codes == table.labels.index(label)).any()]
+    return Estimate.not_estimable(f"no measured rows in group {', '.join(empty)}", n=e.n) if empty else e
+
+
+def moved(e: Estimate, by: float) -> Estimate:
+    """The estimate and its interval moved along the axis; standard error and test stay."""
+    return e.model_copy(update={"estimate": e.estimate + by, "ci_low": e.ci_low + by, "ci_high": e.ci_high + by})

@@ -1,0 +1,106 @@
+"""Rows of an audit: columns of one length, the rows that were measured, and which rows belong together."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from rlhf_fair.errors import RowError
+from rlhf_fair.stats.sample import Codes, Floats, cluster_codes, encode
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Measured rows: every column is finite in them.
+
+    ``columns``: name -> (n,); ``clusters``: one (n,) array of codes for each clustering, empty for independent rows;
+    ``weights``: (n,) or None; ``kept``: (rows given,) True where a row was measured.
+    """
+
+    columns: Mapping[str, Floats]
+    clusters: tuple[Codes, ...]
+    weights: Floats | None
+    kept: Mask
+
+    def __getitem__(self, name: str) -> Floats:
+        return self.columns[name]
+
+    @property
+    def n(self) -> int:
+        return int(self.kept.sum())
+
+    @property
+    def unit_weights(self) -> Floats:
+        """The weights, 1 where none were given."""
+        return np.ones(self.n) if self.weights is None else self.weights
+
+    @property
+    def ways(self) -> tuple[Codes, ...]:
+        """The clusterings; independent rows are one clustering in which every row is its own cluster."""
+        return self.clusters or (np.arange(self.n),)
+
+    def take(self, chosen: Mask) -> Rows:
+        """The rows where ``chosen`` (n,) is True."""
+        kept = self.kept.copy()
+        kept[self.kept] = chosen
+        return replace(
+            self,
+            columns={name: column[chosen] for name, column in self.columns.items()},
+            clusters=tuple(way[chosen] for way in self.clusters),
+            weights=None if self.weights is None else self.weights[chosen],
+            kept=kept,
+        )
+
+
+def measured_rows(
+    columns: Mapping[str, ArrayLike], *, clusters: Sequence[ArrayLike] = (), weights: ArrayLike | None = None
+) -> Rows:
+    """The rows in which every column is finite; a column of another length or a weight that
+    is not positive is an error."""
+    arrays = {name: np.asarray(column, dtype=float) for name, column in columns.items()}
+    first, *_ = arrays
+    size = arrays[first].shape
+    for name, array in arrays.items():
+        if array.ndim != 1 or array.shape != size:
+            raise RowError(f"{name} has shape {array.shape}; needs one number per row, like {first} {size}")
+    ways = [_cluster_way(way, place, size) for place, way in enumerate(clusters)]
+    w = None if weights is None else _design_weights(weights, size)
+    kept = np.ones(size, dtype=bool)
+    for array in arrays.values():
+        kept &= np.isfinite(array)
+    return Rows(
+        columns={name: array[kept] for name, array in arrays.items()},
+        clusters=tuple(way[kept] for way in ways),
+        weights=None if w is None else w[kept],
+        kept=kept,
+    )
+
+
+def group_codes(groups: ArrayLike, n: int) -> tuple[Codes, tuple[Hashable, ...]]:
+    """Codes (n,) into the sorted labels; -1 where a label is None or NaN."""
+    values = np.asarray(groups)
+    if values.shape != (n,):
+        raise RowError(f"groups has shape {values.shape}; needs one label per row, ({n},)")
+    return encode(values)
+
+
+def _cluster_way(way: ArrayLike, place: int, size: tuple[int, ...]) -> Codes:
+    labels = np.asarray(way)
+    if labels.shape != size:
+        raise RowError(f"clusters[{place}] has shape {labels.shape}; needs one label per row, {size}")
+    return cluster_codes(labels)
+
+
+def _design_weights(weights: ArrayLike, size: tuple[int, ...]) -> Floats:
+    w = np.asarray(weights, dtype=float)
+    if w.shape != size:
+        raise RowError(f"weights has shape {w.shape}; needs one weight per row, {size}")
+    wrong = np.flatnonzero(~(np.isfinite(w) & (w > 0)))
+    if len(wrong):
+        raise RowError(f"weights row {wrong[0] + 1}: {w[wrong[0]]:g}; allowed: positive finite numbers")
+    return w
