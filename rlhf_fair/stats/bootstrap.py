@@ -264,14 +264,14 @@ def _studentised_replicates(units: Units, a: Floats, n_boot: int, rng: np.random
     replicates, errors = [], []
     for drawn in units.draws(n_boot, rng):
         w = drawn[:, units.unit]
-        total = (w * sums.denominator) @ to_group
-        mean = _ratio((w * sums.numerator) @ to_group, total)
+        total = np.asarray((w * sums.denominator) @ to_group)
+        mean = _ratio(np.asarray((w * sums.numerator) @ to_group), total)
         share = np.divide(1.0, total, out=np.zeros_like(total), where=total > 0)[:, g]
         rest = 1 - sums.denominator * share
         influence = (sums.numerator - mean[:, g] * sums.denominator) * share * a[g]
         influence = np.divide(influence, np.sqrt(np.maximum(rest, 0)), out=np.zeros_like(w), where=rest > 1e-12)
         replicates.append(mean @ a)
-        errors.append(np.sqrt((drawn * (influence @ to_unit) ** 2).sum(axis=1)))
+        errors.append(np.sqrt((drawn * np.asarray(influence @ to_unit) ** 2).sum(axis=1)))
     return np.concatenate(replicates), np.concatenate(errors)
 
 
