@@ -1,0 +1,100 @@
+"""Do raters agree beyond chance: Krippendorff's α from counts of values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
+
+from rlhf_fair.errors import SettingsError
+
+Level = Literal["nominal", "ordinal", "interval", "ratio"]
+
+MAX_VALUES = 4_000
+"""Distinct values whose pairwise distances still fit into memory."""
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Krippendorff's α; 1 = perfect, 0 = chance, below 0 = systematic disagreement; range (-1, 1].
+
+    ``observed`` and ``expected`` are the mean squared distances within units and between all values. ``n_units`` and
+    ``n_ratings`` count what could be compared; ``n_alone`` ratings stood alone in their unit. NaN comes with a reason.
+    """
+
+    alpha: float
+    observed: float
+    expected: float
+    level: Level
+    n_units: int
+    n_ratings: int
+    n_alone: int
+    reason: str = ""
+
+
+def krippendorff_alpha(units: ArrayLike, values: ArrayLike, *, level: Level) -> Agreement:
+    """α = 1 - D_o/D_e over any number of raters and any gaps (Krippendorff 2011, "Computing Krippendorff's Alpha").
+
+    Parameters
+    ----------
+    units, values
+        (n,) the unit judged and the value given; missing values are left out.
+    level
+        What a distance means: ``nominal`` (same or not), ``ordinal`` (ranks), ``interval``, ``ratio`` (values >= 0).
+
+    Examples
+    --------
+    >>> krippendorff_alpha(["x", "x", "y", "y"], [1, 1, 2, 2], level="nominal").alpha
+    1.0
+    """
+    table = pd.DataFrame({"unit": np.asarray(units), "value": np.asarray(values)}).dropna()
+    unit, _ = pd.factorize(table["unit"])
+    size = np.bincount(unit)
+    paired = size[unit] >= 2
+    alone = int((~paired).sum())
+    if not paired.any():
+        return Agreement(np.nan, np.nan, np.nan, level, 0, 0, alone, "no unit has two ratings")
+    code, levels = pd.factorize(table["value"][paired], sort=True)
+    unit, _ = pd.factorize(unit[paired])
+    counts = sparse.csr_array((np.ones(len(unit)), (unit, code)), shape=(unit.max() + 1, len(levels)))
+    weight = 1 / (np.asarray(counts.sum(axis=1)) - 1)
+    coincidences = sparse.coo_array(counts.T @ sparse.diags_array(weight) @ counts)
+    marginal = np.asarray(counts.sum(axis=0), dtype=float)
+    distance = squared_distances(np.asarray(levels), marginal, level)
+    # a rating paired with itself adds to the diagonal of the coincidences only, where the distance is 0
+    total = float(marginal.sum())
+    observed = float(coincidences.data @ distance[coincidences.row, coincidences.col]) / total
+    expected = float(marginal @ distance @ marginal) / (total * (total - 1))
+    alpha = 1 - observed / expected if expected > 0 else np.nan
+    reason = "" if expected > 0 else "all comparable ratings have the same value"
+    return Agreement(alpha, observed, expected, level, counts.shape[0], len(unit), alone, reason)
+
+
+def squared_distances(levels: NDArray[np.generic], marginal: FloatArray, level: Level) -> FloatArray:
+    """(V, V) squared distances between the sorted distinct values."""
+    if len(levels) > MAX_VALUES:
+        raise SettingsError(f"{len(levels)} distinct values; agreement allows {MAX_VALUES}, round or bin them")
+    if level == "nominal":
+        return 1 - np.eye(len(levels))
+    if level == "ordinal":
+        middle = np.cumsum(marginal) - marginal / 2  # mid-ranks: their difference is Krippendorff's ordinal distance
+        return np.asarray((middle[:, None] - middle[None, :]) ** 2)
+    try:
+        x = levels.astype(float)
+    except ValueError as error:
+        raise SettingsError(f"level {level!r} needs numbers, found {levels[0]!r}") from error
+    difference = x[:, None] - x[None, :]
+    if level == "interval":
+        return np.asarray(difference**2)
+    if level != "ratio":
+        raise SettingsError(f"level = {level!r}; allowed: nominal, ordinal, interval, ratio")
+    if x.min() < 0:
+        raise SettingsError(f"level 'ratio' needs values >= 0, found {x.min():g}")
+    total = x[:, None] + x[None, :]
+    return np.asarray(np.divide(difference, total, out=np.zeros_like(difference), where=total > 0) ** 2)
