@@ -64,7 +64,7 @@ def contrast_estimate(
 
     Returns
     -------
-    Estimate with a t interval: CR2 standard error and Satterthwaite degrees of freedom. ``n_left_out`` counts the rows
+    Estimate with a t interval: jackknife standard error and Satterthwaite degrees of freedom. ``n_left_out`` counts the rows
     without a finite value or without a known group.
     """
     rows = sample(

@@ -2,9 +2,9 @@
 
 A mean, a selection rate and a true positive rate are all ratios of sums, sum(w·x)/sum(w), over the rows of a group.
 Rows that share a cluster are not independent, so clusters are summed before anything is squared (Liang & Zeger 1986).
-With few clusters those sums are too small, since each cluster pulls the group's mean towards itself; the correction is
-CR2 (Bell & McCaffrey 2002): a cluster's deviation from the mean of a group in which it holds the share h of the
-weight is divided by sqrt(1 - h).
+With few clusters those sums are too small, since each cluster pulls the group's mean towards itself. The variance is
+therefore the jackknife's (CV3 in MacKinnon, Nielsen & Webb 2023): what happens to a mean when one cluster is left out.
+A cluster that holds the share h of a group's weight moves its mean by its deviation over 1 - h.
 """
 
 from __future__ import annotations
@@ -72,11 +72,16 @@ class GroupSums:
 
     @cached_property
     def influence(self) -> Floats:
-        """(K,) what each cell adds to the error of its group's mean, with the CR2 correction."""
+        """(K,) by how much a cell moves its group's mean, scaled so that squares add up to the jackknife variance."""
         deviation = (self.numerator - self.means[self.group] * self.denominator) / self.totals[self.group]
-        rest = 1 - self.leverage
+        return np.asarray(deviation * self._correction)
+
+    @cached_property
+    def _correction(self) -> Floats:
+        """(K,) sqrt((C - 1) / C) / (1 - h), C the clusters of the cell's group."""
+        c, rest = self.clusters_per_group[self.group], 1 - self.leverage
         # a cell that is its whole group has deviation 0; such a group gets no interval anyway
-        return np.asarray(np.divide(deviation, np.sqrt(rest), out=np.zeros_like(deviation), where=rest > 1e-12))
+        return np.asarray(np.divide(np.sqrt((c - 1) / c), rest, out=np.zeros_like(rest), where=rest > 1e-12))
 
     @cached_property
     def dense_influence(self) -> Floats:
@@ -92,14 +97,15 @@ class GroupSums:
     def degrees_of_freedom(self, coefficients: Floats) -> float:
         """Satterthwaite's for the variance of ``coefficients @ means``, with a working variance of its own per group.
 
-        Bell & McCaffrey 2002; equals Welch's for clusters of equal size within groups, and clusters - 1 for groups
-        that share clusters of equal size.
+        As in Bell & McCaffrey 2002; equals Welch's for clusters of equal size within groups, and clusters - 1 for
+        groups that share clusters of equal size.
         """
         g, h, total = self.group, self.leverage, self.totals
-        rest = np.maximum(1 - h, 1e-12)
-        # Working model: independent rows with variance s2[g], estimated without bias under that model.
-        s2 = _add(g, self.influence**2 * total[g] ** 2, self.n_groups) / np.where(total > 0, total, 1)
-        b = coefficients[g] / (total[g] * np.sqrt(rest))
+        # Working model: independent rows of variance s2[g]; the divisor is the expectation of the sum for s2 = 1.
+        deviation = self.numerator - self.means[g] * self.denominator
+        expected = _add(g, self.denominator * (1 - h), self.n_groups)
+        s2 = _add(g, deviation**2, self.n_groups) / np.where(expected > 0, expected, 1)
+        b = coefficients[g] * self._correction / total[g]
         diagonal = _add(self.cluster, b**2 * s2[g] * self.denominator, self.n_clusters)
         v = b * np.sqrt(s2[g] / total[g]) * self.denominator
         # The clusters' deviations have covariance diag(diagonal) - sum over groups of v v'.

@@ -63,16 +63,16 @@ def test_one_mean_equals_the_one_sample_t_interval() -> None:
 
 def test_two_crossed_clusterings_by_hand() -> None:
     # Rows (rater, item): (0,0) (0,0) (0,1) (1,0) (1,1), values 6 0 2 1 1: mean 2, deviations 4 -2 0 -1 -1, n = 5.
-    # Each squared sum is divided by 1 - h, h the cluster's share of the rows:
-    # raters:       sums 2, -2, h 3/5 2/5              -> 4/.4 + 4/.6            = 50/3
-    # items:        sums 1, -1, h 3/5 2/5              -> 1/.4 + 1/.6            = 25/6
-    # intersection: sums 2, 0, -1, -1, h 2/5 and 1/5   -> 4/.6 + 0 + 1/.8 + 1/.8 = 55/6
-    # 50/3 + 25/6 - 55/6 = 35/3, but raters alone give 50/3, and that is the larger; over n^2 = 25.
+    # Without one rater the mean is 1 or 8/3, without one item 3/2 or 7/3..., that is deviation sum / (n (1 - h)):
+    # raters: sums 2, -2, h 3/5 2/5 -> 1/2 * (4/.16 + 4/.36)                     = 325/18
+    # items:  sums 1, -1, h the same -> a quarter of it                           = 325/72
+    # cells:  sums 2, 0, -1, -1, h 2/5 1/5 1/5 1/5 -> 3/4 * (4/.36 + 2/.64)       = 1025/96
+    # 325/18 + 325/72 - 1025/96 = 11.9, but raters alone give 325/18, and that is the larger; over n^2 = 25.
     rater, item = [0, 0, 0, 1, 1], [0, 0, 1, 0, 1]
     e = mean_estimate([6, 0, 2, 1, 1], clusters=[rater, item])
     assert e.estimate == 2
-    assert e.standard_error == pytest.approx(math.sqrt(50 / 3 / 25))
-    assert e.df == 1
+    assert e.standard_error == pytest.approx(math.sqrt(325 / 18 / 25))
+    assert e.df == pytest.approx(1)
     # Values 1 2 3 6 in the cells of a 2 x 2 table: mean 3, deviations -2 -1 0 3, n = 4.
     # raters: (-3, 3) -> 18 * 2/16; items: (-2, 2) -> 8 * 2/16; cells: 4 + 1 + 0 + 9 = 14 * (4/3)/16
     # 36/16 + 16/16 - (56/3)/16 = (100/3)/16 < 36/16, again the floor
@@ -271,33 +271,43 @@ def test_the_minimum_detectable_effect_is_detected_four_times_in_five() -> None:
     assert low <= found <= high
 
 
-def cr2_by_matrices(
+def jackknife_by_leaving_out(
     values: np.ndarray, groups: np.ndarray, cluster: np.ndarray, labels: list[str], a: np.ndarray
-) -> tuple[float, float]:
-    """Variance and degrees of freedom as Bell & McCaffrey 2002 write them: whole hat matrices, nothing simplified."""
-    x = np.column_stack([groups == label for label in labels]).astype(float)
-    inverse = np.linalg.inv(x.T @ x)
-    residual_maker = np.eye(len(x)) - x @ inverse @ x.T
-    e = residual_maker @ values
-    variance, pieces = 0.0, []
-    adjusted = []
+) -> float:
+    """Variance from group means that are computed anew without each cluster in turn."""
+    means = np.array([values[groups == label].mean() for label in labels])
+    counts = np.array([len(np.unique(cluster[groups == label])) for label in labels])
+    variance = 0.0
     for c in np.unique(cluster):
+        rest = cluster != c
+        without = np.array([values[rest & (groups == label)].mean() for label in labels])
+        variance += float(a @ (np.sqrt((counts - 1) / counts) * (without - means))) ** 2
+    return variance
+
+
+def degrees_of_freedom_by_matrices(
+    values: np.ndarray, groups: np.ndarray, cluster: np.ndarray, labels: list[str], a: np.ndarray
+) -> float:
+    """As Bell & McCaffrey 2002 write them: each cluster's weight on every error, from the whole hat matrix."""
+    x = np.column_stack([groups == label for label in labels]).astype(float)
+    residual_maker = np.eye(len(x)) - x @ np.linalg.inv(x.T @ x) @ x.T
+    e = residual_maker @ values
+    clusters = np.unique(cluster)
+    counts = np.array([len(np.unique(cluster[groups == label])) for label in labels])
+    weight, sums, expected = [], np.zeros(len(labels)), np.zeros(len(labels))
+    for c in clusters:
         rows = cluster == c
-        block = residual_maker[np.ix_(rows, rows)]
-        eigen, vectors = np.linalg.eigh(block)
-        root = vectors @ np.diag([v**-0.5 if v > 1e-10 else 0 for v in eigen]) @ vectors.T
-        pieces.append(a @ inverse @ x[rows].T @ root @ residual_maker[rows])  # this cluster's weight on every error
-        variance += float(a @ inverse @ x[rows].T @ root @ e[rows]) ** 2
-        adjusted.append(x[rows].T @ root @ e[rows])
-    weight = np.array(pieces)
-    # the working variance of each group, estimated so that it is unbiased for independent rows
-    s2 = np.square(adjusted).sum(axis=0) / x.sum(axis=0)
-    omega = weight @ np.diag(x @ s2) @ weight.T
-    return variance, float(np.trace(omega) ** 2 / np.square(omega).sum())
+        share = x[rows].sum(axis=0) / x.sum(axis=0)
+        factor = a * np.sqrt((counts - 1) / counts) / (1 - share) / x.sum(axis=0)
+        weight.append(factor @ x[rows].T @ residual_maker[rows])
+        sums += np.square(x[rows].T @ e[rows])
+        expected += np.square(x[rows].T @ residual_maker[rows]).sum(axis=1)
+    omega = np.array(weight) @ np.diag(x @ (sums / expected)) @ np.array(weight).T
+    return float(np.trace(omega) ** 2 / np.square(omega).sum())
 
 
 @given(st.integers(0, 2**32 - 1), st.booleans())
-def test_variance_and_degrees_of_freedom_equal_the_matrix_form(seed: int, crossed: bool) -> None:
+def test_variance_and_degrees_of_freedom_equal_the_long_way(seed: int, crossed: bool) -> None:
     rng = np.random.default_rng(seed)
     n = int(rng.integers(25, 50))
     cluster = rng.choice(8, n, p=np.array([6, 5, 4, 3, 3, 2, 1, 1]) / 25)
@@ -308,9 +318,9 @@ def test_variance_and_degrees_of_freedom_equal_the_matrix_form(seed: int, crosse
     if math.isnan(e.ci_low):
         assert e.reason
         return
-    variance, df = cr2_by_matrices(values, groups, cluster, list("abc"), a)
-    assert e.standard_error**2 == pytest.approx(variance, rel=1e-6)
-    assert e.df == pytest.approx(df, rel=1e-6)
+    design = (values, groups, cluster, list("abc"), a)
+    assert e.standard_error**2 == pytest.approx(jackknife_by_leaving_out(*design), rel=1e-6)
+    assert e.df == pytest.approx(degrees_of_freedom_by_matrices(*design), rel=1e-6)
 
 
 def test_strata_are_compared_within_and_weighted_by_their_size() -> None:
