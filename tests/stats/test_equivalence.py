@@ -2,12 +2,17 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
+from scipy import stats as distributions
+from statsmodels.stats.weightstats import ttost_ind, ttost_paired
 
-from rlhf_fair.records import Estimate, Verdict
-from rlhf_fair.stats.equivalence import verdict
+from rlhf_fair.errors import SettingsError
+from rlhf_fair.records import Better, Estimate, Verdict
+from rlhf_fair.stats.contrasts import contrast_estimate, mean_estimate
+from rlhf_fair.stats.equivalence import check_limits, null_p_value, tost, verdict
 
 
 def interval(low: float, high: float) -> Estimate:
@@ -79,3 +84,150 @@ def test_a_wider_interval_never_says_more(low: float, width: float, more: float)
     narrow = verdict(interval(low, low + width), **rule)[0]
     wide = verdict(interval(low - more, low + width + more), **rule)[0]
     assert wide in (narrow, Verdict.INCONCLUSIVE)
+
+
+@pytest.mark.parametrize(
+    ("better", "low", "high", "expected"),
+    [
+        # threshold .8, margin .9: within needs .9 .. 1.111, exceeds needs all below .8 or all above 1.25
+        ("one", 0.92, 1.10, Verdict.WITHIN),
+        ("one", 0.92, 1.12, Verdict.INCONCLUSIVE),
+        ("one", 0.85, 1.00, Verdict.INCONCLUSIVE),
+        ("one", 0.60, 0.81, Verdict.INCONCLUSIVE),
+        ("one", 0.60, 0.79, Verdict.EXCEEDS),
+        ("one", 1.26, 1.90, Verdict.EXCEEDS),
+        ("one", 1.24, 1.90, Verdict.INCONCLUSIVE),
+        ("one", 0.00, 0.79, Verdict.EXCEEDS),  # nobody selected
+        ("one", 0.95, math.inf, Verdict.INCONCLUSIVE),
+        ("high", 0.91, 0.99, Verdict.WITHIN),
+        ("high", 5.00, math.inf, Verdict.WITHIN),
+        ("high", 0.85, 0.99, Verdict.INCONCLUSIVE),
+        ("high", 0.60, 0.79, Verdict.EXCEEDS),
+        ("high", -2.0, -1.0, Verdict.EXCEEDS),
+    ],
+)
+def test_table_of_verdicts_of_ratios_and_levels(better: Better, low: float, high: float, expected: Verdict) -> None:
+    e = Estimate(estimate=min((low + high) / 2, 9), ci_low=low, ci_high=high)
+    decision, reason = verdict(e, threshold=0.8, margin=0.9, better=better)
+    assert decision == expected
+    assert reason
+    if better == "high":  # lower is better: the same with the sign turned
+        turned = Estimate(estimate=-e.estimate, ci_low=-high, ci_high=-low)
+        if math.isfinite(high):
+            assert verdict(turned, threshold=-0.8, margin=-0.9, better="low")[0] == expected
+
+
+@given(st.floats(0.2, 3), st.floats(0.0, 1.5), st.floats(0, 0.1))
+def test_a_ratio_and_its_reciprocal_are_judged_alike(ratio: float, width: float, p: float) -> None:
+    low, high = ratio * math.exp(-width), ratio * math.exp(width)
+    assume(all(abs(math.log(end / limit)) > 1e-9 for end in (low, high) for limit in (0.8, 0.9, 1 / 0.8, 1 / 0.9)))
+    rule = {"threshold": 0.8, "margin": 0.9, "better": "one", "p_adjusted": p}
+    e, turned = (
+        Estimate(estimate=r, ci_low=a, ci_high=b) for r, a, b in ((ratio, low, high), (1 / ratio, 1 / high, 1 / low))
+    )
+    assert verdict(e, **rule)[0] == verdict(turned, **rule)[0]
+
+
+@pytest.mark.parametrize("better", ["one", "high", "low"])
+def test_harm_needs_a_corrected_p_value_in_every_direction(better: Better) -> None:
+    low, high, limits = (0.2, 0.3, (0.8, 0.9)) if better != "low" else (1.2, 1.3, (0.9, 0.8))
+    e = Estimate(estimate=(low + high) / 2, ci_low=low, ci_high=high)
+    rule = {"threshold": limits[0], "margin": limits[1], "better": better}
+    assert verdict(e, **rule)[0] == Verdict.EXCEEDS
+    assert verdict(e, **rule, p_adjusted=0.06)[0] == Verdict.INCONCLUSIVE
+    assert verdict(e, **rule, p_adjusted=math.nan)[0] == Verdict.INCONCLUSIVE
+
+
+@pytest.mark.parametrize(
+    ("better", "threshold", "margin", "message"),
+    [
+        ("zero", 0.1, 0.2, "must not be wider"),
+        ("zero", -0.1, -0.2, "above 0"),
+        ("one", 1.25, 1.1, "between 0 and 1"),
+        ("one", 0.8, 0.7, "below threshold"),
+        ("high", 0.8, 0.7, "below threshold"),
+        ("low", 0.1, 0.2, "must not be wider"),
+        ("zero", math.inf, 0.1, "finite"),
+    ],
+)
+def test_limits_that_contradict_themselves_are_refused(
+    better: Better, threshold: float, margin: float, message: str
+) -> None:
+    with pytest.raises(SettingsError, match=message):
+        check_limits(threshold=threshold, margin=margin, better=better)
+
+
+def two_samples(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return rng.normal(0.1, 1, 40), rng.normal(0, 1.5, 25)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_tost_equals_statsmodels(seed: int) -> None:
+    x, y = two_samples(seed)
+    gap = contrast_estimate(np.r_[x, y], ["a"] * 40 + ["b"] * 25, {"a": 1.0, "b": -1.0})
+    p, lower, upper = ttost_ind(x, y, -0.5, 0.5, usevar="unequal")
+    test = tost(gap, margin=0.5)
+    assert (test.p_value, test.p_low, test.p_high) == pytest.approx((p, lower[1], upper[1]))
+    p, lower, upper = ttost_paired(x[:25], y, -0.5, 0.5)
+    test = tost(mean_estimate(x[:25] - y), margin=0.5)
+    assert (test.p_value, test.p_low, test.p_high) == pytest.approx((p, lower[1], upper[1]))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_level_against_a_threshold_equals_the_one_sample_t_test(seed: int) -> None:
+    x, _ = two_samples(seed)
+    e = mean_estimate(x)
+    better = distributions.ttest_1samp(x, -0.2, alternative="greater").pvalue
+    assert tost(e, margin=-0.2, better="high").p_value == pytest.approx(better)
+    assert tost(mean_estimate(-x), margin=0.2, better="low").p_value == pytest.approx(better)
+    worse = distributions.ttest_1samp(x, 0.4, alternative="less").pvalue
+    assert null_p_value(e, threshold=0.4, better="high") == pytest.approx(min(1, 2 * worse))
+    assert null_p_value(mean_estimate(-x), threshold=-0.4, better="low") == pytest.approx(min(1, 2 * worse))
+    assert null_p_value(e, threshold=0.4) == e.p_value
+
+
+SYMMETRIC = st.tuples(st.floats(-0.5, 0.5), st.floats(0.001, 0.3), st.floats(2, 60), st.sampled_from([0.05, 0.1]))
+
+
+def t_estimate(value: float, se: float, df: float, alpha: float, *, log_scale: bool = False) -> Estimate:
+    half = float(distributions.t.ppf(1 - alpha / 2, df)) * se
+    if not log_scale:
+        return Estimate(estimate=value, ci_low=value - half, ci_high=value + half, standard_error=se, df=df)
+    ratio = math.exp(value)
+    low, high = math.exp(value - half), math.exp(value + half)
+    return Estimate(estimate=ratio, ci_low=low, ci_high=high, standard_error=ratio * se, df=df)
+
+
+@given(SYMMETRIC, st.sampled_from(["zero", "one", "high", "low"]))
+def test_within_is_tost_at_half_of_alpha_and_exceeds_is_the_null_p_value_below_alpha(
+    drawn: tuple[float, float, float, float], better: Better
+) -> None:
+    value, se, df, alpha = drawn
+    e = t_estimate(value, se, df, alpha, log_scale=better == "one")
+    limits = {
+        "zero": {"threshold": 0.2, "margin": 0.1},
+        "one": {"threshold": 0.8, "margin": 0.9},
+        "high": {"threshold": 0.1, "margin": 0.2},
+        "low": {"threshold": 0.2, "margin": 0.1},
+    }[better]
+    p_equivalence = tost(e, margin=limits["margin"], better=better).p_value
+    p_harm = null_p_value(e, threshold=limits["threshold"], better=better)
+    assume(abs(p_equivalence - alpha / 2) > 1e-9)
+    decision = verdict(e, **limits, better=better, alpha=alpha)[0]
+    assert (decision == Verdict.WITHIN) == (p_equivalence < alpha / 2)
+    if better in ("high", "low"):
+        assume(abs(p_harm - alpha) > 1e-9)
+        assert (decision == Verdict.EXCEEDS) == (p_harm < alpha)
+    elif better == "one":
+        assert p_harm == pytest.approx(2 * distributions.t.sf(abs(value) / se, df))
+
+
+def test_without_a_standard_error_there_is_no_tost_and_the_given_p_value_stands() -> None:
+    e = Estimate(estimate=0.5, ci_low=0.3, ci_high=0.7, p_value=0.02)
+    assert math.isnan(tost(e, margin=0.9, better="one").p_value)
+    for better in ("zero", "one", "high", "low"):
+        assert null_p_value(e, threshold=0.8, better=better) == 0.02
+    none = Estimate(estimate=0.0, ci_low=0.0, ci_high=0.4, standard_error=0.1, p_value=0.03)
+    assert null_p_value(none, threshold=0.8, better="one") == 0.03  # 0 has no logarithm
+    assert math.isnan(tost(none, margin=0.9, better="one").p_value)
