@@ -157,9 +157,9 @@ def bootstrap_interval(
     "after"; clusters are drawn whole, with both.
 
     ``percentile``: quantiles of the replicates. ``bca``: corrected for bias and, by the jackknife over clusters, for
-    acceleration (Efron 1987). ``studentised``: every replicate is divided by its own CR2 standard error (bootstrap-t,
-    second-order accurate). ``standard_error`` is the replicates' standard deviation, except for ``studentised``, where
-    it is CR2. p-values invert the interval and are never below 2 / (n_boot + 1).
+    acceleration (Efron 1987). ``studentised``: every replicate is divided by a standard error of its own (bootstrap-t,
+    second-order accurate). ``standard_error`` is the replicates' standard deviation; for ``studentised``, the
+    jackknife's, as in `GroupSums`. p-values invert the interval and are never below 2 / (n_boot + 1).
     """
     if len(clusters) > 1:
         raise SettingsError(f"clusters has {len(clusters)} ways; allowed: 0 or 1 (contrast_estimate takes more)")
@@ -205,7 +205,7 @@ def _interval(
 ) -> Estimate:
     theta = plain.estimate
     if how.method == "studentised":
-        replicates, errors = _studentised_replicates(units, a, how.n_boot, rng)
+        replicates, errors = studentised_replicates(units, a, how.n_boot, rng)
     else:
         replicates, errors = _ratio(*units.replicate_sums(how.n_boot, rng))[:, :, 0] @ a, np.ones(how.n_boot)
     known = np.isfinite(replicates)
@@ -256,8 +256,8 @@ def _studentised(theta: float, se: float, replicates: Floats, errors: Floats, al
     return {"ci_low": float(low), "ci_high": float(high), "p_value": min(1.0, 2 * tails / (len(t) + 1))}
 
 
-def _studentised_replicates(units: Units, a: Floats, n_boot: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
-    """(B,) contrasts and their own CR2 standard errors, as in `GroupSums`, a unit drawn twice being two clusters."""
+def studentised_replicates(units: Units, a: Floats, n_boot: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
+    """(B,) contrasts and the standard error of each, as in `GroupSums`; a unit drawn twice is two clusters."""
     sums, g = _sums(units), units.group
     to_group = sparse.csr_array((np.ones(len(g)), (np.arange(len(g)), g)), shape=(len(g), units.n_groups))
     to_unit = sparse.csr_array((np.ones(len(g)), (np.arange(len(g)), units.unit)), shape=(len(g), len(units.copies)))
@@ -267,9 +267,11 @@ def _studentised_replicates(units: Units, a: Floats, n_boot: int, rng: np.random
         total = np.asarray((w * sums.denominator) @ to_group)
         mean = _ratio(np.asarray((w * sums.numerator) @ to_group), total)
         share = np.divide(1.0, total, out=np.zeros_like(total), where=total > 0)[:, g]
-        rest = 1 - sums.denominator * share
-        influence = (sums.numerator - mean[:, g] * sums.denominator) * share * a[g]
-        influence = np.divide(influence, np.sqrt(np.maximum(rest, 0)), out=np.zeros_like(w), where=rest > 1e-12)
+        rest = np.maximum(1 - sums.denominator * share, 0)
+        drawn_clusters = np.maximum(np.asarray(w @ to_group), 1)
+        shrunk = np.sqrt(1 - 1 / drawn_clusters)[:, g]
+        correction = np.divide(shrunk, rest, out=np.zeros_like(rest), where=rest > 1e-12)
+        influence = (sums.numerator - mean[:, g] * sums.denominator) * share * correction * a[g]
         replicates.append(mean @ a)
         errors.append(np.sqrt((drawn * np.asarray(influence @ to_unit) ** 2).sum(axis=1)))
     return np.concatenate(replicates), np.concatenate(errors)

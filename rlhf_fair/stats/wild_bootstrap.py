@@ -59,8 +59,8 @@ class WildResampling:
 class WildDraws:
     """For every draw, estimate and variance under an imposed null, as polynomials in ``shift`` = estimate - null.
 
-    ``(theta* - null)`` = ``constant + slope * shift``; its CR2 variance = ``q0 + q1 * shift + q2 * shift**2``. All are
-    (B,): null values are tried without drawing again. ``exact``: all possible draws are there, each once.
+    ``theta* - null`` = ``constant + slope * shift``; its variance, as in `GroupSums`, = ``q0 + q1 * shift + q2 *
+    shift**2``. All are (B,): null values are tried without drawing again. ``exact``: every possible draw, each once.
     """
 
     constant: Floats
@@ -96,7 +96,7 @@ def wild_bootstrap_estimate(
 
     Clusters may lie within groups or across them. One way of clustering only: with two, signs would have to be drawn
     per cluster of the scarcer way and the other dependence would be lost, so that is refused.
-    ``standard_error`` is CR2.
+    ``standard_error`` is the jackknife's, as in `GroupSums`.
     """
     if len(clusters) > 1:
         raise SettingsError(f"clusters has {len(clusters)} ways; allowed: 0 or 1 (contrast_estimate takes more)")
@@ -126,8 +126,7 @@ def wild_draws(
     """
     a, g, c = coefficients, sums.group, sums.cluster
     move = (a / sums.totals) / (a**2 / sums.totals).sum()
-    root = np.sqrt(np.maximum(1 - sums.leverage, 1e-12))
-    per_cell = a[g] / (sums.totals[g] * root)
+    per_cell = a[g] * sums.correction / sums.totals[g]
     pull = np.zeros((sums.n_groups, sums.n_clusters))  # what a moved group mean does to each cluster's deviation
     pull[g, c] = per_cell * sums.denominator
     residual = sums.numerator - sums.means[g] * sums.denominator

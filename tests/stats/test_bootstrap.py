@@ -10,7 +10,7 @@ from scipy import stats as distributions
 from sklearn.metrics import recall_score
 
 from rlhf_fair.errors import SettingsError
-from rlhf_fair.stats.bootstrap import Resampling, Units, bootstrap_interval, replicate_means
+from rlhf_fair.stats.bootstrap import Resampling, Units, bootstrap_interval, replicate_means, studentised_replicates
 from rlhf_fair.stats.contrasts import contrast_estimate
 
 GAP = {"a": 1.0, "b": -1.0}
@@ -201,6 +201,23 @@ def test_names_order_and_copies_of_rows_change_nothing(seed: int, method: str) -
     )
     for name in ("estimate", "ci_low", "ci_high", "standard_error", "p_value", "n_clusters"):
         assert getattr(again, name) == pytest.approx(getattr(once, name), rel=1e-6), name
+
+
+@pytest.mark.parametrize("crossed", [False, True])
+def test_every_replicate_has_the_standard_error_of_its_own_rows(crossed: bool) -> None:
+    r = rng(9)
+    cluster = np.repeat(np.arange(9), [2, 3, 4, 5, 6, 5, 4, 3, 2])
+    group = r.integers(2, size=34) if crossed else cluster % 2
+    values = r.normal(size=34)
+    units = Units.of(values[:, None], np.ones((34, 1)), group, cluster, 2)
+    replicates, errors = studentised_replicates(units, np.array([1.0, -1.0]), 100, rng(1))
+    for b, drawn in enumerate(next(units.draws(100, rng(1))).astype(int)):
+        copies = [(np.flatnonzero(cluster == c), f"{c} {k}") for c in range(9) for k in range(drawn[c])]
+        rows = np.concatenate([found for found, _ in copies])
+        names = np.concatenate([[name] * len(found) for found, name in copies])
+        e = contrast_estimate(values[rows], group[rows], {0: 1.0, 1: -1.0}, clusters=[names])
+        if math.isfinite(e.standard_error):
+            assert (replicates[b], errors[b]) == pytest.approx((e.estimate, e.standard_error))
 
 
 def covered(method: str, *, clusters: int, simulations: int = 300) -> int:
