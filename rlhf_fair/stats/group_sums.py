@@ -74,10 +74,10 @@ class GroupSums:
     def influence(self) -> Floats:
         """(K,) by how much a cell moves its group's mean, scaled so that squares add up to the jackknife variance."""
         deviation = (self.numerator - self.means[self.group] * self.denominator) / self.totals[self.group]
-        return np.asarray(deviation * self._correction)
+        return np.asarray(deviation * self.correction)
 
     @cached_property
-    def _correction(self) -> Floats:
+    def correction(self) -> Floats:
         """(K,) sqrt((C - 1) / C) / (1 - h), C the clusters of the cell's group."""
         c, rest = self.clusters_per_group[self.group], 1 - self.leverage
         # a cell that is its whole group has deviation 0; such a group gets no interval anyway
@@ -105,7 +105,7 @@ class GroupSums:
         deviation = self.numerator - self.means[g] * self.denominator
         expected = _add(g, self.denominator * (1 - h), self.n_groups)
         s2 = _add(g, deviation**2, self.n_groups) / np.where(expected > 0, expected, 1)
-        b = coefficients[g] * self._correction / total[g]
+        b = coefficients[g] * self.correction / total[g]
         diagonal = _add(self.cluster, b**2 * s2[g] * self.denominator, self.n_clusters)
         v = b * np.sqrt(s2[g] / total[g]) * self.denominator
         # The clusters' deviations have covariance diag(diagonal) - sum over groups of v v'.
@@ -157,6 +157,13 @@ class GroupMeans:
     def n_clusters(self) -> int:
         """The smallest count over the clusterings."""
         return min(sums.n_clusters for sums in self.single)
+
+    @cached_property
+    def covariance(self) -> Floats:
+        """(G, G) of the group means; variances are never below those of a single clustering."""
+        total = np.sum([sign * sums.covariance for sign, sums in self.signed], axis=0)
+        np.fill_diagonal(total, np.max([np.diag(total), *(np.diag(sums.covariance) for sums in self.single)], axis=0))
+        return np.asarray(total)
 
     def variance(self, coefficients: Floats) -> float:
         """Of ``coefficients @ means``; never below that of a single clustering, where chance would take it."""
