@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats as distributions
@@ -15,7 +17,7 @@ from rlhf_fair.stats.intervals import wilson
 def clustered_rate(
     hits: ArrayLike,
     *,
-    clusters: tuple[ArrayLike, ...] | list[ArrayLike] = (),
+    clusters: Sequence[ArrayLike] = (),
     weights: ArrayLike | None = None,
     alpha: float = 0.05,
 ) -> Estimate:
@@ -33,10 +35,9 @@ def clustered_rate(
     if not rows.clusters and rows.weights is None and np.isin(x, (0.0, 1.0)).all():
         return wilson(int(x.sum()), rows.n, alpha=alpha)
     e = mean_estimate(x, clusters=rows.clusters, weights=rows.weights, alpha=alpha)
-    n_clusters = min(len(np.unique(way)) for way in rows.ways)
-    if n_clusters < 2:
+    if rows.n_clusters < 2:
         return e
-    n_effective, df = effective_trials(e, rows, n_clusters)
+    n_effective, df = effective_trials(e, rows)
     quantile = float(distributions.t.ppf(1 - alpha / 2, df))
     low, high = score_interval(e.estimate, n_effective, quantile)
     return Estimate(
@@ -46,16 +47,17 @@ def clustered_rate(
         standard_error=e.standard_error,
         df=df,
         p_value=NAN,
+        n_left_out=int((~rows.kept).sum()),
         n=rows.n,
-        n_clusters=n_clusters,
+        n_clusters=rows.n_clusters,
     )
 
 
-def effective_trials(e: Estimate, rows: Rows, n_clusters: int) -> tuple[float, float]:
+def effective_trials(e: Estimate, rows: Rows) -> tuple[float, float]:
     """The number of independent trials that would give this standard error, at most n, and degrees of freedom."""
     rate = min(max(e.estimate, 0.0), 1.0)
     if not e.standard_error > 0 or rate in (0.0, 1.0):
-        return float(n_clusters), float(n_clusters - 1)
+        return float(rows.n_clusters), float(rows.n_clusters - 1)
     return min(rate * (1 - rate) / e.standard_error**2, float(rows.n)), e.df
 
 

@@ -53,6 +53,20 @@ class Noise:
     n: int
     n_clusters: int
 
+    @classmethod
+    def with_null_variance(
+        cls, covariance: Floats, null_variance: Floats, *, df: float, n: int, n_clusters: int
+    ) -> Noise:
+        """Noise whose size under equality is known from theory: ``null_variance`` (B,), with the seen correlations.
+
+        No coordinate is taken to be less noisy than that: a rare event that did not occur shows no variation at all.
+        """
+        seen = np.diag(covariance)
+        scale = np.sqrt(np.divide(null_variance, seen, out=np.zeros_like(seen), where=seen > 0))
+        lift = np.diag(np.maximum(null_variance - seen, 0.0))
+        null = covariance * np.outer(scale, scale) + np.diag(np.where(seen > 0, 0.0, null_variance))
+        return cls(covariance + lift, null, df, n, n_clusters)
+
 
 def noisy_distance(
     differences: Floats,

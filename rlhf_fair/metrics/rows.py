@@ -41,8 +41,15 @@ class Rows:
 
     @property
     def ways(self) -> tuple[Codes, ...]:
-        """The clusterings; independent rows are one clustering in which every row is its own cluster."""
-        return self.clusters or (np.arange(self.n),)
+        """The clusterings as codes 0, 1, … without holes; independent rows are each a cluster of their own."""
+        if not self.clusters:
+            return (np.arange(self.n),)
+        return tuple(np.unique(way, return_inverse=True)[1].reshape(-1) for way in self.clusters)
+
+    @property
+    def n_clusters(self) -> int:
+        """The smallest count over the clusterings."""
+        return min(len(np.unique(way)) for way in self.ways)
 
     def take(self, chosen: Mask) -> Rows:
         """The rows where ``chosen`` (n,) is True."""
