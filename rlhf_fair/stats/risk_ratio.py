@@ -1,0 +1,144 @@
+"""The ratio of two rates, with an interval on the log scale.
+
+A ratio is not symmetric about 1, its logarithm nearly is; intervals are therefore made for the logarithm and taken
+back. ``standard_error`` of the estimates is that of the ratio itself, R · se(log R), as the delta method relates them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats as distributions
+from scipy.optimize import brentq
+
+from rlhf_fair.errors import RowError
+from rlhf_fair.records import Estimate
+from rlhf_fair.stats.contrasts import contrast_estimate
+from rlhf_fair.stats.intervals import check_counts
+from rlhf_fair.stats.power import minimum_detectable_effect
+from rlhf_fair.stats.sample import Sample, sample
+
+
+def risk_ratio(
+    values: ArrayLike,
+    groups: Any,
+    *,
+    group: Hashable,
+    reference: Hashable,
+    clusters: Sequence[ArrayLike] = (),
+    weights: ArrayLike | None = None,
+    alpha: float = 0.05,
+) -> Estimate:
+    """The rate of ``group`` over that of ``reference``; range [0, inf), null value 1.
+
+    Independent unweighted rows get `katz`. With clusters or weights, log R has the standard error of the contrast
+    ``mean / p_group - mean_ref / p_ref`` (delta method), cluster-robust as in `contrast_estimate`, with its t interval.
+
+    Parameters
+    ----------
+    values: (n,) of 0 and 1; NaN rows are left out. groups, clusters, weights: as in `contrast_estimate`.
+
+    Returns
+    -------
+    Estimate; ``p_value`` is of the ratio 1, ``mde`` the distance below 1 of the nearest ratio that this design would
+    detect with 80 % power.
+    """
+    rows = sample(values, groups, labels=[group, reference], clusters=clusters, weights=weights)
+    if not np.isin(rows.values, (0, 1)).all():
+        raise RowError("values hold numbers other than 0, 1 and missing")
+    if not len(clusters) and weights is None:
+        successes = np.bincount(rows.group, rows.values, 2).astype(int).tolist()
+        counts = rows.rows_per_group.tolist()
+        e = katz(successes[0], counts[0], successes[1], counts[1], alpha=alpha)
+    else:
+        e = _linearised(rows, alpha)
+    return e.model_copy(update={"n_left_out": rows.n_missing + rows.n_unknown})
+
+
+def katz(successes: int, n: int, reference_successes: int, reference_n: int, *, alpha: float = 0.05) -> Estimate:
+    """Ratio of two independent rates with the log interval of Katz, Baptista, Azen & Pike (1978); null value 1.
+
+    Var(log R) = 1/a - 1/n + 1/c - 1/m. With no success in the group that has no value; the interval is then the score
+    interval (Koopman 1984), which starts at 0, and ``reason`` says so.
+
+    >>> e = katz(10, 40, 20, 40)
+    >>> e.estimate, round(e.ci_low, 3), round(e.ci_high, 3)
+    (0.5, 0.269, 0.929)
+    """
+    check_counts(successes, n)
+    check_counts(reference_successes, reference_n)
+    size = {"n": n + reference_n, "n_clusters": n + reference_n}
+    if not n or not reference_n:
+        return Estimate.not_estimable("no measured rows in one of the groups", **size)
+    if not reference_successes:
+        return Estimate.not_estimable("the reference's rate is 0: nothing can be a ratio of it", **size)
+    ratio = (successes / n) / (reference_successes / reference_n)
+    if not successes:
+        return _no_success(n, reference_successes, reference_n, alpha).model_copy(update=size)
+    error = math.sqrt(1 / successes - 1 / n + 1 / reference_successes - 1 / reference_n)
+    if error == 0:
+        return Estimate(estimate=ratio, reason="every row is a success: an interval cannot be estimated", **size)
+    return _with_log_interval(ratio, error, math.inf, alpha).model_copy(update=size)
+
+
+def _with_log_interval(ratio: float, log_error: float, df: float, alpha: float) -> Estimate:
+    half = float(distributions.t.ppf(1 - alpha / 2, df)) * log_error
+    return Estimate(
+        estimate=ratio,
+        ci_low=ratio * math.exp(-half),
+        ci_high=ratio * math.exp(half),
+        standard_error=ratio * log_error,
+        df=df,
+        p_value=float(2 * distributions.t.sf(abs(math.log(ratio)) / log_error, df)),
+        mde=1 - math.exp(-minimum_detectable_effect(log_error, df, alpha=alpha)),
+    )
+
+
+def _linearised(rows: Sample, alpha: float) -> Estimate:
+    size = {"n": len(rows.values)}
+    if not rows.rows_per_group.all():
+        return Estimate.not_estimable("no measured rows in one of the groups", **size)
+    rates = np.bincount(rows.group, rows.weights * rows.values, 2) / np.bincount(rows.group, rows.weights, 2)
+    if not rates[1]:
+        return Estimate.not_estimable("the reference's rate is 0: nothing can be a ratio of it", **size)
+    ratio = float(rates[0] / rates[1])
+    if not ratio:
+        return Estimate(estimate=0.0, reason="no success in the group: no interval on the log scale", **size)
+    scales = {0: 1 / rates[0], 1: -1 / rates[1]}
+    log_ratio = contrast_estimate(
+        rows.values, rows.group, scales, clusters=rows.ways, weights=rows.weights, alpha=alpha
+    )
+    size["n_clusters"] = log_ratio.n_clusters
+    if not log_ratio.standard_error > 0:
+        return Estimate(estimate=ratio, reason=log_ratio.reason, **size)
+    return _with_log_interval(ratio, log_ratio.standard_error, log_ratio.df, alpha).model_copy(update=size)
+
+
+def _no_success(n: int, reference_successes: int, reference_n: int, alpha: float) -> Estimate:
+    def excess(ratio: float) -> float:
+        return _koopman(ratio, n, reference_successes, reference_n) - float(distributions.chi2.ppf(1 - alpha, 1))
+
+    beyond = 1.0
+    while excess(beyond) <= 0:
+        beyond *= 2
+    statistic = _koopman(1.0, n, reference_successes, reference_n)
+    return Estimate(
+        estimate=0.0,
+        ci_low=0.0,
+        ci_high=float(brentq(excess, 1e-12, beyond)),
+        p_value=float(distributions.chi2.sf(statistic, 1)),
+        reason="no success in the group: score interval in place of the log interval",
+    )
+
+
+def _koopman(ratio: float, n: int, c: int, m: int) -> float:
+    """Pearson's statistic of 0 of ``n`` and ``c`` of ``m`` under rates in this ratio, fitted by maximum likelihood."""
+    # The reference's fitted rate q is the smaller root of  R(n + m) q^2 - (R(n + c) + m) q + c = 0.
+    linear = ratio * (n + c) + m
+    q = 2 * c / (linear + math.sqrt(max(linear**2 - 4 * ratio * (n + m) * c, 0.0)))
+    p = ratio * q
+    return n * p / (1 - p) + ((c - m * q) ** 2 / (m * q * (1 - q)) if q < 1 else 0.0)
