@@ -18,9 +18,9 @@ from scipy.special import logit
 
 from rlhf_fair.errors import RowError, SettingsError
 from rlhf_fair.metrics.by_group import ByGroup, GroupRows, compare, group_rows
-from rlhf_fair.metrics.clustered_rate import clustered_rate
 from rlhf_fair.metrics.rows import Rows
 from rlhf_fair.records import NAN, Estimate
+from rlhf_fair.stats.intervals import clustered_wilson
 from rlhf_fair.stats.sample import Codes, Floats
 
 
@@ -138,7 +138,7 @@ def reliability_table(
     for place, label in enumerate(table.labels):
         for b in range(len(edges) - 1):
             rows = table.rows.take((table.codes == place) & (bins == b))
-            observed = clustered_rate(rows["outcomes"], clusters=rows.clusters, weights=rows.weights, alpha=alpha)
+            observed = clustered_wilson(rows["outcomes"], clusters=rows.clusters, weights=rows.weights, alpha=alpha)
             mean = float(np.average(rows["predictions"], weights=rows.unit_weights)) if rows.n else NAN
             found.append(ReliabilityBin(label, float(edges[b]), float(edges[b + 1]), mean, observed))
     return tuple(found)

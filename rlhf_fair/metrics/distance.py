@@ -114,10 +114,16 @@ def absolute_without_noise(difference: Floats, standard_error: Floats) -> Floats
 def joint_covariance(means: GroupMeans) -> Floats:
     """(G, G) cluster-robust covariance of all group means at once; several clusterings by inclusion-exclusion.
 
-    Inclusion-exclusion may lose positive definiteness by chance; negative eigenvalues are set to 0.
+    A single clustering gives a proper covariance, several may miss it by chance: see `proper_covariance`.
     """
     total = np.sum([sign * sums.covariance for sign, sums in means.signed], axis=0)
-    return total if len(means.signed) == 1 else _square_root(total) @ _square_root(total).T
+    return total if len(means.signed) == 1 else proper_covariance(total)
+
+
+def proper_covariance(matrix: Floats) -> Floats:
+    """The nearest matrix without negative variances: negative eigenvalues of the symmetric ``matrix`` become 0."""
+    root = _square_root(matrix)
+    return np.asarray(root @ root.T)
 
 
 def _distances(widths: Floats, covariance: Floats, df: float, draws: int, rng: np.random.Generator) -> Floats:
