@@ -6,35 +6,55 @@ A plan is a folder with a ``plan.toml``, the file itself, or the name of an audi
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from pydantic import Field, model_validator
 
 import rlhf_fair
-from rlhf_fair.errors import MissingFileError
-from rlhf_fair.settings import Settings, read_toml
+from rlhf_fair.errors import MissingFileError, SettingsError
+from rlhf_fair.records import Better
+from rlhf_fair.settings import Settings, read_toml, read_toml_table
+from rlhf_fair.stats.equivalence import check_limits
 
 PLAN_NAME = "plan.toml"
 
 
-class Policy(Settings):
+class Limits(Settings):
+    """Where a metric exceeds and where it is within, fixed before anything is measured; in the unit of the metric.
+
+    ``better = "zero"`` (a gap): an interval wholly beyond ``threshold`` exceeds, one wholly inside ``margin`` is
+    within. ``"one"`` (a ratio): the same on both sides of 1, as in 0.8 and 1/0.8. ``"high"``, ``"low"``: exceeds on the
+    wrong side of ``threshold``, within on the right side of ``margin``. See `rlhf_fair.stats.equivalence`.
+    """
+
+    threshold: float
+    margin: float
+    better: Better = "zero"
+
+    @model_validator(mode="after")
+    def _make_sense(self) -> Self:
+        try:
+            check_limits(threshold=self.threshold, margin=self.margin, better=self.better)
+        except SettingsError as error:
+            raise ValueError(str(error)) from error
+        return self
+
+
+class Policy(Limits):
     """What counts as a finding.
 
-    ``threshold``: a gap whose whole interval lies beyond it exceeds. ``margin``: a gap whose whole interval lies
-    inside it is within. Both in the unit of the metric; ``rationale`` says why these values.
+    The limits at the top hold for every metric that has none of its own in ``metrics`` (``[policy.metrics.NAME]``);
+    ``rationale`` says why these values.
     """
 
     alpha: float = Field(0.05, gt=0, lt=0.5)
     power: float = Field(0.8, gt=0.5, lt=1)
-    threshold: float = Field(gt=0, allow_inf_nan=False)
-    margin: float = Field(gt=0)
     rationale: str = ""
+    metrics: dict[str, Limits] = Field(default_factory=dict)
 
-    @model_validator(mode="after")
-    def _margin_not_wider(self) -> Policy:
-        if self.margin > self.threshold:
-            raise ValueError(f"margin {self.margin:g} must not be wider than threshold {self.threshold:g}")
-        return self
+    def limits(self, metric: str) -> Limits:
+        """The limits of one metric."""
+        return self.metrics.get(metric, self)
 
 
 class Plan(Settings):
@@ -51,12 +71,23 @@ P = TypeVar("P", bound=Plan)
 
 
 def shipped_audits() -> dict[str, Path]:
-    """Name -> folder of the audits that come with the package."""
+    """Name -> plan file of the audits that come with the package.
+
+    A folder's ``plan.toml`` goes by the folder's name; another plan in it, ``crehate.toml``, by ``folder/crehate``.
+    """
     package = Path(rlhf_fair.__file__).parent
     for root in (package / "shipped_audits", package.parent / "audits"):
         if root.is_dir():
-            return {folder.name: folder for folder in sorted(root.iterdir()) if (folder / PLAN_NAME).is_file()}
+            folders = [folder for folder in sorted(root.iterdir()) if (folder / PLAN_NAME).is_file()]
+            return {name: file for folder in folders for name, file in _plans_in(folder).items()}
     return {}
+
+
+def _plans_in(folder: Path) -> dict[str, Path]:
+    others = [path for path in sorted(folder.glob("*.toml")) if path.name != PLAN_NAME]
+    # a folder may hold other settings too, such as a training config; only a plan names its probe
+    plans = {f"{folder.name}/{path.stem}": path for path in others if "probe" in read_toml_table(path, "plan")}
+    return {folder.name: folder / PLAN_NAME} | plans
 
 
 def find_plan(plan: str | Path) -> Path:
@@ -68,8 +99,14 @@ def find_plan(plan: str | Path) -> Path:
         return path / PLAN_NAME
     shipped = shipped_audits()
     if str(plan) in shipped:
-        return shipped[str(plan)] / PLAN_NAME
+        return shipped[str(plan)]
     raise MissingFileError(plan, "audit plan", f"a folder with {PLAN_NAME}, a file, or one of: {', '.join(shipped)}")
+
+
+def report_name(plan_file: Path) -> Path:
+    """Where below the reports folder an audit lands: ``hiring``, or ``panel-feedback/crehate`` for ``crehate.toml``."""
+    folder = Path(plan_file.parent.name)
+    return folder if plan_file.name == PLAN_NAME else folder / plan_file.stem
 
 
 def load_plan(plan: str | Path, model: type[P]) -> P:

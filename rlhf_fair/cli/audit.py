@@ -20,32 +20,38 @@ def audit(
     model: Annotated[str | None, typer.Option(help="Causal language model: directory or hub id.")] = None,
     reward_model: Annotated[str | None, typer.Option(help="Reward model: directory or hub id.")] = None,
     predictions: Annotated[Path | None, typer.Option(help="Table of prompt_id and text, instead of a model.")] = None,
+    feedback: Annotated[Path | None, typer.Option(help="Table of ratings by people with recorded groups.")] = None,
     data_dir: Annotated[Path, typer.Option(help="Folder with the public data sets the plan names.")] = Path(),
     out: Annotated[Path | None, typer.Option(help="Folder for the report; default reports/PLAN.")] = None,
+    until_decisive: Annotated[
+        bool, typer.Option("--until-decisive", help="Ask in random order and stop once every claim is decided.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON instead of text.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing; the exit code tells.")] = False,
 ) -> None:
-    """Audit a model, a reward model or a file of predictions.
+    """Audit a model, a reward model, a file of predictions or a table of human feedback.
 
     Exits with 0 if every claim lies within its threshold, 1 if one exceeds it, 3 if one is inconclusive or was not
     measured, 2 on bad input.
 
     Example: rlhf-fair audit hiring --model reports/demo/stages/sft --out reports/hiring
     """
-    from rlhf_fair.audit.plan import find_plan
+    from rlhf_fair.audit.plan import find_plan, report_name
     from rlhf_fair.audit.run import run_audit
     from rlhf_fair.records import exit_code
 
     plan_file = find_plan(plan)
-    folder = out or Path("reports") / plan_file.parent.name
+    folder = out or Path("reports") / report_name(plan_file)
     with progress_bar(hidden=quiet or as_json) as progress:
         results = run_audit(
             plan_file,
             model=model,
             reward_model=reward_model,
             predictions=predictions,
+            feedback=feedback,
             data_dir=data_dir,
             out=folder,
+            until_decisive=until_decisive,
             progress=progress,
         )
     _write_pages(folder, results)
@@ -55,9 +61,11 @@ def audit(
     elif not quiet:
         console = Console(soft_wrap=True)
         for finding in (f for f in results.findings if f.role == "claim"):
-            gap = f"{finding.estimate:+.3f} [{finding.ci_low:+.3f}, {finding.ci_high:+.3f}]"
+            gap = f"{finding.estimate:+.3f} [{finding.ci_low:+.3f}, {finding.ci_high:+.3f}] {finding.unit}"
+            if finding.verdict == "not_measured":
+                gap = finding.reason
             who = f"{finding.attribute}: {finding.group} against {finding.reference}"
-            line = f"{finding.verdict.value:18} {who}: {gap} {finding.unit}"
+            line = f"{finding.verdict.value:18} {who}: {gap}"
             console.print(line, markup=False, highlight=False)
         console.print(f"Report: {folder / 'index.html'}", markup=False, highlight=False)
     raise typer.Exit(code)

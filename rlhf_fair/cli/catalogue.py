@@ -23,10 +23,10 @@ def audits(
 
     Example: rlhf-fair list audits
     """
-    from rlhf_fair.audit.plan import PLAN_NAME, shipped_audits
+    from rlhf_fair.audit.plan import shipped_audits
     from rlhf_fair.settings import read_toml_table
 
-    questions = {name: str(read_toml_table(d / PLAN_NAME, "plan")["question"]) for name, d in shipped_audits().items()}
+    questions = {name: str(read_toml_table(file, "plan")["question"]) for name, file in shipped_audits().items()}
     if as_json:
         typer.echo(json.dumps(questions))
     else:

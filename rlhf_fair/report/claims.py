@@ -209,6 +209,7 @@ def _forest(id: str, family: Family, kind: str, members: Sequence[Finding], cont
     thresholds = tuple([-line for line in lines] + lines) if two_sided else tuple(lines)
     parity = say.parity(drawn[0]) if len({f.better for f in drawn}) == 1 else None
     spread = [end for s in series for p in s.points for end in (p.low, p.value, p.high)]
+    verb = say.verb(drawn[0])
     axis = f"{metric}, {family.unit}" if family.unit and family.unit not in metric else metric
     plot = Plot(
         id=f"{id}-plot",
@@ -216,7 +217,9 @@ def _forest(id: str, family: Family, kind: str, members: Sequence[Finding], cont
         label=f"{title}. Horizontal intervals around each estimate; the same numbers are in the table that follows.",
         kind="forest",
         series=series,
-        value_title=f"← group gets less \N{MIDDLE DOT} {axis} \N{MIDDLE DOT} group gets more →" if two_sided else axis,
+        value_title=f"← group {verb}s less \N{MIDDLE DOT} {axis} \N{MIDDLE DOT} group {verb}s more →"
+        if two_sided
+        else axis,
         ticks=tuple((float(position), _label(f, drawn)) for position, f in enumerate(drawn)),
         parity=parity,
         thresholds=thresholds,
@@ -224,7 +227,7 @@ def _forest(id: str, family: Family, kind: str, members: Sequence[Finding], cont
     )
     note = [f"{say.sentence_case(say.better(drawn[0]))}."]
     if two_sided:
-        note.append("Right of 0 the group gets more than its reference, left of 0 less.")
+        note.append(f"Right of 0 the group {verb}s more than its reference, left of 0 less.")
     if lines:
         note.append(f"Dashed lines: threshold {num.significant(lines[0])}.")
     if shown_controls:

@@ -140,12 +140,21 @@ def gap_sentence(finding: Finding, places: int) -> str:
     if is_overall(finding) and not finding.reference:
         spread = f"{with_unit(value, places, finding.unit)} {interval(low, high, places)}"
         return f"Across {words(finding.attribute)}, the {words(finding.metric)} is {spread}"
+    if finding.metric == "difference_of_gaps":
+        sizes = f"{with_unit(value, places, finding.unit)} {interval(low, high, places)}"
+        return f"The gap differs with the item: “{finding.group}” against “{finding.reference}” by {sizes}"
     direction = "lower" if value < 0 else "higher"
     if value < 0:
         low, high = -high, -low
     amount = f"{shown(abs(value), places)} {unit}".strip()
-    who = f"Across {words(finding.attribute)}, groups get" if is_overall(finding) else f"“{finding.group}” gets"
+    each = f"“{finding.group}” {verb(finding)}s"
+    who = f"Across {words(finding.attribute)}, groups {verb(finding)}" if is_overall(finding) else each
     return f"{who} {amount} {direction} {what} than “{finding.reference}” {interval(low, high, places)}"
+
+
+def verb(finding: Finding) -> str:
+    """What a group does with the quantity: people get a reward or an answer, raters give a rating."""
+    return "give" if finding.stage == "feedback" else "get"
 
 
 def better(finding: Finding) -> str:

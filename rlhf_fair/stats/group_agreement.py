@@ -102,7 +102,21 @@ def group_agreement(
         n_raters = int((ratings.groups == code).sum())
         reason = _reason(inside, across, n_inside, n_across)
         found.append(
-            GroupAgreement(name, n_raters, int(n_inside), int(n_across), inside, across, *statistics, *p, *sd, reason)
+            GroupAgreement(
+                group=name,
+                n_raters=n_raters,
+                n_items_inside=int(n_inside),
+                n_items_across=int(n_across),
+                inside=inside,
+                across=across,
+                difference=statistics[0],
+                ratio=statistics[1],
+                p_difference=p[0],
+                p_ratio=p[1],
+                null_sd_difference=sd[0],
+                null_sd_ratio=sd[1],
+                reason=reason,
+            )
         )
     return tuple(found)
 
@@ -208,7 +222,7 @@ def _bilinear(left: FloatArray, matrix: FloatArray, right: FloatArray) -> FloatA
 def _divide(top: ArrayLike, bottom: ArrayLike) -> FloatArray:
     """Quotient, NaN where the denominator is 0."""
     a, b = np.asarray(top, dtype=float), np.asarray(bottom, dtype=float)
-    return np.divide(a, b, out=np.full(np.broadcast(a, b).shape, np.nan), where=b != 0)
+    return np.asarray(np.divide(a, b, out=np.full(np.broadcast(a, b).shape, np.nan), where=b != 0))
 
 
 def _reason(inside: float, across: float, n_inside: float, n_across: float) -> str:

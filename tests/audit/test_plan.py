@@ -47,8 +47,10 @@ def test_an_audit_may_extend_the_plan(folder: Path) -> None:
 def test_shipped_audits_are_found_by_name() -> None:
     shipped = shipped_audits()
     assert "reward-identity" in shipped
+    assert shipped["panel-feedback/crehate"].name == "crehate.toml"
+    assert not any("train" in name for name in shipped)  # a training config is no plan
     for name, path in shipped.items():
-        assert find_plan(name) == path / "plan.toml"
+        assert find_plan(name) == path
 
 
 def test_an_unknown_name_lists_what_there_is(tmp_path: Path) -> None:
@@ -70,6 +72,12 @@ def test_an_unknown_name_lists_what_there_is(tmp_path: Path) -> None:
         {"threshold": float("nan"), "margin": 0.05},
         {"threshold": 0.1, "margin": float("nan")},
         {"threshold": float("inf"), "margin": 0.05},
+        {"threshold": 0.8, "margin": 0.7, "better": "one"},  # a ratio of .75 would be within and beyond
+        {"threshold": 0.8, "margin": 1.25, "better": "one"},
+        {"threshold": 0.7, "margin": 0.6, "better": "high"},
+        {"threshold": 0.1, "margin": 0.2, "better": "low"},
+        {"threshold": 0.1, "margin": 0.05, "better": "right"},
+        {"threshold": 0.1, "margin": 0.05, "metrics": {"auc": {"threshold": 0.7, "margin": 0.6, "better": "high"}}},
     ],
 )
 def test_a_policy_that_cannot_be_meant_is_refused(values: dict[str, float]) -> None:
@@ -83,3 +91,13 @@ def test_a_bad_policy_names_file_key_and_value(folder: Path) -> None:
         SettingsError, match=r"plan\.toml: policy = .*margin 0\.2 must not be wider than threshold 0\.1"
     ):
         load_plan(folder, Plan)
+
+
+def test_a_metric_may_have_limits_of_its_own(folder: Path) -> None:
+    section = '[policy.metrics.impact_ratio]\nthreshold = 0.8\nmargin = 0.9\nbetter = "one"\n'
+    (folder / "plan.toml").write_text(PLAN + section)
+    policy = load_plan(folder, Plan).policy
+    assert policy.limits("impact_ratio").better == "one"
+    assert policy.limits("impact_ratio").threshold == 0.8
+    assert policy.limits("gap").threshold == 0.1
+    assert policy.limits("gap").better == "zero"

@@ -1,0 +1,289 @@
+"""Ratings files of any layout as one table: a rating per row, and every row that is no rating set aside with a reason.
+
+The table has the columns ``item``, ``rater`` (absent where the file names no raters), ``value`` (on the file's scale),
+``score`` (0 to 100, from the lower to the upper end of the scale), ``weight``, ``item_type`` where the plan has one,
+and the plan's attribute columns as they stand in the file.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from rlhf_fair.audit.panel_feedback_plan import FEEDBACK_FORMAT, FeedbackPlan, ItemTypePlan, RatersPlan, RatingsPlan
+from rlhf_fair.errors import RowError, SettingsError
+from rlhf_fair.tables import FEEDBACK, attribute_columns, read_table, read_validated, require_columns
+
+UNMAPPED = "other/unmapped"
+REASONS = {
+    "malformed": "the lists of the row cannot be read or differ in length",
+    "missing": "no rating, item or rater in the row",
+    "no_rating": "the rater did not decide",
+    "not_a_number": "the rating is not a number",
+    "not_allowed": "the rating is not among the plan's values",
+    "out_of_range": "the rating lies outside the scale",
+    "bad_weight": "the weight is not a positive number",
+    "duplicate": "a second rating of one item by one rater; the first is kept",
+    "other_kind": "a choice between two answers, in a file that also holds ratings",
+}
+"""Reject code -> reason in words."""
+
+
+@dataclass(frozen=True)
+class Ratings:
+    """``n_input`` = ``len(table) + len(rejects)``; ``low`` and ``high`` are the ends of the scale of ``value``."""
+
+    table: pd.DataFrame
+    rejects: pd.DataFrame
+    low: float
+    high: float
+    notes: tuple[str, ...] = ()
+
+    @property
+    def n_input(self) -> int:
+        """Ratings in the files, lists unfolded."""
+        return len(self.table) + len(self.rejects)
+
+    @property
+    def has_raters(self) -> bool:
+        """False where nobody can tell which ratings came from one person."""
+        return "rater" in self.table.columns
+
+
+def read_ratings(plan: FeedbackPlan, files: Sequence[Path], raters_file: Path | None = None) -> Ratings:
+    """Read, unfold, join, check; raises only where no rating is left or the layout is not the plan's."""
+    if plan.ratings.format == FEEDBACK_FORMAT:
+        found = _read_feedback(plan, files)
+    else:
+        rows = _Rows(_read_columns(plan, files))
+        if plan.ratings.lists:
+            _unfold(rows, plan.ratings.lists)
+        if plan.raters is not None and raters_file is not None:
+            rows.table = _join_raters(rows.table, plan, plan.raters, raters_file)
+        found = _clean(rows, plan)
+    if found.table.empty:
+        reasons = found.rejects["code"].map(REASONS).value_counts()
+        told = "; ".join(f"{reason}: {n}" for reason, n in reasons.items())
+        raise RowError(f"{', '.join(map(str, files))}: no rating is left ({told})")
+    return found
+
+
+class _Rows:
+    """Rows still in use (``table``) and the ones set aside so far."""
+
+    def __init__(self, table: pd.DataFrame) -> None:
+        self.table = table
+        self._parts: list[pd.DataFrame] = []
+
+    def reject(self, bad: pd.Series, column: str, code: str, *, shown: bool = True) -> None:
+        """Set the rows where ``bad`` is True aside; ``shown``: keep the cell's text beside the reason."""
+        bad = bad.astype(bool)
+        if not bad.any():
+            return
+        part = self.table.loc[bad, ["file", "row"]].copy()
+        part["column"] = column
+        part["value"] = self.table.loc[bad, column].astype(object).fillna("").astype(str) if shown else ""
+        part["code"] = code
+        self._parts.append(part)
+        self.table = self.table[~bad]
+
+    def rejects(self) -> pd.DataFrame:
+        columns = ["file", "row", "column", "value", "code"]
+        table = pd.concat(self._parts) if self._parts else pd.DataFrame(columns=columns)
+        table["message"] = table["code"].map(REASONS)
+        return table.sort_values(["file", "row"], kind="stable", ignore_index=True)
+
+
+def as_text(cells: pd.Series) -> pd.Series:
+    """Cells as text without outer spaces, empty ones as None; whole numbers lose their ``.0``."""
+    if pd.api.types.is_float_dtype(cells.dtype):
+        whole = (cells % 1 == 0) | cells.isna()
+        cells = cells.astype("Int64") if whole.all() else cells
+    texts = [None if pd.isna(cell) else str(cell).strip() for cell in cells]
+    return pd.Series([text or None for text in texts], index=cells.index, name=cells.name, dtype=object)
+
+
+def same_text(cells: pd.Series, texts: Sequence[str]) -> pd.Series:
+    """True where a cell is one of ``texts``, without regard to case and outer spaces."""
+    wanted = {text.strip().casefold() for text in texts}
+    return cells.map(lambda cell: cell is not None and str(cell).casefold() in wanted).astype(bool)
+
+
+def grouped_text(cells: pd.Series, levels: dict[str, tuple[str, ...]]) -> pd.Series:
+    """Spellings merged into their groups; a text of no group is `UNMAPPED`, an empty cell stays empty."""
+    group_of = {text.strip().casefold(): group for group, texts in levels.items() for text in texts}
+    return cells.map(lambda cell: None if cell is None else group_of.get(cell.casefold(), UNMAPPED)).astype(object)
+
+
+def _read_columns(plan: FeedbackPlan, files: Sequence[Path]) -> pd.DataFrame:
+    ratings, parts = plan.ratings, []
+    needed = dict.fromkeys([*ratings.item, ratings.annotator, ratings.value, ratings.weight, *ratings.lists])
+    if plan.item_type is not None:
+        needed[plan.item_type.column] = None
+    if plan.raters is None:
+        needed |= dict.fromkeys(attribute.column for attribute in plan.attributes)
+    columns = [name for name in needed if name]
+    for path in files:
+        table = read_table(path)
+        require_columns(table, columns, str(path))
+        table = table[columns].apply(as_text)
+        for name in columns:
+            table[name] = table[name].mask(same_text(table[name], ratings.missing), None)
+        table.insert(0, "file", path.name)
+        table.insert(1, "row", np.arange(1, len(table) + 1))
+        parts.append(table)
+    return pd.concat(parts, ignore_index=True)
+
+
+def _join_raters(table: pd.DataFrame, plan: FeedbackPlan, raters: RatersPlan, path: Path) -> pd.DataFrame:
+    """The attributes of the rater table beside each rating; a rater it lacks has unknown attributes."""
+    people, annotator = read_table(path), plan.ratings.annotator
+    columns = list(dict.fromkeys(attribute.column for attribute in plan.attributes))
+    require_columns(people, [raters.key, *columns], str(path))
+    people = people[[raters.key, *columns]].apply(as_text).dropna(subset=[raters.key])
+    repeated = people[raters.key].duplicated()
+    if repeated.any():
+        raise RowError(f"{path}: rater {people.loc[repeated, raters.key].iloc[0]!r} has more than one row")
+    for name in columns:
+        people[name] = people[name].mask(same_text(people[name], raters.missing), None)
+    renamed = people.rename(columns={raters.key: annotator})
+    return table.merge(renamed, on=annotator, how="left", validate="many_to_one")
+
+
+def _clean(rows: _Rows, plan: FeedbackPlan) -> Ratings:
+    ratings = plan.ratings
+    for column in filter(None, (*ratings.item, ratings.annotator)):
+        rows.reject(rows.table[column].isna(), column, "missing")
+    table = rows.table.copy()
+    table["item"] = table[list(ratings.item)].agg("/".join, axis=1) if len(table) else ""
+    if ratings.item_is_text:
+        table["item"] = table["item"].map(lambda text: hashlib.sha256(str(text).encode()).hexdigest()[:12])
+    if ratings.annotator:
+        table["rater"] = table[ratings.annotator]
+    rows.table = table
+    _number_values(rows, ratings)
+    _weigh(rows, ratings.weight)
+    if ratings.annotator:
+        rows.reject(rows.table.duplicated(["item", "rater"]), "item", "duplicate")
+    assert ratings.low is not None
+    assert ratings.high is not None
+    return _finish(rows, plan, ratings.low, ratings.high)
+
+
+def _finish(rows: _Rows, plan: FeedbackPlan, low: float, high: float, notes: tuple[str, ...] = ()) -> Ratings:
+    table = rows.table.reset_index(drop=True)
+    table["score"] = 100 * (table["value"].astype(float) - low) / (high - low)
+    if plan.item_type is not None:
+        table["item_type"] = _item_types(table, plan.item_type)
+    return Ratings(table, rows.rejects(), low, high, notes)
+
+
+def _unfold(rows: _Rows, columns: tuple[str, ...]) -> None:
+    """One row per element of the aligned lists; a row whose lists do not fit together is one reject."""
+    lists = rows.table[list(columns)].map(_parse_list)
+    sizes = lists.map(lambda cell: -1 if cell is None else len(cell))
+    aligned = (sizes.min(axis=1) == sizes.max(axis=1)) & (sizes.min(axis=1) > 0)
+    rows.reject(~aligned, columns[0], "malformed", shown=False)
+    table = rows.table.copy()
+    for name in columns:
+        table[name] = lists.loc[aligned, name]
+    table = table.explode(list(columns), ignore_index=True)
+    for name in columns:
+        table[name] = as_text(table[name])
+    rows.table = table
+
+
+def _parse_list(cell: str | None) -> list[object] | None:
+    """The list that a cell spells, in Python or JSON; nothing in it is ever run."""
+    if cell is None:
+        return None
+    try:
+        found = ast.literal_eval(cell)
+    except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
+        return None
+    return list(found) if isinstance(found, list | tuple) else None
+
+
+def _number_values(rows: _Rows, ratings: RatingsPlan) -> None:
+    column = ratings.value
+    rows.reject(rows.table[column].isna(), column, "missing")
+    rows.reject(same_text(rows.table[column], ratings.no_rating), column, "no_rating")
+    if ratings.values:
+        of_text = {text.strip().casefold(): number for text, number in ratings.values.items()}
+        numbers = rows.table[column].map(lambda cell: of_text.get(cell.casefold(), np.nan)).astype(float)
+        rows.table = rows.table.assign(value=numbers)
+        rows.reject(numbers.isna(), column, "not_allowed")
+    else:
+        numbers = pd.to_numeric(rows.table[column], errors="coerce").astype(float)
+        rows.table = rows.table.assign(value=numbers)
+        rows.reject(numbers.isna(), column, "not_a_number")
+    outside = (rows.table["value"] < ratings.low) | (rows.table["value"] > ratings.high)
+    rows.reject(outside, column, "out_of_range")
+
+
+def _weigh(rows: _Rows, column: str) -> None:
+    weights = pd.to_numeric(rows.table[column], errors="coerce") if column else 1.0
+    rows.table = rows.table.assign(weight=weights)
+    if column:
+        rows.reject(~(np.isfinite(rows.table["weight"]) & (rows.table["weight"] > 0)), column, "bad_weight")
+
+
+def _item_types(table: pd.DataFrame, plan: ItemTypePlan) -> pd.Series:
+    """Labels of `ItemTypePlan`; empty cells stay empty."""
+    cells = table[plan.column].mask(same_text(table[plan.column], plan.missing), None)
+    if plan.fill:
+        cells = cells.fillna(table["item"].map(cells.groupby(table["item"]).first())).astype(object)
+        cells = cells.where(cells.notna(), None)
+    if plan.prefixes:
+        starts = [(prefix, group) for group, prefixes in plan.prefixes.items() for prefix in prefixes]
+        return cells.map(
+            lambda cell: None if cell is None else next((g for p, g in starts if cell.startswith(p)), UNMAPPED)
+        ).astype(object)
+    return grouped_text(cells, plan.levels) if plan.levels else cells
+
+
+def _read_feedback(plan: FeedbackPlan, files: Sequence[Path]) -> Ratings:
+    """The project's own table: ratings where there are any, else choices as the preference for answer a."""
+    tables, rejects = zip(*(_read_validated_feedback(path) for path in files), strict=True)
+    table = pd.concat(tables, ignore_index=True)
+    if not attribute_columns(table) and not plan.attributes:
+        raise SettingsError(f"{files[0]} has no attr.* column: there are no rater groups to compare")
+    require_columns(table, (attribute.column for attribute in plan.attributes), str(files[0]))
+    for name in (*attribute_columns(table), "item_id", "annotator_id"):
+        table[name] = as_text(table[name])
+    rows, notes = _Rows(table), list[str]()
+    low, high = plan.ratings.low, plan.ratings.high
+    if (table["kind"] == "rating").any():
+        rows.reject(table["kind"] == "pair", "kind", "other_kind")
+        value = rows.table["value"].astype(float)
+    else:
+        value, low, high = rows.table["choice"].map({"a": 1.0, "tie": 0.5, "b": 0.0}), 0.0, 1.0
+        notes.append("The score is the preference for answer a: a = 100, tie = 50, b = 0.")
+    if low is None or high is None:
+        low, high = float(value.min()), float(value.max())
+        notes.append(f"The scale's ends are the lowest and highest rating given, {low:g} and {high:g}.")
+    if not low < high:
+        raise RowError(f"{files[0]}: every rating has the value {low:g}, so nothing differs")
+    item, rater = rows.table["item_id"], rows.table["annotator_id"]
+    rows.table = rows.table.assign(item=item, rater=rater, value=value, weight=1.0)
+    rows.reject((value < low) | (value > high), "value", "out_of_range")
+    rows.reject(rows.table.duplicated(["item", "rater"]), "item", "duplicate")
+    found = _finish(rows, plan, low, high)
+    every = pd.concat([part for part in (*rejects, found.rejects) if len(part)] or [found.rejects], ignore_index=True)
+    return Ratings(found.table, every, low, high, tuple(notes))
+
+
+def _read_validated_feedback(path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Sound rows and rejects of one file, each with its file and row."""
+    read = read_validated(path, FEEDBACK)
+    rows = np.setdiff1d(np.arange(1, len(read.table) + len(read.rejects) + 1), read.rejects["row"])
+    # a JSONL file with empty lines has higher row numbers among its rejects; the sound rows then count on
+    rows = np.append(rows, np.arange(len(rows), len(read.table)))[: len(read.table)]
+    rejects = read.rejects.assign(file=path.name)
+    return read.table.assign(file=path.name, row=rows), rejects[["file", "row", "column", "value", "code", "message"]]
