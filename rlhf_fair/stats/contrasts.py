@@ -6,6 +6,7 @@ not independent: they share a name, a template, a rater. `GroupSums` holds the v
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,10 +14,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats as distributions
 
-from rlhf_fair.records import Estimate
+from rlhf_fair.records import NAN, Estimate
 from rlhf_fair.stats.group_sums import GroupMeans
 from rlhf_fair.stats.power import minimum_detectable_effect
+from rlhf_fair.stats.rate_contrasts import RateContrast
 from rlhf_fair.stats.sample import Codes, Floats, Sample, sample
+
+RATE_VALUES = (0.0, 0.5, 1.0)
+"""Values of trials: failure, tie, success. A mean of such values is a rate."""
 
 ROUNDING = 1e-12
 """A standard error below this share of the largest value is rounding, not variation."""
@@ -64,8 +69,9 @@ def contrast_estimate(
 
     Returns
     -------
-    Estimate with a t interval: jackknife standard error and Satterthwaite degrees of freedom. ``n_left_out`` counts the rows
-    without a finite value or without a known group.
+    Estimate with a jackknife standard error and Satterthwaite degrees of freedom. The interval is the t interval, and
+    for rates (all values 0, 1 or a tie's 0.5) that of `rate_contrasts`. ``n_left_out`` counts the rows without a finite
+    value or without a known group.
     """
     rows = sample(
         values,
@@ -92,9 +98,19 @@ def contrast_estimate(
         [np.unique(way[used], return_inverse=True)[1].reshape(-1) for way in rows.ways],
         len(cell_coefficients),
     )
-    scale = float(np.abs(rows.values[used]).max())
+    x, w = rows.values[used], rows.weights[used]
+    n_cells = len(cell_coefficients)
+    effective = np.bincount(cell[used], w, n_cells) ** 2 / np.maximum(np.bincount(cell[used], w**2, n_cells), 1e-300)
     return linear_estimate(
-        means, cell_coefficients, scale=scale, n=int(used.sum()), left_out=left_out, note=note, alpha=alpha, power=power
+        means,
+        cell_coefficients,
+        scale=float(np.abs(x).max()),
+        rate_rows=effective if np.isin(x, RATE_VALUES).all() else None,
+        n=int(used.sum()),
+        left_out=left_out,
+        note=note,
+        alpha=alpha,
+        power=power,
     )
 
 
@@ -103,14 +119,16 @@ def linear_estimate(
     coefficients: Floats,
     *,
     scale: float,
+    rate_rows: Floats | None = None,
     n: int,
     left_out: int = 0,
     note: str = "",
     alpha: float = 0.05,
     power: float = 0.8,
 ) -> Estimate:
-    """``coefficients @ means`` with its t interval; ``scale``: the largest absolute value, to tell rounding.
+    """``coefficients @ means`` with its interval; ``scale``: the largest absolute value, to tell rounding from spread.
 
+    ``rate_rows``: (G,) effective rows per group if the means are rates, which get score limits; None for t limits.
     Groups with coefficient 0 play no part.
     """
     part = coefficients != 0
@@ -120,10 +138,13 @@ def linear_estimate(
     if smallest < 2:
         reason = f"a group has {smallest} cluster: no interval can be estimated from it"
         return Estimate(**common, n_clusters=smallest, reason=reason)
+    common["n_clusters"] = means.n_clusters
     variance = means.variance(coefficients)
-    if variance <= (ROUNDING * scale * np.abs(coefficients).sum()) ** 2:
-        reason = "no variation between clusters: an interval cannot be estimated"
-        return Estimate(**common, n_clusters=means.n_clusters, reason=reason)
+    flat = variance <= (ROUNDING * scale * np.abs(coefficients).sum()) ** 2
+    if rate_rows is not None and (not flat or np.isin(means.means[part], (0, 1)).all()):
+        return _rate_estimate(means, coefficients, rate_rows, common, 0.0 if flat else variance, note, alpha, power)
+    if flat:
+        return Estimate(**common, reason="no variation between clusters: an interval cannot be estimated")
     se, df = float(np.sqrt(variance)), means.degrees_of_freedom(coefficients)
     half = float(distributions.t.ppf(1 - alpha / 2, df)) * se
     return Estimate(
@@ -134,7 +155,33 @@ def linear_estimate(
         df=df,
         p_value=float(2 * distributions.t.sf(abs(estimate) / se, df)),
         mde=minimum_detectable_effect(se, df, alpha=alpha, power=power),
-        n_clusters=means.n_clusters,
+        reason=note,
+    )
+
+
+def _rate_estimate(
+    means: GroupMeans,
+    coefficients: Floats,
+    rows: Floats,
+    common: dict[str, Any],
+    variance: float,
+    note: str,
+    alpha: float,
+    power: float,
+) -> Estimate:
+    contrast = RateContrast(means, coefficients, rows)
+    df = means.degrees_of_freedom(coefficients) if variance > 0 else float(means.clusters_per_group.min() - 1)
+    df = math.inf if contrast.independent else df
+    quantile = float(distributions.t.ppf(1 - alpha / 2, df))
+    low, high = contrast.limits(quantile)
+    return Estimate(
+        **common,
+        ci_low=low,
+        ci_high=high,
+        standard_error=float(np.sqrt(variance)) if variance > 0 else NAN,
+        df=df,
+        p_value=contrast.p_value(df),
+        mde=minimum_detectable_effect((high - low) / (2 * quantile), df, alpha=alpha, power=power),
         reason=note,
     )
 

@@ -154,6 +154,11 @@ class GroupMeans:
         return np.asarray(np.min([sums.clusters_per_group for sums in self.single], axis=0))
 
     @property
+    def concentration(self) -> Floats:
+        """(G,) sum of squared cluster shares, 1 / clusters where they are of equal size; largest over clusterings."""
+        return np.asarray(np.max([_add(s.group, s.leverage**2, s.n_groups) for s in self.single], axis=0))
+
+    @property
     def n_clusters(self) -> int:
         """The smallest count over the clusterings."""
         return min(sums.n_clusters for sums in self.single)

@@ -1,0 +1,111 @@
+"""Intervals for contrasts of rates: score limits per group, put together so that clusters and shared clusters count.
+
+Near 0 and 1 a rate's standard error rises and falls with the rate itself, so a symmetric interval misses on one side,
+most of all where a small group meets a large one. Here each group's rate gets Wilson's limits at its effective number
+of rows, and the limits of the contrast follow from their distances to the rates and the correlation of the rates
+(MOVER: Zou & Donner 2008; for two independent rates without clusters this is Newcombe's method 10).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import optimize
+from scipy import stats as distributions
+
+from rlhf_fair.records import NAN
+from rlhf_fair.stats.group_sums import GroupMeans
+from rlhf_fair.stats.sample import Codes, Floats
+
+POOLING = 20.0
+"""How alike a cluster's rows are is a group's own estimate to the weight of its clusters, and pooled to this weight.
+
+With 25 clusters and five events a group's own estimate says little. The value was chosen by simulation; the calibration
+table, made with other seeds, shows what coverage it gives. With several crossed clusterings nothing is pooled.
+"""
+
+
+def score_limits(rates: Floats, effective_rows: Floats, quantile: float) -> tuple[Floats, Floats]:
+    """Wilson's (1927) limits of each rate; ``effective_rows`` > 0, ``quantile`` of the normal or of Student's t."""
+    q2 = quantile**2
+    centre = (rates + q2 / (2 * effective_rows)) / (1 + q2 / effective_rows)
+    half = quantile * np.sqrt(rates * (1 - rates) / effective_rows + q2 / (4 * effective_rows**2))
+    half = half / (1 + q2 / effective_rows)
+    # in floats the limit at a rate of exactly 0 or 1 can miss it by one rounding
+    return np.clip(centre - half, 0, rates), np.clip(centre + half, rates, 1)
+
+
+class RateContrast:
+    """``coefficients @ rates`` and its limits at any quantile.
+
+    Parameters
+    ----------
+    means: the groups' rates. coefficients: (G,). rows: (G,) rows per group, or their effective number under weights.
+
+    ``independent``: every row is its own cluster and counts alike, so nothing has to be estimated but the rates: the
+    limits are Wilson's and Newcombe's own, and the quantile is the normal's.
+    """
+
+    def __init__(self, means: GroupMeans, coefficients: Floats, rows: Floats) -> None:
+        part = coefficients != 0
+        self.coefficients, self.rates = coefficients[part], means.means[part]
+        covariance = means.covariance[np.ix_(part, part)]
+        variance = np.diag(covariance)
+        clusters, concentration = means.clusters_per_group[part], means.concentration[part]
+        one_way = len(means.single) == 1
+        self.independent = one_way and bool(np.allclose(rows[part], clusters))
+        if self.independent:
+            self.effective_rows = rows[part]
+        else:
+            self.effective_rows = _effective_rows(self.rates, variance, concentration, clusters, one_way)
+        scale = np.sqrt(np.outer(variance, variance))
+        correlation = np.divide(covariance, scale, out=np.zeros_like(covariance), where=scale > 0)
+        self.correlation = np.clip(correlation, -1, 1)
+        np.fill_diagonal(self.correlation, 1)
+
+    @property
+    def estimate(self) -> float:
+        """The contrast."""
+        return float(self.coefficients @ self.rates)
+
+    def limits(self, quantile: float) -> tuple[float, float]:
+        """Lower and upper limit."""
+        low, high = score_limits(self.rates, self.effective_rows, quantile)
+        down, up = self.rates - low, high - self.rates
+        positive = self.coefficients > 0
+        below = self.coefficients * np.where(positive, down, up)
+        above = self.coefficients * np.where(positive, up, down)
+        reach = [float(np.sqrt(max(side @ self.correlation @ side, 0.0))) for side in (below, above)]
+        return self.estimate - reach[0], self.estimate + reach[1]
+
+    def p_value(self, df: float) -> float:
+        """Of the null that the contrast is 0: the level at which the interval just reaches 0. NaN for a single rate."""
+        if abs(self.coefficients.sum()) > 1e-9:
+            return NAN
+        if self.estimate == 0:
+            return 1.0
+
+        def excess(quantile: float) -> float:
+            low, high = self.limits(quantile)
+            return low if self.estimate > 0 else -high
+
+        largest = 1e4
+        if excess(largest) > 0:  # no level reaches 0
+            return 0.0
+        return float(2 * distributions.t.sf(optimize.brentq(excess, 0.0, largest), df))
+
+
+def _effective_rows(rates: Floats, variance: Floats, concentration: Floats, clusters: Codes, one_way: bool) -> Floats:
+    """Rows that would give the rates' variances; each group's clusters count as ``1 / likeness`` rows apiece.
+
+    A likeness of 1 means that a cluster's rows are all alike. It does not depend on how many rows a cluster has, so
+    copies of rows change nothing.
+    """
+    alike = rates * (1 - rates) * concentration
+    inner = alike > 0
+    if not inner.any():
+        return np.asarray(1 / concentration)  # all rates 0 or 1: a cluster can be trusted for one row
+    own = np.divide(variance, alike, out=np.ones_like(variance), where=inner)
+    information = clusters * rates * (1 - rates)
+    pooled = float(own @ information / information.sum())
+    trust = np.where(inner, clusters / (clusters + (POOLING if one_way else 0.0)), 0)
+    return np.asarray(1 / (np.maximum(trust * own + (1 - trust) * pooled, 1e-12) * concentration))
