@@ -15,8 +15,8 @@ from scipy.stats import contingency
 
 from rlhf_fair.errors import RowError, SettingsError
 from rlhf_fair.records import Estimate
-from rlhf_fair.stats.contrasts import mean_estimate
 from rlhf_fair.stats.intervals import check_counts, newcombe
+from rlhf_fair.stats.power import minimum_detectable_effect
 
 Floats = NDArray[np.float64]
 
@@ -85,8 +85,7 @@ def mcnemar(counts: PairedCounts, *, alpha: float = 0.05) -> McNemar:
     (0.07, 0.039)
     """
     rose, changed = counts.only_after, counts.only_after + counts.only_before
-    change = np.repeat([0.0, 1.0, -1.0], [counts.both + counts.neither, rose, counts.only_before])
-    difference = mean_estimate(change, alpha=alpha)
+    difference = _paired_difference(counts, alpha)
     if changed == 0:
         reason = "no item changed" if counts.n else "no complete pairs"
         # With no discordant pair the coin was never tossed: the only outcome has probability 1.
@@ -105,6 +104,28 @@ def mcnemar(counts: PairedCounts, *, alpha: float = 0.05) -> McNemar:
     )
     p_mid = p_exact - float(distributions.binom.pmf(rose, changed, 0.5))
     return McNemar(counts, difference, odds_ratio, p_exact, p_mid)
+
+
+def _paired_difference(counts: PairedCounts, alpha: float) -> Estimate:
+    n, size = counts.n, {"n": counts.n, "n_clusters": counts.n, "n_left_out": counts.n_missing}
+    if n == 0:
+        return Estimate.not_estimable("no complete pairs", **size)
+    mean = (counts.only_after - counts.only_before) / n
+    spread = (counts.only_after + counts.only_before) / n - mean**2  # of changes, each +1, 0 or -1
+    if n < 2 or spread <= 0:
+        return Estimate(estimate=mean, reason="no variation between pairs: an interval cannot be estimated", **size)
+    error, df = float(np.sqrt(spread / (n - 1))), n - 1.0
+    half = float(distributions.t.ppf(1 - alpha / 2, df)) * error
+    return Estimate(
+        estimate=mean,
+        ci_low=mean - half,
+        ci_high=mean + half,
+        standard_error=error,
+        df=df,
+        p_value=float(2 * distributions.t.sf(abs(mean) / error, df)),
+        mde=minimum_detectable_effect(error, df, alpha=alpha),
+        **size,
+    )
 
 
 @dataclass(frozen=True)

@@ -69,14 +69,9 @@ def clustered_wilson(
     e = mean_estimate(x, clusters=clusters, weights=weights, alpha=alpha)
     if not math.isfinite(e.estimate) or e.n_clusters < 2:
         return e
-    rows = e.n if weights is None else kish_effective_n(np.asarray(weights, dtype=float)[known])
-    if e.estimate in (0.0, 1.0):
-        effective = float(min(e.n_clusters, rows))
-    elif not math.isfinite(e.standard_error):
+    effective = effective_rows(e, None if weights is None else np.asarray(weights, dtype=float)[known], alpha=alpha)
+    if not math.isfinite(effective):
         return e
-    else:
-        z, t = distributions.norm.ppf(1 - alpha / 2), distributions.t.ppf(1 - alpha / 2, e.df)
-        effective = min(e.estimate * (1 - e.estimate) / e.standard_error**2, rows) * float(z / t) ** 2
     low, high = _wilson_limits(e.estimate, effective, alpha)
     return e.model_copy(update={"ci_low": low, "ci_high": high, "p_value": NAN, "mde": NAN, "reason": ""})
 
@@ -104,6 +99,20 @@ def newcombe(successes: int, n: int, reference_successes: int, reference_n: int,
         n=n + reference_n,
         n_clusters=n + reference_n,
     )
+
+
+def effective_rows(rate: Estimate, weights: ArrayLike | None = None, *, alpha: float = 0.05) -> float:
+    """How many independent rows say as much as the clustered ones behind ``rate``, as `clustered_wilson` counts them.
+
+    ``weights``: those of the rows used; NaN where ``rate`` lies inside (0, 1) and has no standard error.
+    """
+    rows = rate.n if weights is None else kish_effective_n(weights)
+    if rate.estimate in (0.0, 1.0):
+        return float(min(rate.n_clusters, rows))
+    if not rate.standard_error > 0:
+        return NAN
+    z, t = distributions.norm.ppf(1 - alpha / 2), distributions.t.ppf(1 - alpha / 2, rate.df)
+    return float(min(rate.estimate * (1 - rate.estimate) / rate.standard_error**2, rows) * (z / t) ** 2)
 
 
 def kish_effective_n(weights: ArrayLike) -> float:

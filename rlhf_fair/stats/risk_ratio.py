@@ -17,8 +17,8 @@ from scipy.optimize import brentq
 
 from rlhf_fair.errors import RowError
 from rlhf_fair.records import Estimate
-from rlhf_fair.stats.contrasts import contrast_estimate
-from rlhf_fair.stats.intervals import check_counts
+from rlhf_fair.stats.contrasts import contrast_estimate, mean_estimate
+from rlhf_fair.stats.intervals import check_counts, effective_rows
 from rlhf_fair.stats.power import minimum_detectable_effect
 from rlhf_fair.stats.sample import Sample, sample
 
@@ -35,8 +35,9 @@ def risk_ratio(
 ) -> Estimate:
     """The rate of ``group`` over that of ``reference``; range [0, inf), null value 1.
 
-    Independent unweighted rows get `katz`. With clusters or weights, log R has the standard error of the contrast
-    ``mean / p_group - mean_ref / p_ref`` (delta method), cluster-robust as in `contrast_estimate`, with its t interval.
+    Independent unweighted rows get `katz`. With clusters or weights, log R has the standard error of the gap in
+    ``value / rate of its group - 1`` (delta method), cluster-robust as in `contrast_estimate`, with its t interval.
+    A ratio of 0 gets the score interval of `katz` at the effective numbers of rows (see `effective_rows`).
 
     Parameters
     ----------
@@ -105,12 +106,12 @@ def _linearised(rows: Sample, alpha: float) -> Estimate:
     rates = np.bincount(rows.group, rows.weights * rows.values, 2) / np.bincount(rows.group, rows.weights, 2)
     if not rates[1]:
         return Estimate.not_estimable("the reference's rate is 0: nothing can be a ratio of it", **size)
+    if not rates[0]:
+        return _no_clustered_success(rows, alpha).model_copy(update=size)
     ratio = float(rates[0] / rates[1])
-    if not ratio:
-        return Estimate(estimate=0.0, reason="no success in the group: no interval on the log scale", **size)
-    scales = {0: 1 / rates[0], 1: -1 / rates[1]}
+    relative = rows.values / rates[rows.group] - 1  # log R moves by the difference of their means
     log_ratio = contrast_estimate(
-        rows.values, rows.group, scales, clusters=rows.ways, weights=rows.weights, alpha=alpha
+        relative, rows.group, {0: 1.0, 1: -1.0}, clusters=rows.ways, weights=rows.weights, alpha=alpha
     )
     size["n_clusters"] = log_ratio.n_clusters
     if not log_ratio.standard_error > 0:
@@ -118,7 +119,24 @@ def _linearised(rows: Sample, alpha: float) -> Estimate:
     return _with_log_interval(ratio, log_ratio.standard_error, log_ratio.df, alpha).model_copy(update=size)
 
 
-def _no_success(n: int, reference_successes: int, reference_n: int, alpha: float) -> Estimate:
+def _no_clustered_success(rows: Sample, alpha: float) -> Estimate:
+    parts = [rows.group == code for code in (0, 1)]
+    group, reference = (
+        mean_estimate(rows.values[part], clusters=[way[part] for way in rows.ways], weights=rows.weights[part])
+        for part in parts
+    )
+    n, m = (
+        effective_rows(rate, rows.weights[part], alpha=alpha)
+        for rate, part in zip((group, reference), parts, strict=True)
+    )
+    n_clusters = min(group.n_clusters, reference.n_clusters)
+    if n_clusters < 2 or not math.isfinite(m):
+        reason = reference.reason or group.reason
+        return Estimate(estimate=0.0, n_clusters=n_clusters, reason=reason)
+    return _no_success(n, reference.estimate * m, m, alpha).model_copy(update={"n_clusters": n_clusters})
+
+
+def _no_success(n: float, reference_successes: float, reference_n: float, alpha: float) -> Estimate:
     def excess(ratio: float) -> float:
         return _koopman(ratio, n, reference_successes, reference_n) - float(distributions.chi2.ppf(1 - alpha, 1))
 
@@ -135,7 +153,7 @@ def _no_success(n: int, reference_successes: int, reference_n: int, alpha: float
     )
 
 
-def _koopman(ratio: float, n: int, c: int, m: int) -> float:
+def _koopman(ratio: float, n: float, c: float, m: float) -> float:
     """Pearson's statistic of 0 of ``n`` and ``c`` of ``m`` under rates in this ratio, fitted by maximum likelihood."""
     # The reference's fitted rate q is the smaller root of  R(n + m) q^2 - (R(n + c) + m) q + c = 0.
     linear = ratio * (n + c) + m

@@ -65,6 +65,16 @@ def test_the_interval_of_the_odds_ratio_leaves_one_out_exactly_where_the_exact_t
         assert outside == (test.p_exact <= alpha)
 
 
+@given(COUNT, st.integers(1, 25), st.integers(1, 25), COUNT)
+def test_the_difference_equals_the_paired_t_test(both: int, b: int, c: int, neither: int) -> None:
+    before = np.repeat([1.0, 1.0, 0.0, 0.0], [both, b, c, neither])
+    after = np.repeat([1.0, 0.0, 1.0, 0.0], [both, b, c, neither])
+    e, expected = mcnemar(PairedCounts.of(before, after)).difference, distributions.ttest_rel(after, before)
+    limits = expected.confidence_interval(0.95)
+    assert (e.ci_low, e.ci_high) == pytest.approx((limits.low, limits.high))
+    assert (e.p_value, e.df) == pytest.approx((expected.pvalue, expected.df))
+
+
 def test_pairs_are_counted_and_missing_ones_too() -> None:
     before = [1, 1, 0, 0, 0, np.nan, 1, np.nan]
     after = [1, 0, 1, 1, 0, 1, np.nan, np.nan]

@@ -127,11 +127,25 @@ def test_what_has_no_ratio_says_why_with_clusters_too() -> None:
         return risk_ratio(values, groups, group="g", reference="r", clusters=clusters)
 
     assert "rate is 0" in ratio(1, 0, 1, 0, 0, 0, 0, 0).reason
-    assert ratio(0, 0, 0, 0, 1, 0, 1, 1).estimate == 0
-    assert "no success" in ratio(0, 0, 0, 0, 1, 0, 1, 1).reason
     assert "no variation" in ratio(1, 0, 1, 0, 1, 0, 1, 0).reason
     assert "no measured rows" in ratio(1, 0, 1, 0, *[np.nan] * 4).reason
     assert ratio(1, 0, 1, 0, *[np.nan] * 4).n_left_out == 4
+
+
+def test_no_success_with_clusters_counts_clusters() -> None:
+    # nobody of 10 clusters; the reference: 12 of 30 clusters, all rows of a cluster alike
+    values = np.repeat(np.r_[np.zeros(10), np.ones(12), np.zeros(18)], 6)
+    groups, cluster = np.repeat(["g", "r"], [60, 180]), np.repeat(np.arange(40), 6)
+    e = risk_ratio(values, groups, group="g", reference="r", clusters=[cluster])
+    plain = katz(0, 10, 12, 30)
+    assert (e.estimate, e.ci_low, e.n, e.n_clusters) == (0, 0, 240, 10)
+    # n - 1 and the t quantile make the reference a little smaller than its 30 clusters
+    assert plain.ci_high < e.ci_high < 1.05 * plain.ci_high
+    assert "score interval" in e.reason
+    alone = risk_ratio(values, groups, group="g", reference="r", clusters=[groups])
+    assert alone.estimate == 0
+    assert math.isnan(alone.ci_high)
+    assert "cluster" in alone.reason
 
 
 def test_unknown_groups_are_counted_and_other_numbers_refused() -> None:
