@@ -69,9 +69,9 @@ def contrast_estimate(
 
     Returns
     -------
-    Estimate with a jackknife standard error and Satterthwaite degrees of freedom. The interval is the t interval, and
-    for rates (all values 0, 1 or a tie's 0.5) that of `rate_contrasts`. ``n_left_out`` counts the rows without a finite
-    value or without a known group.
+    Estimate with a jackknife standard error and Satterthwaite degrees of freedom. The interval is the t interval; for
+    rates (all values 0, 1 or a tie's 0.5) that of `rate_contrasts`, unless the groups share the clusters of a single
+    clustering. ``n_left_out`` counts the rows without a finite value or without a known group.
     """
     rows = sample(
         values,
@@ -141,7 +141,9 @@ def linear_estimate(
     common["n_clusters"] = means.n_clusters
     variance = means.variance(coefficients)
     flat = variance <= (ROUNDING * scale * np.abs(coefficients).sum()) ** 2
-    if rate_rows is not None and (not flat or np.isin(means.means[part], (0, 1)).all()):
+    # Differences of rates within clusters are about symmetric: t limits serve them better (see the calibration table).
+    rates = rate_rows is not None and (np.isin(means.means[part], (0, 1)).all() if flat else not means.paired(part))
+    if rate_rows is not None and rates:
         return _rate_estimate(means, coefficients, rate_rows, common, 0.0 if flat else variance, note, alpha, power)
     if flat:
         return Estimate(**common, reason="no variation between clusters: an interval cannot be estimated")

@@ -15,6 +15,7 @@ from functools import cached_property
 from itertools import combinations
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 
 from rlhf_fair.records import NAN
@@ -152,6 +153,11 @@ class GroupMeans:
     def clusters_per_group(self) -> Codes:
         """(G,) the smallest count over the clusterings."""
         return np.asarray(np.min([sums.clusters_per_group for sums in self.single], axis=0))
+
+    def paired(self, part: NDArray[np.bool_]) -> bool:
+        """There is one clustering, and some of its clusters have rows in several of the groups ``part`` (G,)."""
+        clusters = self.single[0].cluster[part[self.single[0].group]]
+        return len(self.single) == 1 and len(np.unique(clusters)) < len(clusters)
 
     @property
     def concentration(self) -> Floats:

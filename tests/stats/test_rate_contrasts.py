@@ -47,7 +47,7 @@ def test_independent_trials_equal_statsmodels(n: int, m: int, data: st.DataObjec
 def test_p_value_and_interval_agree(seed: int, alpha: float) -> None:
     rng = np.random.default_rng(seed)
     cluster = rng.integers(0, 12, 90)
-    groups = rng.choice(["a", "b"], 90)
+    groups = np.where(cluster < rng.integers(3, 9), "a", "b")
     values = (rng.random(90) < rng.beta(0.6, 2, 12)[cluster]).astype(float)
     e = contrast_estimate(values, groups, GAP, clusters=[cluster], alpha=alpha)
     if math.isnan(e.ci_low):
@@ -75,6 +75,17 @@ def test_copies_of_rows_are_no_new_evidence() -> None:
     twice = contrast_estimate(np.tile(values, 2), np.tile(groups, 2), GAP, clusters=[np.tile(cluster, 2)])
     assert (twice.standard_error, twice.df) == pytest.approx((once.standard_error, once.df))
     assert (twice.ci_low, twice.ci_high, twice.p_value) == pytest.approx((once.ci_low, once.ci_high, once.p_value))
+
+
+def test_groups_that_share_clusters_get_the_t_interval_of_the_differences_within_them() -> None:
+    rng = np.random.default_rng(4)
+    cluster, groups = np.repeat(np.arange(12), 8), np.tile(np.repeat(["a", "b"], 4), 12)
+    values = (rng.random(96) < 0.4).astype(float)
+    within = values.reshape(12, 2, 4).mean(axis=2)
+    expected = distributions.ttest_rel(within[:, 0], within[:, 1])
+    e = contrast_estimate(values, groups, GAP, clusters=[cluster])
+    assert (e.ci_low, e.ci_high) == pytest.approx(tuple(expected.confidence_interval()))
+    assert e.p_value == pytest.approx(expected.pvalue)
 
 
 def test_half_a_success_for_a_tie_is_a_rate_and_a_score_is_not() -> None:
