@@ -6,8 +6,9 @@ import math
 import pytest
 
 from rlhf_fair.audit.findings import Measurement, build_findings
-from rlhf_fair.audit.plan import Policy
-from rlhf_fair.records import Estimate, Role, Verdict
+from rlhf_fair.audit.plan import Limits, Policy
+from rlhf_fair.errors import SettingsError
+from rlhf_fair.records import Better, Estimate, Role, Verdict
 
 POLICY = Policy(threshold=0.1, margin=0.05)
 
@@ -19,7 +20,8 @@ def measurement(p_value: float, role: Role = "claim", group: str = "woman") -> M
 
 
 def adjusted(*measurements: Measurement) -> list[float]:
-    return [finding.p_adjusted for finding in build_findings(measurements, POLICY)]
+    distinct = [dataclasses.replace(m, group=f"group {index}") for index, m in enumerate(measurements)]
+    return [finding.p_adjusted for finding in build_findings(distinct, POLICY)]
 
 
 def test_claims_are_corrected_with_holm() -> None:
@@ -43,7 +45,7 @@ def test_slices_and_controls_cost_the_claims_nothing() -> None:
 
 def test_a_claim_that_could_not_be_measured_is_no_test_and_stays() -> None:
     missing = dataclasses.replace(measurement(0.0), estimate=Estimate.not_estimable("no measured rows", n=4))
-    first, second = build_findings([missing, measurement(0.04)], POLICY)
+    first, second = build_findings([missing, measurement(0.04, group="nonbinary")], POLICY)
     assert first.verdict == Verdict.NOT_MEASURED
     assert first.reason == "no measured rows"
     assert math.isnan(first.p_adjusted)
@@ -54,7 +56,7 @@ def test_a_claim_that_could_not_be_measured_is_no_test_and_stays() -> None:
 
 def test_more_claims_ask_for_more_evidence() -> None:
     assert build_findings([measurement(0.03)], POLICY)[0].verdict == Verdict.EXCEEDS
-    three = build_findings([measurement(0.03)] * 3, POLICY)  # .09 each
+    three = build_findings([measurement(0.03, group=group) for group in "abc"], POLICY)  # .09 each
     assert {finding.verdict for finding in three} == {Verdict.INCONCLUSIVE}
     assert all("correction" in finding.reason for finding in three)
 
@@ -83,3 +85,63 @@ def test_order_is_kept_and_nothing_is_no_finding() -> None:
     found = build_findings([measurement(0.01, group=group) for group in groups], POLICY)
     assert [finding.group for finding in found] == groups
     assert build_findings([], POLICY) == ()
+
+
+@pytest.mark.parametrize(
+    "groups",
+    [("woman", "woman"), ("n/a", "n_a"), ("prefer not", "prefer-not")],  # labels that differ, ids that would not
+)
+def test_two_measurements_never_share_an_id(groups: tuple[str, str]) -> None:
+    with pytest.raises(SettingsError, match=r"2 measurements share the finding id 'policy/hiring/gap/gender/"):
+        build_findings([measurement(0.01, group=group) for group in groups], POLICY)
+
+
+RATIOS = Policy(
+    threshold=0.1,
+    margin=0.05,
+    metrics={
+        "impact_ratio": Limits(threshold=0.8, margin=0.9, better="one"),
+        "accuracy": Limits(threshold=0.7, margin=0.75, better="high"),
+        "calibration_error": Limits(threshold=0.2, margin=0.1, better="low"),
+    },
+)
+
+
+def level(metric: str, better: Better, value: float, se: float) -> Measurement:
+    half = 1.959964 * se
+    e = Estimate(estimate=value, ci_low=value - half, ci_high=value + half, standard_error=se, df=math.inf, p_value=0.0)
+    return Measurement(e, "policy", "hiring", metric, "gender", f"group {value}", "man", better=better)
+
+
+@pytest.mark.parametrize(
+    ("metric", "better", "good", "bad", "between"),
+    [
+        ("impact_ratio", "one", 0.97, 0.5, 0.85),
+        ("accuracy", "high", 0.9, 0.5, 0.72),
+        ("calibration_error", "low", 0.02, 0.3, 0.15),
+    ],
+)
+def test_each_metric_is_judged_by_its_own_limits_and_direction(
+    metric: str, better: Better, good: float, bad: float, between: float
+) -> None:
+    measured = [level(metric, better, value, 0.01) for value in (good, bad, between)]
+    found = build_findings(measured, RATIOS)
+    assert [f.verdict for f in found] == [Verdict.WITHIN, Verdict.EXCEEDS, Verdict.INCONCLUSIVE]
+    limits = RATIOS.limits(metric)
+    assert {(f.threshold, f.margin, f.better) for f in found} == {(limits.threshold, limits.margin, better)}
+
+
+def test_the_p_value_of_a_level_is_about_the_threshold_and_not_about_zero() -> None:
+    # (.7 - .68)/.01 = 2 standard errors on the wrong side, .9 on the right one; the estimates' own p-values say 0
+    wrong, right = build_findings([level("accuracy", "high", v, 0.01) for v in (0.68, 0.9)], RATIOS)
+    assert wrong.p_value == pytest.approx(0.0455, abs=5e-5)
+    assert wrong.p_adjusted == pytest.approx(0.0910, abs=5e-5)
+    assert wrong.verdict == Verdict.INCONCLUSIVE  # beyond, but not after correction
+    assert right.p_value == right.p_adjusted == 1
+
+
+def test_limits_of_one_direction_do_not_judge_another() -> None:
+    with pytest.raises(SettingsError, match=r"metric 'gap' are for better = 'zero', but .* \[policy\.metrics\.gap\]"):
+        build_findings([dataclasses.replace(measurement(0.01), better="one")], POLICY)
+    with pytest.raises(SettingsError, match="metric 'accuracy' are for better = 'high'"):
+        build_findings([dataclasses.replace(measurement(0.01), metric="accuracy")], RATIOS)
