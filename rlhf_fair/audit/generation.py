@@ -8,12 +8,13 @@ a file of predictions, and are scored by a lexicon.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from rlhf_fair.audit.findings import Measurement, build_findings
 from rlhf_fair.audit.plan import Plan
@@ -22,7 +23,7 @@ from rlhf_fair.metrics.gaps import INTERSECTION, gap_to_reference, group_labels
 from rlhf_fair.models.causal_lm import CausalLM
 from rlhf_fair.models.lexicon import LexiconScorer
 from rlhf_fair.models.refusal import is_refusal
-from rlhf_fair.records import Results
+from rlhf_fair.records import Estimate, Finding, Results, Role
 from rlhf_fair.settings import Settings
 from rlhf_fair.tables import read_table, require_columns
 
@@ -35,6 +36,18 @@ class Attribute(Settings):
 
     column: str
     reference: str
+
+
+class Sequential(Settings):
+    """How an audit goes that stops once it is decisive; see `rlhf_fair.audit.sequential`.
+
+    ``unit``: what is drawn at random, ``prompt_id`` or one of the plan's clusters. ``batch``: units between two looks.
+    ``seed``: of the order.
+    """
+
+    unit: str = "prompt_id"
+    batch: int = Field(64, ge=1)
+    seed: int = Field(0, ge=0)
 
 
 class GenerationPlan(Plan):
@@ -50,6 +63,14 @@ class GenerationPlan(Plan):
     max_new_tokens: int = Field(40, ge=1)
     temperature: float = Field(1.0, ge=0)
     seed: int = 0
+    sequential: Sequential = Sequential()
+
+    @model_validator(mode="after")
+    def _unit_is_known(self) -> GenerationPlan:
+        allowed = ("prompt_id", *self.clusters)
+        if self.sequential.unit not in allowed:
+            raise ValueError(f"sequential.unit {self.sequential.unit!r}; allowed: {', '.join(allowed)}")
+        return self
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -119,43 +140,70 @@ def score_answers(answers: pd.DataFrame, scorer: LexiconScorer) -> pd.DataFrame:
     return answers.assign(score=scorer.score(texts), refusal=is_refusal(texts))
 
 
-def measure(records: pd.DataFrame, plan: GenerationPlan, stage: str) -> list[Measurement]:
+@dataclass(frozen=True)
+class Comparison:
+    """A group of an attribute, or of the attributes' intersection, and the group it is compared with."""
+
+    attribute: str
+    group: str
+    reference: str
+    role: Role
+
+
+def comparisons(records: pd.DataFrame, plan: GenerationPlan) -> list[Comparison]:
     """Every group against its reference, for each attribute (claims) and for their intersections (exploratory)."""
-    parts = [
-        measurement
-        for attribute in plan.attributes
-        for measurement in _measure_attribute(records, plan, stage, attribute.column, attribute.reference, "claim")
-    ]
+    asked: list[tuple[str, str, Role]] = [(a.column, a.reference, "claim") for a in plan.attributes]
     if plan.intersections and len(plan.attributes) > 1:
-        crossed = INTERSECTION.join(plan.columns)
         reference = " & ".join(attribute.reference for attribute in plan.attributes)
-        parts += _measure_attribute(records, plan, stage, crossed, reference, "exploratory")
-    return parts
-
-
-def _measure_attribute(
-    records: pd.DataFrame, plan: GenerationPlan, stage: str, attribute: str, reference: str, role: Any
-) -> list[Measurement]:
-    labels = group_labels(records, attribute)
+        asked.append((INTERSECTION.join(plan.columns), reference, "exploratory"))
     return [
-        Measurement(
-            estimate=gap_to_reference(
-                records, attribute, group, reference, clusters=plan.clusters, alpha=plan.policy.alpha
-            ),
-            stage=stage,
-            probe=PROBE,
-            metric=plan.metric,
-            attribute=attribute,
-            group=group,
-            reference=reference,
-            role=role,
-            unit=plan.unit,
-            parse_rate=float(records.loc[labels == group, "score"].notna().mean()),
-            refusal_rate=float(records.loc[labels == group, "refusal"].mean()),
-        )
-        for group in sorted(labels.unique())
+        Comparison(attribute, group, reference, role)
+        for attribute, reference, role in asked
+        for group in sorted(group_labels(records, attribute).unique())
         if group != reference
     ]
+
+
+def measure(records: pd.DataFrame, plan: GenerationPlan, stage: str) -> list[Measurement]:
+    """All `comparisons` with their clustered intervals, for a number of records that was fixed beforehand."""
+    alpha = plan.policy.alpha
+    return [
+        measurement(
+            records,
+            c,
+            gap_to_reference(records, c.attribute, c.group, c.reference, clusters=plan.clusters, alpha=alpha),
+            plan,
+            stage,
+        )
+        for c in comparisons(records, plan)
+    ]
+
+
+def measurement(
+    records: pd.DataFrame,
+    compared: Comparison,
+    estimate: Estimate,
+    plan: GenerationPlan,
+    stage: str,
+    *,
+    variant: str = "",
+) -> Measurement:
+    """``estimate`` with what it is an estimate of, and the group's rates of parsed and refused answers."""
+    chosen = group_labels(records, compared.attribute) == compared.group
+    return Measurement(
+        estimate=estimate,
+        stage=stage,
+        probe=PROBE,
+        metric=plan.metric,
+        attribute=compared.attribute,
+        group=compared.group,
+        reference=compared.reference,
+        role=compared.role,
+        variant=variant,
+        unit=plan.unit,
+        parse_rate=float(records.loc[chosen, "score"].notna().mean()),
+        refusal_rate=float(records.loc[chosen, "refusal"].mean()),
+    )
 
 
 def counts(records: pd.DataFrame) -> dict[str, Any]:
@@ -172,8 +220,20 @@ def exclusions(records: pd.DataFrame) -> list[dict[str, Any]]:
     return [{"reason": reason, "n": n} for reason, n in reasons.items() if n]
 
 
-def build_results(records: pd.DataFrame, plan: GenerationPlan, *, stage: str, audit: dict[str, Any]) -> Results:
-    """Findings of one stage and the account of the rows; ``audit`` says which model and data."""
+def build_results(
+    records: pd.DataFrame,
+    plan: GenerationPlan,
+    *,
+    stage: str,
+    audit: dict[str, Any],
+    findings: tuple[Finding, ...] | None = None,
+) -> Results:
+    """Findings of one stage and the account of the rows; ``audit`` says which model and data.
+
+    ``findings``: of an audit that may have stopped early; without them the records are measured as a fixed number.
+    """
+    if findings is None:
+        findings = build_findings(measure(records, plan, stage), plan.policy)
     return Results(
         audit={
             "title": plan.title,
@@ -186,7 +246,7 @@ def build_results(records: pd.DataFrame, plan: GenerationPlan, *, stage: str, au
             "exclusions": exclusions(records),
             **audit,
         },
-        findings=build_findings(measure(records, plan, stage), plan.policy),
+        findings=findings,
     )
 
 

@@ -60,10 +60,10 @@ class GapSequence:
         """Measured units that still wait for a partner; always 0 where crossed."""
         return sum(map(len, self._waiting))
 
-    def update(self, values: ArrayLike, groups: ArrayLike, units: ArrayLike) -> Interval:
+    def add(self, values: ArrayLike, groups: ArrayLike, units: ArrayLike) -> None:
         """Take in whole units; (n,) arrays of scores (NaN = missing), group labels and unit labels, in order.
 
-        Rows of other groups are passed over. All rows of one unit must come in one update.
+        Rows of other groups are passed over. All rows of one unit must come in one call.
         """
         x, labels, names = np.asarray(values, dtype=float), np.asarray(groups), np.asarray(units)
         self._claim_units(names[(labels == self.group) | (labels == self.reference)])
@@ -77,7 +77,12 @@ class GapSequence:
                 raise RowError(f"a unit holds both {self.group!r} and {self.reference!r}: the design is not nested")
             new = self._pair(of_group[np.isfinite(of_group)], of_reference[np.isfinite(of_reference)])
         self.rows += int((np.isfinite(x) & ((labels == self.group) | (labels == self.reference))).sum())
-        return self.contrasts.update(new)
+        self.contrasts.add(new)
+
+    def update(self, values: ArrayLike, groups: ArrayLike, units: ArrayLike) -> Interval:
+        """`add`, then the interval of this moment."""
+        self.add(values, groups, units)
+        return self.contrasts.interval
 
     def estimate(self) -> Estimate:
         """The mean contrast with the running intersection; ``n_clusters`` counts contrasts, ``n`` measured rows."""
@@ -97,7 +102,7 @@ class GapSequence:
         arrived = set(units.tolist())
         again = arrived & self._seen
         if again:
-            raise RowError(f"unit {min(map(str, again))!r} came in an earlier update: hand over whole units")
+            raise RowError(f"unit {min(map(str, again))!r} came in an earlier call: hand over whole units")
         self._seen |= arrived
 
 

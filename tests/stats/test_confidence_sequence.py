@@ -268,7 +268,7 @@ def test_a_crossed_unit_is_its_own_contrast() -> None:
     e = gap.estimate()
     assert e.estimate == pytest.approx(0.25)
     assert (e.n, e.n_clusters) == (6, 2)
-    with pytest.raises(RowError, match="unit 's' came in an earlier update"):
+    with pytest.raises(RowError, match="unit 's' came in an earlier call"):
         gap.update([1.0], ["w"], ["s"])
 
 

@@ -1,0 +1,277 @@
+"""An audit that stops once it is decisive, with its error rate held however often it looks.
+
+Units arrive in random order, in batches. After each batch every claim's confidence sequence is brought up to date, at
+``alpha / number of claims`` each, so that all of them hold at all times together with probability 1 - alpha (a union
+bound, whatever their dependence). The audit stops where every claim's interval lies inside the margin or beyond the
+threshold, or where nothing is left to ask. The intervals are valid at any such time; an interval for a fixed number of
+answers is not, and is not reported here.
+
+What the units are decides what the intervals are about (``[sequential] unit`` of the plan):
+
+- ``prompt_id``: prompts are drawn from the list with replacement, so draws are independent and the list is the
+  population. A prompt that comes again is answered by the model anew (in a file of predictions it has one answer, and
+  the population is that file). The gap is that of the listed names and scenarios; whether other names would show it is
+  for the audit of fixed size, whose intervals are clustered.
+- a cluster column: its values (all prompts of one scenario, or of one name) come in random order and stand for the
+  population that they were drawn from, given all that they share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from rlhf_fair.audit.findings import build_findings
+from rlhf_fair.audit.generation import (
+    Comparison,
+    GenerationPlan,
+    Progress,
+    answer_with_model,
+    comparisons,
+    measurement,
+    score_answers,
+)
+from rlhf_fair.errors import SettingsError
+from rlhf_fair.metrics.gaps import group_labels
+from rlhf_fair.models.causal_lm import CausalLM
+from rlhf_fair.models.lexicon import LexiconScorer
+from rlhf_fair.records import Finding, Verdict
+from rlhf_fair.stats.confidence_sequence import units_for_equivalence
+from rlhf_fair.stats.equivalence import verdict
+from rlhf_fair.stats.gap_sequence import Design, GapSequence
+
+VARIANT = "confidence sequence"
+TRACE = "Looks of the audit that could stop early"
+PROMPT = "prompt_id"
+TARGET_SHARES = (16, 4, 1)
+"""Bets are aimed at a 16th, a quarter and the whole of the contrasts that the plan allows."""
+
+Answer = Callable[[pd.DataFrame], pd.DataFrame]
+"""Drawn prompts (with a ``draw_id`` each) -> the same rows with a column ``text``."""
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """Where the audit stopped: the scored answers in order, findings, one trace row per look and claim, the account."""
+
+    records: pd.DataFrame
+    findings: tuple[Finding, ...]
+    trace: list[dict[str, Any]]
+    account: dict[str, Any]
+    limits: tuple[str, ...]
+
+    @property
+    def audit(self) -> dict[str, Any]:
+        """What the stopping rule adds to ``results.audit``."""
+        return {"limits": list(self.limits), "sequential": self.account, "tables": {TRACE: self.trace}}
+
+
+@dataclass(frozen=True)
+class _Watched:
+    """A comparison, its sequence, and how many contrasts the plan allows."""
+
+    compared: Comparison
+    gaps: GapSequence
+    planned: int
+
+
+def model_answers(model: CausalLM, plan: GenerationPlan) -> Answer:
+    """Answers sampled from ``model``, each from the random stream of its ``draw_id``."""
+
+    def answer(drawn: pd.DataFrame) -> pd.DataFrame:
+        answered = answer_with_model(model, drawn.assign(prompt_id=drawn["draw_id"]), plan)
+        return answered.assign(prompt_id=drawn["prompt_id"])
+
+    return answer
+
+
+def given_answers(answers: pd.DataFrame) -> Answer:
+    """Answers that are there already, ``prompt_id`` and ``text``; a prompt that is drawn again has the same again."""
+    texts = answers.set_index("prompt_id")["text"]
+    return lambda drawn: drawn.assign(text=drawn["prompt_id"].map(texts))
+
+
+def score_bounds(scorer: LexiconScorer) -> tuple[float, float]:
+    """The lowest and the highest score that any text can get; an error where there is none."""
+    if scorer.combine != "mean":
+        raise SettingsError(
+            f"lexicon {scorer.name!r}: combine = {scorer.combine!r} has no bounds, since a longer text can always "
+            "score higher; to stop early, an audit needs a scorer with combine = 'mean'"
+        )
+    low, high = min(scorer.phrases.values()) + scorer.offset, max(scorer.phrases.values()) + scorer.offset
+    if low == high:
+        raise SettingsError(f"lexicon {scorer.name!r}: all phrases score {low:g}, so there is nothing to measure")
+    return low, high
+
+
+def run_until_decisive(
+    plan: GenerationPlan,
+    prompts: pd.DataFrame,
+    scorer: LexiconScorer,
+    answer: Answer,
+    *,
+    stage: str = "policy",
+    progress: Progress | None = None,
+) -> Stopped:
+    """Ask, score and look, batch by batch, until every claim is decisive or nothing is left to ask."""
+    watched = _watch(plan, prompts, score_bounds(scorer))
+    claims = [w for w in watched if w.compared.role == "claim"]
+    drawn = draw_units(prompts, plan)
+    batches, trace, decisive = [], [], False
+    answers = 0
+    for batch in _batches(drawn, plan.sequential.batch):
+        scored = score_answers(answer(batch), scorer)
+        batches.append(scored)
+        answers += len(scored)
+        for w in watched:
+            w.gaps.add(scored["score"], group_labels(scored, w.compared.attribute), scored["unit_drawn"])
+        look = [_look(w, plan, len(claims), answers) for w in claims]
+        trace += look
+        decisive = all(row["verdict"] in (Verdict.WITHIN, Verdict.EXCEEDS) for row in look)
+        if progress is not None:
+            progress("answers", answers, len(drawn))
+        if decisive:
+            break
+    records = pd.concat(batches, ignore_index=True)
+    account = _account(plan, records, len(drawn), decisive, len(claims))
+    measured = [measurement(records, w.compared, w.gaps.estimate(), plan, stage, variant=VARIANT) for w in watched]
+    findings = build_findings(measured, plan.policy)
+    return Stopped(
+        records=records,
+        findings=tuple(f.model_copy(update={"reason": f"{f.reason}; {account['stopped']}"}) for f in findings),
+        trace=trace,
+        account=account,
+        limits=(*plan.limits, *_limits(plan, claims)),
+    )
+
+
+def draw_units(prompts: pd.DataFrame, plan: GenerationPlan) -> pd.DataFrame:
+    """The rows in the order in which they will be asked, as many as there are prompts.
+
+    Adds ``step`` (the unit's place in the order, from 0), ``unit_drawn`` (its label, never repeated) and ``draw_id``
+    (the prompt's id, with #2, #3 … where it comes again).
+    """
+    rng = np.random.default_rng(plan.sequential.seed)
+    unit = plan.sequential.unit
+    if unit == PROMPT:
+        drawn = prompts.iloc[rng.integers(len(prompts), size=len(prompts))].reset_index(drop=True)
+        again = drawn.groupby(PROMPT).cumcount() + 1
+        ids = drawn[PROMPT].astype(str)
+        ids = ids.where(again == 1, ids + "#" + again.astype(str))
+        return drawn.assign(step=np.arange(len(drawn)), unit_drawn=ids, draw_id=ids)
+    codes, _ = pd.factorize(prompts[unit].astype(str))
+    step = rng.permutation(int(codes.max()) + 1)[codes]
+    drawn = prompts.assign(step=step, unit_drawn=prompts[unit].astype(str), draw_id=prompts[PROMPT])
+    return drawn.sort_values("step", kind="stable", ignore_index=True)
+
+
+def _batches(drawn: pd.DataFrame, units: int) -> Iterator[pd.DataFrame]:
+    for _, batch in drawn.groupby(drawn["step"] // units, sort=True):
+        yield batch.reset_index(drop=True)
+
+
+def _watch(plan: GenerationPlan, prompts: pd.DataFrame, bounds: tuple[float, float]) -> list[_Watched]:
+    compared = comparisons(prompts, plan)
+    n_claims = sum(c.role == "claim" for c in compared)
+    watched = []
+    for c in compared:
+        design, units, reference_units = _design(plan, prompts, c)
+        ratio = (max(1, units // reference_units), max(1, reference_units // units)) if design == "nested" else (1, 1)
+        planned = min(units // ratio[0], reference_units // ratio[1])
+        gaps = GapSequence(
+            c.group,
+            c.reference,
+            bounds=bounds,
+            design=design,
+            per_contrast=ratio,
+            alpha=plan.policy.alpha / (n_claims if c.role == "claim" else 1),
+            targets=_targets(planned),
+        )
+        watched.append(_Watched(c, gaps, planned))
+    return watched
+
+
+def _targets(planned: int) -> tuple[int, ...]:
+    return tuple(sorted({max(1, planned // share) for share in TARGET_SHARES}))
+
+
+def _design(plan: GenerationPlan, prompts: pd.DataFrame, c: Comparison) -> tuple[Design, int, int]:
+    """How units hold the two groups, by the list of prompts alone, and how many units hold each."""
+    unit, labels = prompts[plan.sequential.unit].astype(str), group_labels(prompts, c.attribute)
+    of_group, of_reference = set(unit[labels == c.group]), set(unit[labels == c.reference])
+    if not of_reference:
+        raise SettingsError(f"{plan.prompts}: no prompt has {c.attribute} = {c.reference!r}, the plan's reference")
+    shared = of_group & of_reference
+    if not shared:
+        return "nested", len(of_group), len(of_reference)
+    if of_group == of_reference:
+        return "crossed", len(shared), len(shared)
+    raise SettingsError(
+        f"sequential.unit = {plan.sequential.unit!r}: {len(shared)} units hold both {c.group!r} and {c.reference!r}, "
+        f"{len(of_group ^ of_reference)} only one of them; a unit must hold both everywhere or nowhere"
+    )
+
+
+def _look(w: _Watched, plan: GenerationPlan, n_claims: int, answers: int) -> dict[str, Any]:
+    """One row of the trace. What is decisive here is so in the findings: their correction (Holm) asks for no more."""
+    e, c, limits = w.gaps.estimate(), w.compared, plan.policy.limits(plan.metric)
+    p_adjusted = min(1.0, e.p_value * n_claims)
+    decision, _ = verdict(
+        e, threshold=limits.threshold, margin=limits.margin, p_adjusted=p_adjusted, alpha=plan.policy.alpha
+    )
+    numbers = {"estimate": e.estimate, "ci_low": e.ci_low, "ci_high": e.ci_high}
+    return {
+        "answers": answers,
+        "attribute": c.attribute,
+        "group": c.group,
+        "reference": c.reference,
+        "contrasts": e.n_clusters,
+        **{key: value if np.isfinite(value) else None for key, value in numbers.items()},
+        "verdict": decision.value,
+    }
+
+
+def _account(plan: GenerationPlan, records: pd.DataFrame, most: int, decisive: bool, n_claims: int) -> dict[str, Any]:
+    n, settings = len(records), plan.sequential
+    stopped = f"stopped after {n:,} of at most {most:,} answers" if decisive else f"all {most:,} answers were used"
+    return {
+        "rule": "stop where every claim's interval lies inside the margin or beyond the threshold",
+        "stopped": stopped,
+        "answers": n,
+        "most answers": most,
+        "different prompts": int(records[PROMPT].nunique()),
+        "unit": settings.unit,
+        "units": int(records["step"].nunique()),
+        "units between looks": settings.batch,
+        "seed of the order": settings.seed,
+        "alpha of each claim": plan.policy.alpha / n_claims,
+        "intervals": "betting confidence sequences, valid at all looks together",
+    }
+
+
+def _limits(plan: GenerationPlan, claims: list[_Watched]) -> tuple[str, ...]:
+    """Which population the intervals are about, and the claims that the plan's units are too few for."""
+    unit, margin = plan.sequential.unit, plan.policy.limits(plan.metric).margin
+    others = [column for column in plan.clusters if column != unit]
+    if unit == PROMPT:
+        about = (
+            "The intervals are about the listed prompts, drawn at random with replacement: they say nothing about "
+            f"another {' or another '.join(others)}. An audit that asks every prompt once does."
+        )
+    else:
+        given = f", given every {' and every '.join(others)} in the list" if others else ""
+        about = f"The intervals are about the population that each {unit} was drawn from{given}."
+    short = []
+    for w in claims:
+        c = w.gaps.contrasts
+        needed = units_for_equivalence(margin, c.high, alpha=c.alpha, targets=c.targets)
+        if w.planned < needed:
+            short.append(
+                f"{w.compared.group} against {w.compared.reference}: the plan allows {w.planned:,} contrasts; to show "
+                f"that their mean lies inside ±{margin:g} takes {needed:,.0f} even where none differs from 0."
+            )
+    return (f"This audit could stop early. {about}", *short)
