@@ -19,10 +19,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import sparse
 from scipy import stats as distributions
 
 from rlhf_fair.records import NAN, Estimate
-from rlhf_fair.stats.group_sums import GroupMeans
+from rlhf_fair.stats.group_sums import GroupMeans, GroupSums
 from rlhf_fair.stats.sample import Floats
 
 
@@ -114,10 +115,20 @@ def absolute_without_noise(difference: Floats, standard_error: Floats) -> Floats
 def joint_covariance(means: GroupMeans) -> Floats:
     """(G, G) cluster-robust covariance of all group means at once; several clusterings by inclusion-exclusion.
 
+    Noise that is to be taken off must be neither over- nor underestimated, so the correction for few clusters is CR2
+    (Bell & McCaffrey 2002), without bias for independent rows, where intervals of means use the larger jackknife's.
     A single clustering gives a proper covariance, several may miss it by chance: see `proper_covariance`.
     """
-    total = np.sum([sign * sums.covariance for sign, sums in means.signed], axis=0)
-    return total if len(means.signed) == 1 else proper_covariance(total)
+    total = np.sum([sign * _one_way_covariance(sums) for sign, sums in means.signed], axis=0)
+    return np.asarray(total) if len(means.signed) == 1 else proper_covariance(total)
+
+
+def _one_way_covariance(sums: GroupSums) -> Floats:
+    deviation = (sums.numerator - sums.means[sums.group] * sums.denominator) / sums.totals[sums.group]
+    rest = np.maximum(1 - sums.leverage, 1e-12)  # a cell that is its whole group has deviation 0
+    cells = (deviation / np.sqrt(rest), (sums.cluster, sums.group))
+    table = sparse.csr_array(cells, shape=(sums.n_clusters, sums.n_groups))
+    return np.asarray((table.T @ table).toarray())
 
 
 def proper_covariance(matrix: Floats) -> Floats:
