@@ -128,7 +128,7 @@ def run_until_decisive(
         batches.append(scored)
         answers += len(scored)
         for w in watched:
-            w.gaps.add(scored["score"], group_labels(scored, w.compared.attribute), scored["unit_drawn"])
+            w.gaps.add(scored["score"], group_labels(scored, w.compared.attribute), scored["step"])
         look = [_look(w, plan, len(claims), answers) for w in claims]
         trace += look
         decisive = all(row["verdict"] in (Verdict.WITHIN, Verdict.EXCEEDS) for row in look)
@@ -152,8 +152,8 @@ def run_until_decisive(
 def draw_units(prompts: pd.DataFrame, plan: GenerationPlan) -> pd.DataFrame:
     """The rows in the order in which they will be asked, as many as there are prompts.
 
-    Adds ``step`` (the unit's place in the order, from 0), ``unit_drawn`` (its label, never repeated) and ``draw_id``
-    (the prompt's id, with #2, #3 … where it comes again).
+    Adds ``step``, the unit's place in the order, from 0, and ``draw_id``, the prompt's id with #2, #3 … where it comes
+    again.
     """
     rng = np.random.default_rng(plan.sequential.seed)
     unit = plan.sequential.unit
@@ -162,10 +162,10 @@ def draw_units(prompts: pd.DataFrame, plan: GenerationPlan) -> pd.DataFrame:
         again = drawn.groupby(PROMPT).cumcount() + 1
         ids = drawn[PROMPT].astype(str)
         ids = ids.where(again == 1, ids + "#" + again.astype(str))
-        return drawn.assign(step=np.arange(len(drawn)), unit_drawn=ids, draw_id=ids)
+        return drawn.assign(step=np.arange(len(drawn)), draw_id=ids)
     codes, _ = pd.factorize(prompts[unit].astype(str))
     step = rng.permutation(int(codes.max()) + 1)[codes]
-    drawn = prompts.assign(step=step, unit_drawn=prompts[unit].astype(str), draw_id=prompts[PROMPT])
+    drawn = prompts.assign(step=step, draw_id=prompts[PROMPT])
     return drawn.sort_values("step", kind="stable", ignore_index=True)
 
 
@@ -177,6 +177,8 @@ def _batches(drawn: pd.DataFrame, units: int) -> Iterator[pd.DataFrame]:
 def _watch(plan: GenerationPlan, prompts: pd.DataFrame, bounds: tuple[float, float]) -> list[_Watched]:
     compared = comparisons(prompts, plan)
     n_claims = sum(c.role == "claim" for c in compared)
+    if not n_claims:
+        raise SettingsError(f"{plan.prompts}: no group to compare with a reference, so there is nothing to decide")
     watched = []
     for c in compared:
         design, units, reference_units = _design(plan, prompts, c)

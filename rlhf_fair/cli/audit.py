@@ -67,6 +67,8 @@ def audit(
             who = f"{finding.attribute}: {finding.group} against {finding.reference}"
             line = f"{finding.verdict.value:18} {who}: {gap}"
             console.print(line, markup=False, highlight=False)
+        if "sequential" in results.audit:
+            console.print(results.audit["sequential"]["stopped"].capitalize(), markup=False, highlight=False)
         console.print(f"Report: {folder / 'index.html'}", markup=False, highlight=False)
     raise typer.Exit(code)
 

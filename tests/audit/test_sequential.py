@@ -259,6 +259,9 @@ def test_what_cannot_be_meant_is_refused() -> None:
     lopsided = PROMPTS[(PROMPTS["scenario"] != "s0") | (PROMPTS["gender"] == "m")]
     with pytest.raises(SettingsError, match="39 units hold both 'w' and 'm', 1 only one"):
         run_until_decisive(plan_with(unit="scenario"), lopsided, SCORER, coin_answers(0, np.random.default_rng(0)))
+    men = PROMPTS[PROMPTS["gender"] == "m"]
+    with pytest.raises(SettingsError, match="nothing to decide"):
+        run_until_decisive(plan_with(), men, SCORER, coin_answers(0, np.random.default_rng(0)))
     women = PROMPTS[PROMPTS["gender"] == "w"]
     with pytest.raises(SettingsError, match="no prompt has gender = 'm'"):
         run_until_decisive(plan_with(), women, SCORER, coin_answers(0, np.random.default_rng(0)))
@@ -312,9 +315,10 @@ def test_audit_of_predictions_on_the_command_line(folder: Path, gap: float, code
     )
     answers = coin_answers(gap, np.random.default_rng(1))(PROMPTS)
     answers[["prompt_id", "text"]].to_json(folder / "answers.jsonl", orient="records", lines=True)
-    arguments = ["audit", str(plan), "--predictions", str(folder / "answers.jsonl"), "--until-decisive", "-q"]
+    arguments = ["audit", str(plan), "--predictions", str(folder / "answers.jsonl"), "--until-decisive"]
     done = CliRunner().invoke(app, [*arguments, "--out", str(folder / "out")])
     assert done.exit_code == code, done.output
+    assert "Stopped after " in done.output
     results = read_results(folder / "out")
     finding = results.findings[0]
     assert finding.verdict == verdict
