@@ -9,7 +9,7 @@ is DeLong's own.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,9 +18,8 @@ from scipy import stats as distributions
 
 from rlhf_fair.errors import RowError
 from rlhf_fair.metrics.by_group import moved
-from rlhf_fair.metrics.rows import Mask, Rows, measured_rows
+from rlhf_fair.metrics.rows import Mask, Rows, measured_rows, t_contrast
 from rlhf_fair.records import Estimate
-from rlhf_fair.stats.contrasts import contrast_estimate
 from rlhf_fair.stats.sample import Codes, Floats
 
 CHANCE = 0.5
@@ -107,7 +106,7 @@ def area_estimate(auc: Area, rows: Rows, alpha: float) -> Estimate:
     # Centred placements less chance on the positives' side: the contrast then tests AUC - 0.5 against 0.
     side = (np.arange(len(auc.order)) >= auc.n_positive).astype(np.intp)
     values = auc.influence + np.where(side == 0, auc.value - CHANCE, 0.0)
-    e = _stacked_contrast(values, side, auc.order, {0: 1.0, 1: 1.0}, rows, alpha)
+    e = _stacked_contrast(values, side, auc.order, [1, 1], rows, alpha)
     return within_unit_interval(moved(e, CHANCE), alpha)
 
 
@@ -120,19 +119,16 @@ def area_gap(auc: Area, base: Area, rows: Rows, alpha: float) -> Estimate:
         part.influence + np.where(np.arange(len(part.order)) < part.n_positive, part.value, 0.0) for part, _ in parts
     ]
     order = np.concatenate([auc.order, base.order])
-    e = _stacked_contrast(
-        np.concatenate(values), np.concatenate(cells), order, {0: 1.0, 1: 1.0, 2: -1.0, 3: -1.0}, rows, alpha
-    )
+    e = _stacked_contrast(np.concatenate(values), np.concatenate(cells), order, [1, 1, -1, -1], rows, alpha)
     return e.model_copy(update={"n": len(np.unique(order))})
 
 
 def _stacked_contrast(
-    values: Floats, cells: Codes, order: Codes, coefficients: Mapping[int, float], rows: Rows, alpha: float
+    values: Floats, cells: Codes, order: Codes, coefficients: Sequence[float], rows: Rows, alpha: float
 ) -> Estimate:
     """A contrast over rows that may occur several times: the row itself is the least cluster they share."""
     weights = None if rows.weights is None else rows.weights[order]
-    ways = [way[order] for way in rows.ways]
-    return contrast_estimate(values, cells, coefficients, clusters=ways, weights=weights, alpha=alpha)
+    return t_contrast(values, cells, coefficients, [way[order] for way in rows.ways], weights=weights, alpha=alpha)
 
 
 def within_unit_interval(e: Estimate, alpha: float) -> Estimate:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from rlhf_fair.errors import SettingsError
-from rlhf_fair.metrics.rows import Rows, group_codes, measured_rows
+from rlhf_fair.metrics.rows import Rows, group_codes, measured_rows, t_contrast
 from rlhf_fair.records import NAN, Estimate
-from rlhf_fair.stats.contrasts import contrast_estimate
+from rlhf_fair.stats.contrasts import RATE_VALUES, contrast_estimate
 from rlhf_fair.stats.sample import Codes, Floats
 
 
@@ -50,7 +51,7 @@ class GroupRows:
 
 def group_rows(
     columns: Mapping[str, ArrayLike],
-    groups: ArrayLike,
+    groups: Any,
     *,
     reference: Hashable = None,
     clusters: Sequence[ArrayLike] = (),
@@ -66,7 +67,7 @@ def group_rows(
 
 def mean_by_group(
     values: ArrayLike,
-    groups: ArrayLike,
+    groups: Any,
     *,
     reference: Hashable = None,
     null: float = 0.0,
@@ -76,11 +77,15 @@ def mean_by_group(
 ) -> ByGroup:
     """The mean of ``values`` in every group and its gap to ``reference``, with cluster-robust intervals.
 
-    Range: that of ``values``. The p-value of a group's own mean tests ``null`` (NaN: no such value, no p-value); that
-    of a gap tests 0 = parity. A gap is group less reference; rows shared through ``clusters`` make it a paired one.
+    Range: that of ``values``. The p-value of a group's own mean tests ``null`` by a t test (NaN: no such value, no
+    p-value); that of a gap tests 0 = parity. A gap is group less reference; rows that share clusters make it a paired
+    one. Rates (values 0, 1 or a tie's 1/2) get score limits, see `contrast_estimate`.
     """
     table = group_rows({"values": values}, groups, reference=reference, clusters=clusters, weights=weights)
-    return compare(table, table.rows["values"], weights=table.rows.weights, null=null, alpha=alpha)
+    x = table.rows["values"]
+    return compare(
+        table, x, weights=table.rows.weights, null=null, rates=bool(np.isin(x, RATE_VALUES).all()), alpha=alpha
+    )
 
 
 def compare(
@@ -89,37 +94,48 @@ def compare(
     *,
     weights: Floats | None = None,
     null: float = 0.0,
+    rates: bool = False,
     alpha: float = 0.05,
     failures: Mapping[Hashable, str] | None = None,
 ) -> ByGroup:
     """As `mean_by_group` on rows already gathered; ``failures`` says why a group has no value."""
     failed = failures or {}
+    missing = int((~table.rows.kept).sum())
 
-    def contrast(coefficients: Mapping[Hashable, float], zero: float) -> Estimate:
-        reasons = [f"{label}: {failed[label]}" for label in coefficients if label in failed]
-        if reasons:
-            return Estimate.not_estimable("; ".join(reasons), n=sum(table.only(label).n for label in coefficients))
-        coded = {table.labels.index(label): a for label, a in coefficients.items()}
-        known = 0.0 if np.isnan(zero) else zero
-        e = contrast_estimate(
-            values - known, table.codes, coded, clusters=table.rows.clusters, weights=weights, alpha=alpha
+    def t_limits(coefficients: Mapping[Hashable, float], zero: float = 0.0) -> Estimate:
+        a = [coefficients.get(label, 0.0) for label in table.labels]
+        return t_contrast(
+            values - zero, table.codes, a, table.rows.ways, weights=weights, left_out=missing, alpha=alpha
         )
-        e = name_empty(e, coefficients, table)
-        return moved(e, known) if not np.isnan(zero) else e.model_copy(update={"p_value": NAN, "mde": NAN})
+
+    def contrast(coefficients: Mapping[Hashable, float]) -> Estimate:
+        reason = "; ".join(f"{label}: {failed[label]}" for label in coefficients if label in failed)
+        counts = {label: int((table.codes == table.labels.index(label)).sum()) for label in coefficients}
+        if reason or not all(counts.values()):
+            empty = ", ".join(str(label) for label, count in counts.items() if not count)
+            reason = reason or f"no measured rows in group {empty}"
+            return Estimate.not_estimable(reason, n=sum(counts.values()), n_left_out=missing)
+        if not rates:
+            return t_limits(coefficients)
+        coded = {table.labels.index(label): a for label, a in coefficients.items()}
+        e = contrast_estimate(values, table.codes, coded, clusters=table.rows.clusters, weights=weights, alpha=alpha)
+        return e.model_copy(update={"n_left_out": missing})
+
+    def against_null(label: Hashable) -> Estimate:
+        e = contrast({label: 1.0})
+        if not np.isfinite(e.ci_low):
+            return e
+        if np.isnan(null):
+            return e.model_copy(update={"p_value": NAN, "mde": NAN})
+        return e.model_copy(update={"p_value": t_limits({label: 1.0}, null).p_value})
 
     return ByGroup(
-        estimates={label: contrast({label: 1.0}, null) for label in table.labels},
-        gaps={label: contrast({label: 1.0, table.reference: -1.0}, 0.0) for label in table.others},
+        estimates={label: against_null(label) for label in table.labels},
+        gaps={label: contrast({label: 1.0, table.reference: -1.0}) for label in table.others},
         reference=table.reference,
         n_unknown=int((table.codes < 0).sum()),
-        n_missing=int((~table.rows.kept).sum()),
+        n_missing=missing,
     )
-
-
-def name_empty(e: Estimate, labels: Mapping[Hashable, float], table: GroupRows) -> Estimate:
-    """Say which group has no rows by its label: the estimator below knows it by its code only."""
-    empty = [str(label) for label in labels if not (table.codes == table.labels.index(label)).any()]
-    return Estimate.not_estimable(f"no measured rows in group {', '.join(empty)}", n=e.n) if empty else e
 
 
 def moved(e: Estimate, by: float) -> Estimate:

@@ -67,7 +67,7 @@ class ReliabilityBin:
 def forecasts(
     predictions: ArrayLike,
     outcomes: ArrayLike,
-    groups: ArrayLike,
+    groups: Any,
     *,
     reference: Hashable = None,
     clusters: Sequence[ArrayLike] = (),

@@ -15,9 +15,8 @@ from numpy.typing import ArrayLike
 
 from rlhf_fair.errors import RowError
 from rlhf_fair.metrics.preference import preferred
-from rlhf_fair.metrics.rows import Rows, measured_rows
+from rlhf_fair.metrics.rows import Rows, measured_rows, t_contrast
 from rlhf_fair.records import Estimate
-from rlhf_fair.stats.contrasts import mean_estimate
 from rlhf_fair.stats.exact_tests import PairedCounts, mcnemar
 from rlhf_fair.stats.intervals import clustered_wilson
 from rlhf_fair.stats.sample import Floats
@@ -211,7 +210,8 @@ def _pairs(
 
 
 def _mean(values: Floats, rows: Rows, alpha: float) -> Estimate:
+    missing = int((~rows.kept).sum())
     if not rows.n:
-        return Estimate.not_estimable("no measured pairs", n_left_out=len(rows.kept))
-    e = mean_estimate(values, clusters=rows.clusters, weights=rows.weights, alpha=alpha)
-    return e.model_copy(update={"n_left_out": int((~rows.kept).sum())})
+        return Estimate.not_estimable("no measured pairs", n_left_out=missing)
+    one_cell = np.zeros(rows.n, dtype=np.intp)
+    return t_contrast(values, one_cell, [1], rows.ways, weights=rows.weights, left_out=missing, alpha=alpha)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -52,7 +53,7 @@ def preferred(margins: ArrayLike) -> Floats:
 
 def win_rates(
     outcomes: ArrayLike,
-    groups: ArrayLike,
+    groups: Any,
     *,
     reference: Hashable = None,
     clusters: Sequence[ArrayLike] = (),
@@ -76,7 +77,7 @@ def win_rates(
 
 def preference_quality(
     margins: ArrayLike,
-    groups: ArrayLike,
+    groups: Any,
     *,
     agreement: ArrayLike | None = None,
     reference: Hashable = None,

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rlhf_fair.errors import RowError
+from rlhf_fair.records import Estimate
+from rlhf_fair.stats.contrasts import linear_estimate
+from rlhf_fair.stats.group_sums import GroupMeans
 from rlhf_fair.stats.sample import Codes, Floats, cluster_codes, encode
 
 Mask = NDArray[np.bool_]
@@ -88,7 +92,33 @@ def measured_rows(
     )
 
 
-def group_codes(groups: ArrayLike, n: int) -> tuple[Codes, tuple[Hashable, ...]]:
+def t_contrast(
+    values: Floats,
+    cells: Codes,
+    coefficients: Sequence[float],
+    ways: Sequence[Codes],
+    *,
+    weights: Floats | None = None,
+    left_out: int = 0,
+    alpha: float = 0.05,
+) -> Estimate:
+    """``sum_c coefficients[c] * mean(values in cell c)`` with t limits, whatever the values.
+
+    For differences and influence values: these may happen to be all 0 or 1, yet are no rates, and the score limits that
+    `contrast_estimate` gives to rates would not let them go below 0. ``cells``: (n,) codes, -1 for a row without one.
+    """
+    a = np.asarray(coefficients, dtype=float)
+    used = cells >= 0
+    used[used] = a[cells[used]] != 0
+    x, cell, w = values[used], cells[used], np.ones(len(values))[used] if weights is None else weights[used]
+    if not np.bincount(cell, minlength=len(a))[a != 0].all():
+        return Estimate.not_estimable("no measured rows", n=len(x), n_left_out=left_out)
+    compact = [np.unique(way[used], return_inverse=True)[1].reshape(-1) for way in ways]
+    means = GroupMeans.of(w * x, w, cell, compact, len(a))
+    return linear_estimate(means, a, scale=float(np.abs(x).max()), n=len(x), left_out=left_out, alpha=alpha)
+
+
+def group_codes(groups: Any, n: int) -> tuple[Codes, tuple[Hashable, ...]]:
     """Codes (n,) into the sorted labels; -1 where a label is None or NaN."""
     values = np.asarray(groups)
     if values.shape != (n,):

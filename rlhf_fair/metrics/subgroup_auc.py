@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -21,9 +21,8 @@ from numpy.typing import ArrayLike
 from rlhf_fair.errors import RowError, SettingsError
 from rlhf_fair.metrics.auc import CHANCE, Area, area, area_estimate, area_gap, scored_rows, within_unit_interval
 from rlhf_fair.metrics.by_group import moved
-from rlhf_fair.metrics.rows import Mask, Rows, group_codes
+from rlhf_fair.metrics.rows import Mask, Rows, group_codes, t_contrast
 from rlhf_fair.records import Estimate
-from rlhf_fair.stats.contrasts import mean_estimate
 from rlhf_fair.stats.sample import Floats
 
 Kind = Literal["subgroup", "bpsn", "bnsp"]
@@ -168,7 +167,7 @@ def power_mean_slopes(values: Floats, power: float) -> Floats:
     return np.asarray((values / mean) ** (power - 1) / len(values))
 
 
-def one_column_per_label(labels: ArrayLike) -> dict[str, Floats]:
+def one_column_per_label(labels: Any) -> dict[str, Floats]:
     """Memberships from one label per row: label -> (n,) 1, 0, and NaN where the label is unknown (None or NaN).
 
     >>> {name: column.tolist() for name, column in one_column_per_label(["a", "b", None]).items()}
@@ -203,7 +202,8 @@ def _kinds(rows: Rows, inside: Mask, outside: Mask) -> dict[Kind, Area]:
 def _from_influence(value: float, influence: Floats, rows: Rows, alpha: float, left_out: tuple[str, ...]) -> Estimate:
     if not np.isfinite(value):
         return Estimate.not_estimable("undefined for every subgroup", n=rows.n)
-    e = mean_estimate(rows.n * influence + (value - CHANCE), clusters=rows.clusters, alpha=alpha)
+    pseudo_values, one_cell = rows.n * influence + (value - CHANCE), np.zeros(rows.n, dtype=np.intp)
+    e = t_contrast(pseudo_values, one_cell, [1], rows.ways, alpha=alpha)
     missing = f"left out, undefined: {', '.join(left_out)}" if left_out else ""
     e = e.model_copy(update={"reason": "; ".join(part for part in (e.reason, missing) if part)})
     return within_unit_interval(moved(e, CHANCE), alpha)

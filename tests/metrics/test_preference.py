@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats as distributions
 from sklearn.metrics import brier_score_loss, log_loss
+from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
 
 from rlhf_fair.errors import RowError, SettingsError
 from rlhf_fair.metrics.preference import (
@@ -36,19 +37,30 @@ def test_win_rates_by_hand() -> None:
     assert list(result.gaps) == ["x"]
 
 
-def test_a_win_rate_is_tested_against_one_half() -> None:
+def test_a_win_rate_is_tested_against_one_half_and_its_interval_stays_in_range() -> None:
     outcomes = np.random.default_rng(0).choice([0.0, 0.5, 1.0], 40)
     e = win_rates(outcomes, ["all"] * 40).estimates["all"]
-    oracle = distributions.ttest_1samp(outcomes, 0.5)
-    assert e.p_value == pytest.approx(oracle.pvalue)
-    assert (e.ci_low, e.ci_high) == pytest.approx(tuple(oracle.confidence_interval()))
+    assert e.p_value == pytest.approx(distributions.ttest_1samp(outcomes, 0.5).pvalue)
+    always = win_rates(np.ones(10), ["all"] * 10).estimates["all"]
+    low, high = proportion_confint(10, 10, method="wilson")
+    assert (always.ci_low, always.ci_high) == pytest.approx((low, high))
 
 
-def test_gap_of_independent_rows_is_welch() -> None:
+def test_gap_of_independent_accuracies_is_newcombes() -> None:
     m, groups = margins(1)
     hits = preferred(m)
-    welch = distributions.ttest_ind(hits[groups == "x"], hits[groups == "y"], equal_var=False)
+    low, high = confint_proportions_2indep(
+        hits[groups == "x"].sum(), (groups == "x").sum(), hits[groups == "y"].sum(), (groups == "y").sum()
+    )
     gap = preference_quality(m, groups, reference="y").accuracy.gaps["x"]
+    assert (gap.ci_low, gap.ci_high) == pytest.approx((low, high))
+
+
+def test_gap_of_independent_losses_is_welch() -> None:
+    m, groups = margins(1)
+    loss = np.logaddexp(0, -m)
+    welch = distributions.ttest_ind(loss[groups == "x"], loss[groups == "y"], equal_var=False)
+    gap = preference_quality(m, groups, reference="y").log_loss.gaps["x"]
     assert (gap.p_value, gap.df) == pytest.approx((welch.pvalue, welch.df))
 
 
