@@ -65,12 +65,6 @@ margin = {THRESHOLD}
 """
 
 
-@pytest.fixture(autouse=True)
-def no_full_collection(monkeypatch: pytest.MonkeyPatch) -> None:
-    """statsmodels' multipletests collects garbage on every call, 0.2 s each once torch is loaded."""
-    monkeypatch.setattr("gc.collect", lambda *_: 0)
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "plan").mkdir()

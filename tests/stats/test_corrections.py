@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import false_discovery_control
+from statsmodels.stats.multitest import multipletests
 
 from rlhf_fair.stats.corrections import benjamini_hochberg, holm
 
@@ -36,8 +36,9 @@ def test_nothing_to_adjust(adjust: Callable[[list[float]], np.ndarray]) -> None:
 
 
 @given(P_VALUES)
-def test_benjamini_hochberg_equals_scipy(p: list[float]) -> None:
-    assert benjamini_hochberg(p) == pytest.approx(false_discovery_control(p))
+def test_equal_to_statsmodels(p: list[float]) -> None:
+    assert holm(p) == pytest.approx(multipletests(p, method="holm")[1])
+    assert benjamini_hochberg(p) == pytest.approx(multipletests(p, method="fdr_bh")[1])
 
 
 @given(P_VALUES)
