@@ -95,7 +95,10 @@ def cross_name(names: Sequence[str]) -> str:
 
 
 def account(records: pd.DataFrame, names: Sequence[str], n_excluded: int) -> list[dict[str, Any]]:
-    """For each attribute: input = reported + excluded + unknown, so that no rating is lost between the lines."""
+    """For each attribute: input = reported + excluded + unknown, so that no rating is lost between the lines.
+
+    ``conflicting`` ratings are among the unknown, ``other/unmapped`` and ``refused`` ones among the reported.
+    """
     rows = []
     for name in names:
         label = records[name]
@@ -107,9 +110,9 @@ def account(records: pd.DataFrame, names: Sequence[str], n_excluded: int) -> lis
                 "reported": len(records) - unknown - conflicting,
                 "excluded": n_excluded,
                 "unknown": unknown + conflicting,
-                "of which one rater gave several answers": conflicting,
-                "other/unmapped (in reported)": int((label == UNMAPPED).sum()),
-                "prefer not to say (in reported)": int((label == REFUSED).sum()),
+                "of these conflicting": conflicting,
+                "other/unmapped": int((label == UNMAPPED).sum()),
+                "refused": int((label == REFUSED).sum()),
             }
         )
     return rows

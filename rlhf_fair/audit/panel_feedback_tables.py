@@ -52,11 +52,11 @@ def mean_table(
                     "ratings": len(part),
                     "raters": part["rater"].nunique() if "rater" in part else None,
                     "items": part["item"].nunique(),
-                    "mean (0 to 100)": round(mean.estimate, 2) if told else None,
+                    "mean": round(mean.estimate, 2) if told else None,
                     "from": round(mean.ci_low, 2) if told else None,
                     "to": round(mean.ci_high, 2) if told else None,
-                    f"mean ({low:g} to {high:g})": round(low + mean.estimate * (high - low) / 100, 4) if told else None,
-                    "note": "no group" if group in NO_GROUPS else mean.reason,
+                    f"on {low:g} to {high:g}": round(low + mean.estimate * (high - low) / 100, 4) if told else None,
+                    "note": "no group" if group in NO_GROUPS else "too few" if lacking else mean.reason,
                 }
             )
     return _plain(pd.DataFrame(rows))

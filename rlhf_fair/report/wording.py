@@ -13,6 +13,7 @@ from rlhf_fair.records import Finding, Verdict
 from rlhf_fair.report.numbers import MISSING, finite, interval, shown, significant
 
 STAGES = ("base", "sft", "reward_model", "ppo", "fair_ppo")
+FEEDBACK = "feedback"
 _STAGE_NAMES = {
     "base": "base model",
     "sft": "supervised fine-tuning",
@@ -148,13 +149,15 @@ def gap_sentence(finding: Finding, places: int) -> str:
         low, high = -high, -low
     amount = f"{shown(abs(value), places)} {unit}".strip()
     each = f"“{finding.group}” {verb(finding)}s"
+    if finding.stage == FEEDBACK:  # groups of raters are words like "high": they need their attribute
+        each = f"{sentence_case(words(finding.attribute))}: {each}"
     who = f"Across {words(finding.attribute)}, groups {verb(finding)}" if is_overall(finding) else each
     return f"{who} {amount} {direction} {what} than “{finding.reference}” {interval(low, high, places)}"
 
 
 def verb(finding: Finding) -> str:
     """What a group does with the quantity: people get a reward or an answer, raters give a rating."""
-    return "give" if finding.stage == "feedback" else "get"
+    return "give" if finding.stage == FEEDBACK else "get"
 
 
 def better(finding: Finding) -> str:

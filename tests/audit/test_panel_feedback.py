@@ -20,6 +20,7 @@ from rlhf_fair.audit.plan import find_plan, load_plan
 from rlhf_fair.audit.run import run_audit
 from rlhf_fair.errors import MissingFileError, SettingsError
 from rlhf_fair.records import Finding, Results, Verdict
+from rlhf_fair.report.wording import gap_sentence
 from rlhf_fair.stats.contrasts import contrast_estimate
 from rlhf_fair.tables import read_table
 
@@ -94,6 +95,17 @@ def test_a_planted_gap_exceeds_and_the_report_tells_who() -> None:
     (claim,) = claims(results_of(panel(0, gap=20)))
     assert (claim.group, claim.reference, claim.verdict) == ("b", "a", Verdict.EXCEEDS)
     assert claim.unit == "points of mean rating"
+
+
+def test_findings_in_words() -> None:
+    findings = results_of(panel(0, gap=30, interaction=-30)).findings
+    said = [gap_sentence(finding, 0) for finding in findings]
+    assert said[0].startswith("Group: “b” gives ")
+    assert " higher mean rating than “a” [" in said[0]
+    (interaction,) = [
+        text for finding, text in zip(findings, said, strict=True) if finding.metric == DIFFERENCE_OF_GAPS
+    ]
+    assert interaction.startswith("The gap differs with the item: “b on special” against “a on plain” by −")
 
 
 def test_few_raters_with_many_ratings_raise_no_certainty() -> None:
