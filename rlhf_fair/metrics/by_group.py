@@ -40,6 +40,11 @@ class GroupRows:
     reference: Hashable
 
     @property
+    def n_missing(self) -> int:
+        """Rows given that were not measured."""
+        return int((~self.rows.kept).sum())
+
+    @property
     def others(self) -> list[Hashable]:
         """The groups to be compared with the reference."""
         return [] if self.reference is None else [label for label in self.labels if label != self.reference]
@@ -99,43 +104,63 @@ def compare(
     failures: Mapping[Hashable, str] | None = None,
 ) -> ByGroup:
     """As `mean_by_group` on rows already gathered; ``failures`` says why a group has no value."""
-    failed = failures or {}
-    missing = int((~table.rows.kept).sum())
+    comparison = _Comparison(table, values, weights, rates, alpha, failures or {})
+    return ByGroup(
+        estimates={label: comparison.against(null, label) for label in table.labels},
+        gaps={label: comparison.contrast({label: 1.0, table.reference: -1.0}) for label in table.others},
+        reference=table.reference,
+        n_unknown=int((table.codes < 0).sum()),
+        n_missing=table.n_missing,
+    )
 
-    def t_limits(coefficients: Mapping[Hashable, float], zero: float = 0.0) -> Estimate:
-        a = [coefficients.get(label, 0.0) for label in table.labels]
-        return t_contrast(
-            values - zero, table.codes, a, table.rows.ways, weights=weights, left_out=missing, alpha=alpha
-        )
 
-    def contrast(coefficients: Mapping[Hashable, float]) -> Estimate:
-        reason = "; ".join(f"{label}: {failed[label]}" for label in coefficients if label in failed)
-        counts = {label: int((table.codes == table.labels.index(label)).sum()) for label in coefficients}
-        if reason or not all(counts.values()):
-            empty = ", ".join(str(label) for label, count in counts.items() if not count)
-            reason = reason or f"no measured rows in group {empty}"
-            return Estimate.not_estimable(reason, n=sum(counts.values()), n_left_out=missing)
-        if not rates:
-            return t_limits(coefficients)
+@dataclass(frozen=True)
+class _Comparison:
+    table: GroupRows
+    values: Floats
+    weights: Floats | None
+    rates: bool
+    alpha: float
+    failures: Mapping[Hashable, str]
+
+    def contrast(self, coefficients: Mapping[Hashable, float]) -> Estimate:
+        """Of the groups' means; score limits for rates, t limits for others."""
+        table = self.table
         coded = {table.labels.index(label): a for label, a in coefficients.items()}
-        e = contrast_estimate(values, table.codes, coded, clusters=table.rows.clusters, weights=weights, alpha=alpha)
-        return e.model_copy(update={"n_left_out": missing})
+        counts = {label: int((table.codes == code).sum()) for label, code in zip(coefficients, coded, strict=True)}
+        reasons = [f"{label}: {self.failures[label]}" for label in coefficients if label in self.failures]
+        empty = [str(label) for label, count in counts.items() if not count]
+        if empty and not reasons:
+            reasons = [f"no measured rows in group {', '.join(empty)}"]
+        if reasons:
+            return Estimate.not_estimable("; ".join(reasons), n=sum(counts.values()), n_left_out=table.n_missing)
+        if not self.rates:
+            return self._t_limits(coefficients)
+        ways = table.rows.clusters
+        e = contrast_estimate(self.values, table.codes, coded, clusters=ways, weights=self.weights, alpha=self.alpha)
+        return e.model_copy(update={"n_left_out": table.n_missing})
 
-    def against_null(label: Hashable) -> Estimate:
-        e = contrast({label: 1.0})
+    def against(self, null: float, label: Hashable) -> Estimate:
+        """The group's mean, its p-value testing ``null``."""
+        e = self.contrast({label: 1.0})
         if not np.isfinite(e.ci_low):
             return e
         if np.isnan(null):
             return e.model_copy(update={"p_value": NAN, "mde": NAN})
-        return e.model_copy(update={"p_value": t_limits({label: 1.0}, null).p_value})
+        return e.model_copy(update={"p_value": self._t_limits({label: 1.0}, null).p_value})
 
-    return ByGroup(
-        estimates={label: against_null(label) for label in table.labels},
-        gaps={label: contrast({label: 1.0, table.reference: -1.0}) for label in table.others},
-        reference=table.reference,
-        n_unknown=int((table.codes < 0).sum()),
-        n_missing=missing,
-    )
+    def _t_limits(self, coefficients: Mapping[Hashable, float], null: float = 0.0) -> Estimate:
+        a = [coefficients.get(label, 0.0) for label in self.table.labels]
+        e = t_contrast(
+            self.values - null,
+            self.table.codes,
+            a,
+            self.table.rows.ways,
+            weights=self.weights,
+            left_out=self.table.n_missing,
+            alpha=self.alpha,
+        )
+        return moved(e, null)
 
 
 def moved(e: Estimate, by: float) -> Estimate:

@@ -83,7 +83,7 @@ def calibration_errors(
         squared_gaps=gaps,
         n_left_out={label: errors.n_left_out for label, errors in own.items()},
         n_unknown=int((table.codes < 0).sum()),
-        n_missing=int((~table.rows.kept).sum()),
+        n_missing=table.n_missing,
     )
 
 

@@ -64,7 +64,7 @@ def mean_change(
     Opposite changes cancel: see `individual_change` for their size.
     """
     rows = _pairs(original, counterfactual, clusters, weights)
-    return _mean(rows["after"] - rows["before"], rows, alpha)
+    return _mean(rows["counterfactual"] - rows["original"], rows, alpha)
 
 
 def share_above_change(
@@ -82,7 +82,7 @@ def share_above_change(
     above it.
     """
     rows = _pairs(original, counterfactual, clusters, weights)
-    above = (rows["after"] > threshold).astype(float) - (rows["before"] > threshold)
+    above = (rows["counterfactual"] > threshold).astype(float) - (rows["original"] > threshold)
     return _mean(above, rows, alpha)
 
 
@@ -103,11 +103,11 @@ def flips(
     within a cluster; with several clusterings, or weights, that of the t interval.
     """
     rows = _pairs(original, counterfactual, clusters, weights)
-    for name in ("before", "after"):
+    for name in ("original", "counterfactual"):
         wrong = rows[name][~np.isin(rows[name], (0.0, 0.5, 1.0))]
         if len(wrong):
             raise RowError(f"a decision is {wrong[0]:g}; allowed: 0, 1, 1/2 for a tie and NaN for missing")
-    step = rows["after"] - rows["before"]
+    step = rows["counterfactual"] - rows["original"]
 
     def share(hits: Floats) -> Estimate:
         return clustered_wilson(hits, clusters=rows.clusters, weights=rows.weights, alpha=alpha)
@@ -195,7 +195,7 @@ def sign_flip_p_value(sums: Floats, *, draws: int = 9999, rng: np.random.Generat
 
 
 def _direction_test(rows: Rows, net: Estimate, rng: np.random.Generator) -> float:
-    before, after = rows["before"], rows["after"]
+    before, after = rows["original"], rows["counterfactual"]
     if rows.weights is not None or len(rows.clusters) > 1:
         return net.p_value
     if not rows.clusters and np.isin(np.r_[before, after], (0.0, 1.0)).all():
@@ -206,7 +206,7 @@ def _direction_test(rows: Rows, net: Estimate, rng: np.random.Generator) -> floa
 def _pairs(
     original: ArrayLike, counterfactual: ArrayLike, clusters: Sequence[ArrayLike], weights: ArrayLike | None
 ) -> Rows:
-    return measured_rows({"before": original, "after": counterfactual}, clusters=clusters, weights=weights)
+    return measured_rows({"original": original, "counterfactual": counterfactual}, clusters=clusters, weights=weights)
 
 
 def _mean(values: Floats, rows: Rows, alpha: float) -> Estimate:

@@ -30,6 +30,24 @@ KINDS: tuple[Kind, ...] = ("subgroup", "bpsn", "bnsp")
 
 
 @dataclass(frozen=True)
+class Combination:
+    """How many AUCs become one number: a negative ``power`` leans towards the worst subgroup."""
+
+    power: float = -5.0
+    overall_weight: float = 0.25
+
+    def __post_init__(self) -> None:
+        if self.power == 0 or not 0 <= self.overall_weight <= 1:
+            raise SettingsError(
+                f"power {self.power:g}, overall_weight {self.overall_weight:g}; allowed: any but 0, and [0, 1]"
+            )
+
+
+JIGSAW = Combination()
+"""Power -5 and weights of 1/4, as in the Jigsaw competition on unintended bias (2019)."""
+
+
+@dataclass(frozen=True)
 class SubgroupAUC:
     """The AUCs of one subgroup and their gaps to the baseline AUC (`auc less baseline`; 0 = as good as there).
 
@@ -103,21 +121,17 @@ def bias_aucs(
     outcomes: ArrayLike,
     membership: Mapping[str, ArrayLike],
     *,
-    power: float = -5.0,
-    overall_weight: float = 0.25,
+    combination: Combination = JIGSAW,
     clusters: Sequence[ArrayLike] = (),
     weights: ArrayLike | None = None,
     alpha: float = 0.05,
 ) -> BiasAUCs:
     """One number over many subgroups: ``M_p = (mean of auc**p)**(1/p)`` of each kind, and their combination.
 
-    A negative ``power`` leans towards the worst subgroup. The combination gives ``overall_weight`` to the overall AUC
-    and shares the rest equally among the three means (the Jigsaw 2019 competition: power -5, weights 1/4). Range
+    The combination gives ``overall_weight`` to the overall AUC and shares the rest equally among the three means. Range
     [0, 1], high is better. Intervals by the delta method from the rows' summed influence. An undefined subgroup cannot
     enter a mean: it is named in ``left_out`` and in the reason.
     """
-    if power == 0 or not 0 <= overall_weight <= 1:
-        raise SettingsError(f"power {power} must not be 0, overall_weight {overall_weight} must lie in [0, 1]")
     rows = scored_rows(scores, outcomes, clusters, weights)
     positive = rows["outcomes"] == 1
     overall = area(rows, positive, ~positive)
@@ -129,14 +143,14 @@ def bias_aucs(
         defined = [aucs[kind] for aucs in by_name.values() if not aucs[kind].reason]
         left_out[kind] = tuple(name for name, aucs in by_name.items() if aucs[kind].reason)
         auc = np.array([each.value for each in defined])
-        values[kind] = power_mean(auc, power)
-        for each, slope in zip(defined, power_mean_slopes(auc, power), strict=True):
+        values[kind] = power_mean(auc, combination.power)
+        for each, slope in zip(defined, power_mean_slopes(auc, combination.power), strict=True):
             influence[kind][each.order] += slope * each.share * each.influence
     whole = np.zeros(rows.n)
     whole[overall.order] = overall.share * overall.influence
-    each_weight = (1 - overall_weight) / len(KINDS)
-    combined = overall_weight * overall.value + each_weight * sum(values.values())
-    summed = overall_weight * whole + each_weight * sum(influence.values())
+    each_weight = (1 - combination.overall_weight) / len(KINDS)
+    combined = combination.overall_weight * overall.value + each_weight * sum(values.values())
+    summed = combination.overall_weight * whole + each_weight * sum(influence.values())
     named = tuple(dict.fromkeys(name for names in left_out.values() for name in names))
     return BiasAUCs(
         overall=area_estimate(overall, rows, alpha),

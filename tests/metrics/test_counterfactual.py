@@ -158,5 +158,5 @@ def test_swapping_original_and_counterfactual_turns_signs() -> None:
 def test_faults_are_named() -> None:
     with pytest.raises(RowError, match=r"a decision is 0\.3"):
         flips([0.3], [1], rng=rng())
-    with pytest.raises(RowError, match="after has shape"):
+    with pytest.raises(RowError, match="counterfactual has shape"):
         mean_change([1, 2], [1])

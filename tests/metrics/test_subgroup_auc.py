@@ -15,6 +15,7 @@ from rlhf_fair.errors import RowError, SettingsError
 from rlhf_fair.metrics.auc import auc_estimate
 from rlhf_fair.metrics.subgroup_auc import (
     KINDS,
+    Combination,
     bias_aucs,
     one_column_per_label,
     power_mean,
@@ -107,7 +108,7 @@ def test_combined_metric_by_its_definition() -> None:
     expected = (roc_auc_score(outcomes, scores) + sum(means.values())) / 4
     assert summary.combined.estimate == pytest.approx(expected)
     assert summary.combined.ci_low < expected < summary.combined.ci_high
-    only = bias_aucs(scores, outcomes, membership, overall_weight=1.0).combined
+    only = bias_aucs(scores, outcomes, membership, combination=Combination(overall_weight=1.0)).combined
     # one variance correction over all rows instead of one per side
     assert only.standard_error == pytest.approx(auc_estimate(scores, outcomes).standard_error, rel=0.01)
 
@@ -150,7 +151,7 @@ def test_faults_are_named() -> None:
     with pytest.raises(SettingsError, match="baseline 'rest' is unknown"):
         subgroup_aucs(scores, outcomes, membership, baseline="rest")  # type: ignore[arg-type]
     with pytest.raises(SettingsError, match="power 0"):
-        bias_aucs(scores, outcomes, membership, power=0)
+        Combination(power=0)
     with pytest.raises(RowError, match="membership 'a' has shape"):
         subgroup_aucs(scores, outcomes, {"a": [1, 0]})
     with pytest.raises(RowError, match="values other than 0, 1"):
