@@ -1,0 +1,258 @@
+"""All pairs of groups at once: intervals that hold together, and p-values adjusted for the whole family.
+
+With 14 groups there are 91 pairs, and the largest of 91 null gaps is far from 0. The single-step correction asks how
+small the smallest of the pairs' p-values gets when no group differs (Westfall & Young 1993), with the pairs' own
+dependence: estimates are drawn from a normal distribution with the estimated covariance, standard errors from what
+that normal model makes of them (a scaled chi-square for each group where clusters lie within groups, a Wishart matrix
+where they are shared). Tukey's and Dunnett's tests are the special cases of equal groups.
+
+Chosen by measured family-wise error at 5 %, normal data without any difference (500 simulations each, +-1 %; cl. =
+clusters; uneven = from 3 to 15 clusters a group):
+
+=============================  ========  =================  ===================  ==========
+design                         this one  normal copula      sign multipliers     Bonferroni
+=============================  ========  =================  ===================  ==========
+6 groups share 25 cl.          5.8       6.2                5.4                  4.2
+14 groups share 25 cl.         5.0       6.2                4.0                  3.2
+6 groups in 60 cl.             5.0       5.4                5.6                  4.2
+14 groups in 100 cl.           3.8       3.8                4.0                  2.8
+14 uneven groups in 100 cl.    6.6       9.4                12.4                 8.2
+the same, unequal variances    6.0       10.8               15.0                 7.8
+=============================  ========  =================  ===================  ==========
+
+Multipliers without a standard error of their own reject 10 to 50 % of true families here. No method holds with skewed
+values, unequal variances and groups of 3 clusters (14-18 %): trust 5 clusters a group, and 25 where values are skewed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+from scipy import stats as distributions
+from scipy.special import ndtri, stdtr
+
+from rlhf_fair.errors import SettingsError
+from rlhf_fair.records import NAN, Estimate
+from rlhf_fair.stats.contrasts import linear_estimate
+from rlhf_fair.stats.group_sums import GroupMeans
+from rlhf_fair.stats.power import minimum_detectable_effect
+from rlhf_fair.stats.sample import Floats, Sample, sample
+
+DRAWS = 4999
+"""A critical level of 5 % is then off by 0.3 %."""
+
+CHUNK = 500
+
+MANY = 100
+"""Above this many degrees of freedom standard errors count as known when dependence is simulated."""
+
+Pair = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class AllPairs:
+    """A family of gaps with intervals that all cover at once with probability 1 - ``alpha``.
+
+    ``table``: one row per pair: group, reference, estimate (group - reference), ci_low, ci_high, standard_error, df,
+    p_value (of the pair alone), p_adjusted (of the family), mde (at the family's level), n, n_clusters, reason.
+    ``critical_level``: the level at which each pair is tested so that the family has ``alpha``; ``critical_value``: the
+    same on the normal scale, 1.96 for a single pair. ``counts``: rows and clusters of every group, in the order of
+    ``labels``. Input rows = counts["n"].sum() + ``n_missing`` + ``n_unknown``.
+    """
+
+    labels: tuple[Hashable, ...]
+    table: pd.DataFrame
+    critical_value: float
+    critical_level: float
+    alpha: float
+    counts: pd.DataFrame
+    n_missing: int
+    n_unknown: int
+
+
+def all_pairs(
+    values: ArrayLike,
+    groups: Any,
+    *,
+    clusters: Sequence[ArrayLike] = (),
+    weights: ArrayLike | None = None,
+    control_features: Any = None,
+    alpha: float = 0.05,
+    rng: np.random.Generator,
+) -> AllPairs:
+    """Every pair of groups once, the reference being the earlier label; parameters as in `contrast_estimate`.
+
+    With ``control_features``, each pair is compared within the strata that hold both, weighted by their share.
+    """
+    rows = sample(values, groups, clusters=clusters, weights=weights, control_features=control_features)
+    pairs = [(second, first) for first, second in combinations(range(len(rows.labels)), 2)]
+    return simultaneous(rows, pairs, alpha=alpha, rng=rng)
+
+
+def versus_reference(
+    values: ArrayLike,
+    groups: Any,
+    reference: Hashable,
+    *,
+    clusters: Sequence[ArrayLike] = (),
+    weights: ArrayLike | None = None,
+    control_features: Any = None,
+    alpha: float = 0.05,
+    rng: np.random.Generator,
+) -> AllPairs:
+    """Every group against ``reference``: a smaller family, hence narrower intervals than `all_pairs` (Dunnett 1955)."""
+    rows = sample(values, groups, clusters=clusters, weights=weights, control_features=control_features)
+    if reference not in rows.labels:
+        raise SettingsError(f"reference is {reference!r}; groups are {', '.join(map(repr, rows.labels))}")
+    position = rows.labels.index(reference)
+    pairs = [(group, position) for group in range(len(rows.labels)) if group != position]
+    return simultaneous(rows, pairs, alpha=alpha, rng=rng)
+
+
+def simultaneous(rows: Sample, pairs: Sequence[Pair], *, alpha: float, rng: np.random.Generator) -> AllPairs:
+    """The family of ``pairs`` of group codes; a pair that cannot be estimated keeps its row and is no test."""
+    n_groups, n_strata = len(rows.labels), len(rows.strata)
+    cell = rows.stratum * n_groups + rows.group
+    weight = np.bincount(cell, rows.weights, n_strata * n_groups).astype(float).reshape(n_strata, n_groups)
+    contrasts = np.array([_coefficients(weight, pair) for pair in pairs]).reshape(len(pairs), -1)
+    means = GroupMeans.of(rows.weights * rows.values, rows.weights, cell, rows.ways, n_strata * n_groups)
+    estimates = [_estimate(rows, cell, means, a, pair, alpha) for a, pair in zip(contrasts, pairs, strict=True)]
+    tested = np.array([np.isfinite(e.p_value) for e in estimates], dtype=bool)
+    level, smallest = alpha, np.empty(0)
+    if tested.sum() > 1:
+        smallest = np.sort(_smallest_p(means, contrasts[tested], rng))
+        level = min(alpha, float(smallest[max(int(alpha * (len(smallest) + 1)) - 1, 0)]))
+    table = pd.DataFrame(
+        [_row(rows, pair, e, level, smallest) for pair, e in zip(pairs, estimates, strict=True)], columns=COLUMNS
+    )
+    return AllPairs(
+        labels=rows.labels,
+        table=table,
+        critical_value=float(-ndtri(level / 2)),
+        critical_level=level,
+        alpha=alpha,
+        counts=_counts(rows),
+        n_missing=rows.n_missing,
+        n_unknown=rows.n_unknown,
+    )
+
+
+COLUMNS = [
+    "group",
+    "reference",
+    "estimate",
+    "ci_low",
+    "ci_high",
+    "standard_error",
+    "df",
+    "p_value",
+    "p_adjusted",
+    "mde",
+    "n",
+    "n_clusters",
+    "reason",
+]
+
+
+def _coefficients(weight: Floats, pair: Pair) -> Floats:
+    """(S * G,) of a pair's gap: within the strata that hold both groups, with the pair's share of weight there."""
+    group, reference = pair
+    both = np.where((weight[:, group] > 0) & (weight[:, reference] > 0), weight[:, group] + weight[:, reference], 0)
+    share = both / max(both.sum(), 1e-300)
+    table = np.zeros_like(weight)
+    table[:, group], table[:, reference] = share, -share
+    return table.reshape(-1)
+
+
+def _estimate(rows: Sample, cell: Any, means: GroupMeans, a: Floats, pair: Pair, alpha: float) -> Estimate:
+    used = a[cell] != 0
+    n = int(used.sum())
+    if not n:
+        empty = [str(rows.labels[g]) for g in pair if not rows.rows_per_group[g]]
+        said = f"no measured rows in group {', '.join(empty)}" if empty else "no stratum holds both groups"
+        return Estimate.not_estimable(said)
+    e = linear_estimate(means, a, scale=float(np.abs(rows.values[used]).max()), n=n, alpha=alpha)
+    lost = int(np.isin(rows.group, pair).sum()) - n
+    note = f"{lost} rows in strata that lack a group are left out" if lost and not e.reason else e.reason
+    n_clusters = min(len(np.unique(way[used])) for way in rows.ways) if np.isfinite(e.p_value) else e.n_clusters
+    return e.model_copy(update={"n_clusters": n_clusters, "reason": note})
+
+
+def _smallest_p(means: GroupMeans, contrasts: Floats, rng: np.random.Generator) -> Floats:
+    """(DRAWS,) the smallest two-sided p-value of the family when no group differs."""
+    covariance = sum(sign * sums.covariance for sign, sums in means.signed)
+    eigenvalues, vectors = np.linalg.eigh(covariance)  # several clusterings: may be indefinite by chance
+    root = vectors * np.sqrt(np.maximum(eigenvalues, 0))
+    single = means.single[0]
+    nested = len(means.single) == 1 and len(single.cluster) == len(np.unique(single.cluster))
+    if nested:
+        df = np.array([single.degrees_of_freedom(unit) for unit in np.eye(single.n_groups)])
+        known = np.isfinite(df) & (contrasts != 0).any(axis=0)
+        variance = np.diag(covariance)[known]
+        parts = _separate_variances(variance, df[known], contrasts[:, known] ** 2, rng)
+    else:
+        df_of_pairs = [means.degrees_of_freedom(a) for a in contrasts]
+        parts = _shared_variances(contrasts @ root, min(df_of_pairs), rng)
+    spread = contrasts @ root
+    found = []
+    for errors, degrees in parts:
+        t = np.abs(rng.normal(size=(len(errors), root.shape[1])) @ spread.T) / errors
+        found.append(2 * stdtr(degrees, -t).min(axis=1))
+    return np.concatenate(found)
+
+
+def _chunks() -> Iterator[int]:
+    for start in range(0, DRAWS, CHUNK):
+        yield min(CHUNK, DRAWS - start)
+
+
+def _separate_variances(
+    variance: Floats, df: Floats, squares: Floats, rng: np.random.Generator
+) -> Iterator[tuple[Floats, Any]]:
+    """Standard errors (b, P) of pairs whose groups share no cluster, and the degrees of freedom each would be given."""
+    for b in _chunks():
+        drawn = variance * rng.chisquare(df, (b, len(df))) / df
+        total = drawn @ squares.T
+        yield np.sqrt(total), total**2 / (drawn**2 @ (squares**2 / df).T)
+
+
+def _shared_variances(spread: Floats, df: float, rng: np.random.Generator) -> Iterator[tuple[Floats, Any]]:
+    """Standard errors (b, P) of pairs whose groups share clusters: the fewest degrees of freedom of a pair for all."""
+    whole = max(1, int(df))
+    if whole > MANY:
+        for b in _chunks():
+            yield np.broadcast_to(np.sqrt((spread**2).sum(axis=1)), (b, len(spread))), np.inf
+        return
+    for b in _chunks():
+        x = rng.normal(size=(b, whole, spread.shape[1]))
+        wishart = np.matmul(x.transpose(0, 2, 1), x) / whole
+        yield np.sqrt(((spread @ wishart) * spread).sum(axis=2)), float(whole)
+
+
+def _row(rows: Sample, pair: Pair, e: Estimate, level: float, smallest: Floats) -> list[Any]:
+    group, reference = (rows.labels[code] for code in pair)
+    low = high = p_adjusted = mde = NAN
+    if np.isfinite(e.p_value):
+        half = -float(distributions.t.ppf(level / 2, e.df)) * e.standard_error
+        low, high = e.estimate - half, e.estimate + half
+        p_adjusted = e.p_value
+        if len(smallest):
+            rank = 1 + np.searchsorted(smallest, e.p_value, side="right")
+            p_adjusted = max(e.p_value, float(rank / (len(smallest) + 1)))
+        mde = minimum_detectable_effect(e.standard_error, e.df, alpha=level)
+    effect = [e.estimate, low, high, e.standard_error, e.df, e.p_value, p_adjusted, mde]
+    return [group, reference, *effect, e.n, e.n_clusters, e.reason]
+
+
+def _counts(rows: Sample) -> pd.DataFrame:
+    def clusters(code: int) -> int:
+        return min(len(np.unique(way[rows.group == code])) for way in rows.ways)
+
+    n_clusters = [clusters(code) for code in range(len(rows.labels))]
+    return pd.DataFrame({"group": list(rows.labels), "n": rows.rows_per_group, "n_clusters": n_clusters})
