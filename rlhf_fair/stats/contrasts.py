@@ -32,6 +32,7 @@ def mean_estimate(
     *,
     clusters: Sequence[ArrayLike] = (),
     weights: ArrayLike | None = None,
+    rates: bool | None = None,
     alpha: float = 0.05,
     power: float = 0.8,
 ) -> Estimate:
@@ -40,7 +41,8 @@ def mean_estimate(
     Parameters and result as in `contrast_estimate`, with a single group.
     """
     groups = np.zeros(len(np.asarray(values)), dtype=np.intp)
-    return contrast_estimate(values, groups, {0: 1.0}, clusters=clusters, weights=weights, alpha=alpha, power=power)
+    options: dict[str, Any] = {"rates": rates, "alpha": alpha, "power": power}
+    return contrast_estimate(values, groups, {0: 1.0}, clusters=clusters, weights=weights, **options)
 
 
 def contrast_estimate(
@@ -51,6 +53,7 @@ def contrast_estimate(
     clusters: Sequence[ArrayLike] = (),
     weights: ArrayLike | None = None,
     control_features: Any = None,
+    rates: bool | None = None,
     alpha: float = 0.05,
     power: float = 0.8,
 ) -> Estimate:
@@ -65,13 +68,15 @@ def contrast_estimate(
     weights: (n,) positive design weights, default 1.
     control_features: (n,) labels or a table: the contrast is taken within each stratum and averaged with the strata's
         shares of the weight, over the strata that hold all groups (direct standardisation; ``reason`` tells of others).
+    rates: the values are trials (0, 1, a tie's 0.5) and the means rates in [0, 1]; default: if no other value occurs.
+        Say False for differences and other values that may happen to be 0 and 1 alone.
     alpha: the interval covers 1 - ``alpha``. power: for the minimum detectable effect.
 
     Returns
     -------
     Estimate with a jackknife standard error and Satterthwaite degrees of freedom. The interval is the t interval; for
-    rates (all values 0, 1 or a tie's 0.5) that of `rate_contrasts`, unless the groups share the clusters of a single
-    clustering. ``n_left_out`` counts the rows without a finite value or without a known group.
+    rates that of `rate_contrasts`, unless the groups share the clusters of a single clustering. ``n_left_out`` counts
+    the rows without a finite value or without a known group.
     """
     rows = sample(
         values,
@@ -105,7 +110,7 @@ def contrast_estimate(
         means,
         cell_coefficients,
         scale=float(np.abs(x).max()),
-        rate_rows=effective if np.isin(x, RATE_VALUES).all() else None,
+        rate_rows=effective if (np.isin(x, RATE_VALUES).all() if rates is None else rates) else None,
         n=int(used.sum()),
         left_out=left_out,
         note=note,

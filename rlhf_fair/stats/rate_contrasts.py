@@ -23,6 +23,9 @@ With 25 clusters and five events a group's own estimate says little. The value w
 table, made with other seeds, shows what coverage it gives. With several crossed clusterings nothing is pooled.
 """
 
+CAUTION = 0.5
+"""A rate on its own has nothing to be pooled with; its clusters count as alike to the weight of half a cluster."""
+
 
 def score_limits(rates: Floats, effective_rows: Floats, quantile: float) -> tuple[Floats, Floats]:
     """Wilson's (1927) limits of each rate; ``effective_rows`` > 0, ``quantile`` of the normal or of Student's t."""
@@ -105,6 +108,8 @@ def _effective_rows(rates: Floats, variance: Floats, concentration: Floats, clus
     if not inner.any():
         return np.asarray(1 / concentration)  # all rates 0 or 1: a cluster can be trusted for one row
     own = np.divide(variance, alike, out=np.ones_like(variance), where=inner)
+    if len(own) == 1:
+        return np.asarray(1 / ((clusters * own + CAUTION) / (clusters + CAUTION) * concentration))
     information = clusters * rates * (1 - rates)
     pooled = float(own @ information / information.sum())
     trust = np.where(inner, clusters / (clusters + (POOLING if one_way else 0.0)), 0)

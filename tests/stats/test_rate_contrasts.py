@@ -92,3 +92,9 @@ def test_half_a_success_for_a_tie_is_a_rate_and_a_score_is_not() -> None:
     wins = [0.0] * 19 + [0.5]
     assert mean_estimate(wins).ci_low >= 0  # a t interval would reach below
     assert mean_estimate([*wins[:-1], 0.4]).ci_low < 0
+
+
+def test_differences_that_happen_to_hold_no_minus_one_are_no_rates() -> None:
+    changes = [0.0] * 49 + [1.0]
+    assert mean_estimate(changes).ci_low > 0
+    assert mean_estimate(changes, rates=False).ci_low < 0
