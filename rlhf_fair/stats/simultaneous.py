@@ -120,7 +120,7 @@ def simultaneous(rows: Sample, pairs: Sequence[Pair], *, alpha: float, rng: np.r
     n_groups, n_strata = len(rows.labels), len(rows.strata)
     cell = rows.stratum * n_groups + rows.group
     weight = np.bincount(cell, rows.weights, n_strata * n_groups).astype(float).reshape(n_strata, n_groups)
-    contrasts = np.array([_coefficients(weight, pair) for pair in pairs]).reshape(len(pairs), -1)
+    contrasts = np.array([_coefficients(weight, pair) for pair in pairs]).reshape(len(pairs), weight.size)
     means = GroupMeans.of(rows.weights * rows.values, rows.weights, cell, rows.ways, n_strata * n_groups)
     estimates = [_estimate(rows, cell, means, a, pair, alpha) for a, pair in zip(contrasts, pairs, strict=True)]
     tested = np.array([np.isfinite(e.p_value) for e in estimates], dtype=bool)

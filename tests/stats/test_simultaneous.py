@@ -134,6 +134,12 @@ def test_lonely_groups_stay_in_the_table_and_unknown_ones_are_counted() -> None:
     )
 
 
+def test_one_group_has_no_pairs() -> None:
+    family = all_pairs([1, 2, 3.0], list("aaa"), rng=rng())
+    assert len(family.table) == 0
+    assert family.counts["n"].tolist() == [3]
+
+
 def test_a_reference_that_is_not_there_is_named() -> None:
     with pytest.raises(SettingsError, match="reference is 'z'; groups are 'a', 'b'"):
         versus_reference([1, 2, 3.0], list("aab"), "z", rng=rng())
