@@ -1,20 +1,38 @@
 """The bootstrap for ratios of sums: whole clusters are drawn with replacement, sums are added, nothing is refitted.
 
-A mean or a rate needs only sums, so a replicate is a product of two tables: how often each unit was drawn, and each
-unit's sums. A unit is a cluster; for independent rows it is a distinct row with its number of copies, which turns ten
-thousand binary rows into a few dozen units (Efron & Tibshirani 1993, chapters 6, 12 and 14).
+`replicates` draws them; here they become intervals (Efron & Tibshirani 1993, chapters 12 to 14).
 
-Measured coverage of 95 % intervals for a gap between two groups is in `bootstrap_interval`.
+Coverage of 95 % intervals for the gap of two groups, in %, over 1,000 simulations of each design (+-1.4) with 999
+replicates; clusters of about 5 rows with normal or skewed (exponential) means of their own. "uneven": clusters of very
+different sizes, and only a fifth of them in one group. "plain" is `contrast_estimate`; no interval counts as covering:
+
+=================  ========  =====  ==========  ====  ===========  ====
+design             clusters  plain  percentile  bca   studentised  wild
+=================  ========  =====  ==========  ====  ===========  ====
+shared, normal     10        94.6   88.5        87.7  94.3         94.8
+shared, normal     25        94.7   92.6        91.5  94.6         95.0
+shared, normal     100       94.4   93.3        93.4  94.9         94.5
+nested, normal     10        96.2   89.5        89.8  97.3         93.4
+nested, skewed     10        97.2   88.6        86.3  97.7         93.8
+nested, skewed     25        96.3   92.4        91.2  94.3         95.6
+nested, skewed     100       95.5   94.8        93.3  94.4         95.7
+uneven, normal     10        93.5   76.8        75.6  93.1         97.7
+uneven, normal     25        94.7   89.8        88.6  95.1         95.4
+uneven, skewed     25        94.8   90.7        87.4  92.7         96.2
+uneven, skewed     100       94.4   92.3        89.5  91.6         94.7
+=================  ========  =====  ==========  ====  ===========  ====
+
+So the t interval is the default; the bootstrap is for what has no formula, and the percentile and BCa intervals only
+for 100 clusters or more. `wild_bootstrap` is the second opinion where clusters are few.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import sparse
 from scipy.special import ndtr, ndtri
@@ -23,10 +41,8 @@ from rlhf_fair.errors import SettingsError
 from rlhf_fair.records import NAN, Estimate
 from rlhf_fair.stats.contrasts import linear_estimate
 from rlhf_fair.stats.group_sums import GroupMeans, GroupSums
-from rlhf_fair.stats.sample import Codes, Floats, sample
-
-CHUNK = 2_000_000
-"""Numbers held at once in a table of replicates × units (16 MB)."""
+from rlhf_fair.stats.replicates import Units, ratio
+from rlhf_fair.stats.sample import Floats, sample
 
 Method = Literal["percentile", "bca", "studentised"]
 
@@ -45,99 +61,6 @@ class Resampling:
             raise SettingsError(f"method is {self.method!r}; allowed: {', '.join(get_args(Method))}")
         if self.n_boot < 100:
             raise SettingsError(f"n_boot is {self.n_boot}; allowed: 100 or more")
-
-
-@dataclass(frozen=True)
-class Units:
-    """What is drawn, as K cells of (unit, group) with the sums of M ratios.
-
-    ``numerator``, ``denominator``: (K, M). ``group``: (K,). ``unit``: (K,) codes into ``copies``, (U,) the number of
-    identical units. ``stratum``: (U,) units are drawn within strata, whose sizes stay as they are.
-    """
-
-    numerator: Floats
-    denominator: Floats
-    group: Codes
-    unit: Codes
-    copies: Codes
-    stratum: Codes
-    n_groups: int
-
-    @classmethod
-    def of(cls, numerator: Floats, denominator: Floats, group: Codes, cluster: Codes | None, n_groups: int) -> Units:
-        """From rows: ``numerator`` and ``denominator`` (n, M), ``group`` and ``cluster`` (n,); no clusters: rows."""
-        if cluster is None:
-            first, copies = _distinct_rows([group, *numerator.T, *denominator.T])
-            unit, group = np.arange(len(first)), group[first]
-            numerator, denominator = numerator[first], denominator[first]
-        else:
-            unit = np.unique(cluster, return_inverse=True)[1].reshape(-1)
-            copies = np.ones(int(unit.max(initial=-1)) + 1, dtype=np.intp)
-            cell, where = np.unique(unit * n_groups + group, return_inverse=True)
-            shape = (len(cell), len(unit))
-            add = sparse.csr_array((np.ones(len(unit)), (where.reshape(-1), np.arange(len(unit)))), shape=shape)
-            numerator, denominator = add @ numerator, add @ denominator
-            unit, group = cell // n_groups, cell % n_groups
-        return cls(numerator, denominator, group, unit, copies, np.zeros_like(copies), n_groups)
-
-    def stratified(self) -> Units:
-        """The same units, drawn within groups."""
-        if len(self.unit) != len(self.copies):
-            raise SettingsError("stratified resampling: some clusters hold several groups; allowed: one group each")
-        return replace(self, stratum=self.group[np.argsort(self.unit)])
-
-    def draws(self, n_boot: int, rng: np.random.Generator) -> Iterator[Floats]:
-        """Chunks (b, U), ``n_boot`` rows in all: how often each unit is drawn."""
-        size = max(1, CHUNK // max(int(self.copies.sum()), 1))
-        strata = [np.flatnonzero(self.stratum == s) for s in np.unique(self.stratum)]
-        for start in range(0, n_boot, size):
-            b = min(size, n_boot - start)
-            drawn = np.empty((b, len(self.copies)))
-            for members in strata:
-                drawn[:, members] = _multinomial(self.copies[members], b, rng)
-            yield drawn
-
-    def replicate_sums(self, n_boot: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
-        """Numerators and denominators of the replicates, each (B, G, M)."""
-        n_metrics = self.numerator.shape[1]
-        column = self.group[:, None] * n_metrics + np.arange(n_metrics)
-        shape = (len(self.copies), self.n_groups * n_metrics)
-        where = (np.repeat(self.unit, n_metrics), column.reshape(-1))
-        cells = (self.numerator.reshape(-1), self.denominator.reshape(-1))
-        tables = [sparse.csr_array((sums, where), shape=shape) for sums in cells]
-        both = sparse.hstack(tables, format="csr")
-        sums = np.concatenate([drawn @ both for drawn in self.draws(n_boot, rng)])
-        top, bottom = np.split(sums, 2, axis=1)
-        return (top.reshape(n_boot, self.n_groups, n_metrics), bottom.reshape(n_boot, self.n_groups, n_metrics))
-
-
-def replicate_means(
-    numerators: ArrayLike,
-    denominators: ArrayLike,
-    group: ArrayLike,
-    cluster: ArrayLike | None,
-    n_groups: int,
-    *,
-    n_boot: int,
-    rng: np.random.Generator,
-) -> Floats:
-    """Bootstrap replicates of the groups' means or rates, for several metrics at once.
-
-    Parameters
-    ----------
-    numerators, denominators: (n, M), or (n,) for one metric. A row that does not count for a metric has 0 in both;
-        a true positive rate has ``y_true * y_pred`` over ``y_true``.
-    group: (n,) codes 0 … n_groups - 1. cluster: (n,) codes of units drawn whole; None draws rows, which is what
-        ``fairlearn.metrics.MetricFrame(n_boot=…)`` does.
-
-    Returns
-    -------
-    (n_boot, n_groups, M); NaN where a group has nothing to count in a replicate.
-    """
-    top, bottom = (np.asarray(a, dtype=float).reshape(len(np.asarray(group)), -1) for a in (numerators, denominators))
-    codes = None if cluster is None else np.asarray(cluster, dtype=np.intp)
-    units = Units.of(top, bottom, np.asarray(group, dtype=np.intp), codes, n_groups)
-    return _ratio(*units.replicate_sums(n_boot, rng))
 
 
 def bootstrap_interval(
@@ -207,7 +130,7 @@ def _interval(
     if how.method == "studentised":
         replicates, errors = studentised_replicates(units, a, how.n_boot, rng)
     else:
-        replicates, errors = _ratio(*units.replicate_sums(how.n_boot, rng))[:, :, 0] @ a, np.ones(how.n_boot)
+        replicates, errors = ratio(*units.replicate_sums(how.n_boot, rng))[:, :, 0] @ a, np.ones(how.n_boot)
     known = np.isfinite(replicates)
     lost = int((~known).sum())
     note = f"{lost} of {how.n_boot} replicates lack a group and are left out" if lost else ""
@@ -265,7 +188,7 @@ def studentised_replicates(units: Units, a: Floats, n_boot: int, rng: np.random.
     for drawn in units.draws(n_boot, rng):
         w = drawn[:, units.unit]
         total = np.asarray((w * sums.denominator) @ to_group)
-        mean = _ratio(np.asarray((w * sums.numerator) @ to_group), total)
+        mean = ratio(np.asarray((w * sums.numerator) @ to_group), total)
         share = np.divide(1.0, total, out=np.zeros_like(total), where=total > 0)[:, g]
         rest = np.maximum(1 - sums.denominator * share, 0)
         drawn_clusters = np.maximum(np.asarray(w @ to_group), 1)
@@ -285,35 +208,8 @@ def _sums(units: Units) -> GroupSums:
 
 def _group_means(units: Units) -> Floats:
     n = units.copies[units.unit]
-    return _ratio(_by_group(units, n * units.numerator[:, 0]), _by_group(units, n * units.denominator[:, 0]))
+    return ratio(_by_group(units, n * units.numerator[:, 0]), _by_group(units, n * units.denominator[:, 0]))
 
 
 def _by_group(units: Units, cells: Floats) -> Floats:
     return np.bincount(units.group, cells, units.n_groups).astype(float)
-
-
-def _ratio(top: Floats, bottom: Floats) -> Floats:
-    return np.asarray(np.divide(top, bottom, out=np.full_like(bottom, NAN), where=bottom > 0))
-
-
-def _multinomial(copies: Codes, n_boot: int, rng: np.random.Generator) -> Floats:
-    """(n_boot, U) draws with replacement, as many as there are copies in all."""
-    n = int(copies.sum())
-    if n > len(copies):
-        return rng.multinomial(n, copies / n, size=n_boot).astype(float)
-    offset = np.arange(n_boot)[:, None] * n
-    picked = (rng.integers(n, size=(n_boot, n)) + offset).reshape(-1)
-    return np.bincount(picked, minlength=n_boot * n).reshape(n_boot, n).astype(float)
-
-
-def _distinct_rows(columns: Sequence[Codes | Floats]) -> tuple[Codes, Codes]:
-    """The first row of each distinct kind and the number of its copies; all rows, unless that saves twentyfold."""
-    n = len(columns[0])
-    code = np.zeros(n, dtype=np.intp)
-    for column in columns:
-        values, found = pd.factorize(np.asarray(column))
-        code = pd.factorize(code * len(found) + values)[0]
-        if code.max(initial=0) > n / 20:
-            return np.arange(n), np.ones(n, dtype=np.intp)
-    first = np.unique(code, return_index=True)[1]
-    return first, np.bincount(code)

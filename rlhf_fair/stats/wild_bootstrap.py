@@ -6,7 +6,8 @@ group vanishes. With fewer than 12 clusters signs alone give too few different s
 2023). The interval holds the null values that the test does not reject.
 
 It fails where one side of the contrast rests on very few clusters of its own, however many the other side has
-(MacKinnon & Webb 2018): it then rejects too seldom. Measured errors are in `wild_bootstrap_estimate`.
+(MacKinnon & Webb 2018): it then rejects too seldom. Measured coverage stands beside the other methods' in `bootstrap`:
+93-96 % from 10 clusters on, and 98 % with intervals twice as wide where one group has 2 clusters of 10.
 """
 
 from __future__ import annotations
