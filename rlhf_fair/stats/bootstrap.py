@@ -41,8 +41,10 @@ from rlhf_fair.errors import SettingsError
 from rlhf_fair.records import NAN, Estimate
 from rlhf_fair.stats.contrasts import linear_estimate
 from rlhf_fair.stats.group_sums import GroupMeans, GroupSums
-from rlhf_fair.stats.replicates import Units, ratio
+from rlhf_fair.stats.replicates import Units, ratio, replicate_means
 from rlhf_fair.stats.sample import Floats, sample
+
+__all__ = ["Method", "Resampling", "acceleration", "bootstrap_interval", "replicate_means", "studentised_replicates"]
 
 Method = Literal["percentile", "bca", "studentised"]
 
