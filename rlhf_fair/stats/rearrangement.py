@@ -1,10 +1,13 @@
 """A test that all groups have the same mean, by rearranging group labels among exchangeable sums.
 
 Clusters that lie in one group each are rearranged whole; where clusters hold several groups, the groups' sums within
-each cluster change places, which for two groups is the sign-flip test (Fisher 1935; Pesarin & Salmaso 2010). The plain
-statistic, max - min, is exact if clusters (or a cluster's cells) are exchangeable, group sizes included. Where groups
-have equal means but unequal variances or sizes it is not; the studentised statistic, the largest |gap| / standard
-error over pairs, keeps the exactness and in large samples is right there too (Chung & Romano 2013).
+each cluster change places, which for two groups is the sign-flip test (Fisher 1935; Pesarin & Salmaso 2010). Clusters
+with a single group among such clusters stay put, so a design with few shared clusters is tested weakly.
+
+The plain statistic, max - min, is exact if clusters (or a cluster's cells) are exchangeable, group sizes included.
+Where groups have equal means but unequal variances or sizes it is not: with 12 and 48 rows and standard deviations 4
+and 1 it rejects a true null in more than 15 % of samples. The studentised statistic, the largest |gap| / standard error
+over pairs, is exact in the same cases, and in large samples right in those others too (Chung & Romano 2013).
 """
 
 from __future__ import annotations
