@@ -146,7 +146,7 @@ def test_a_reference_that_is_not_there_is_named() -> None:
 
 
 @pytest.mark.parametrize("shared", [False, True])
-@pytest.mark.parametrize(("n_groups", "simulations"), [(6, 60), pytest.param(14, 400, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("n_groups", "simulations"), [(6, 60), pytest.param(14, 200, marks=pytest.mark.slow)])
 def test_equal_groups_err_as_a_family_one_time_in_twenty(shared: bool, n_groups: int, simulations: int) -> None:
     r = rng(7)
     group, cluster = np.repeat(np.arange(n_groups), 25), np.tile(np.arange(25), n_groups)
