@@ -12,13 +12,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats as distributions
 
 from rlhf_fair.records import NAN, Estimate
+from rlhf_fair.stats.columns import check_shares, kish_effective_rows
 from rlhf_fair.stats.group_sums import GroupMeans
+from rlhf_fair.stats.intervals import t_interval
 from rlhf_fair.stats.power import minimum_detectable_effect
 from rlhf_fair.stats.rate_contrasts import RateContrast
 from rlhf_fair.stats.sample import Codes, Floats, Sample, sample
+from rlhf_fair.stats.student_t import t_quantile
 
 RATE_VALUES = (0.0, 0.5, 1.0)
 """Values of trials: failure, tie, success. A mean of such values is a rate."""
@@ -33,6 +35,7 @@ def mean_estimate(
     clusters: Sequence[ArrayLike] = (),
     weights: ArrayLike | None = None,
     rates: bool | None = None,
+    null: float | None = None,
     alpha: float = 0.05,
     power: float = 0.8,
 ) -> Estimate:
@@ -41,7 +44,7 @@ def mean_estimate(
     Parameters and result as in `contrast_estimate`, with a single group.
     """
     groups = np.zeros(len(np.asarray(values)), dtype=np.intp)
-    options: dict[str, Any] = {"rates": rates, "alpha": alpha, "power": power}
+    options: dict[str, Any] = {"rates": rates, "null": null, "alpha": alpha, "power": power}
     return contrast_estimate(values, groups, {0: 1.0}, clusters=clusters, weights=weights, **options)
 
 
@@ -54,6 +57,7 @@ def contrast_estimate(
     weights: ArrayLike | None = None,
     control_features: Any = None,
     rates: bool | None = None,
+    null: float | None = None,
     alpha: float = 0.05,
     power: float = 0.8,
 ) -> Estimate:
@@ -70,6 +74,7 @@ def contrast_estimate(
         shares of the weight, over the strata that hold all groups (direct standardisation; ``reason`` tells of others).
     rates: the values are trials (0, 1, a tie's 0.5) and the means rates in [0, 1]; default: if no other value occurs.
         Say False for differences and other values that may happen to be 0 and 1 alone.
+    null: the value that ``p_value`` is of; default 0, for a rate none (no p-value, which is also what NaN says).
     alpha: the interval covers 1 - ``alpha``. power: for the minimum detectable effect.
 
     Returns
@@ -103,17 +108,19 @@ def contrast_estimate(
         [np.unique(way[used], return_inverse=True)[1].reshape(-1) for way in rows.ways],
         len(cell_coefficients),
     )
-    x, w = rows.values[used], rows.weights[used]
-    n_cells = len(cell_coefficients)
-    effective = np.bincount(cell[used], w, n_cells) ** 2 / np.maximum(np.bincount(cell[used], w**2, n_cells), 1e-300)
+    x = rows.values[used]
+    if rates:
+        check_shares("values", x)
+    as_rates = np.isin(x, RATE_VALUES).all() if rates is None else rates
     return linear_estimate(
         means,
         cell_coefficients,
         scale=float(np.abs(x).max()),
-        rate_rows=effective if (np.isin(x, RATE_VALUES).all() if rates is None else rates) else None,
+        rate_rows=kish_effective_rows(rows.weights[used], cell[used], len(cell_coefficients)) if as_rates else None,
         n=int(used.sum()),
         left_out=left_out,
         note=note,
+        null=null,
         alpha=alpha,
         power=power,
     )
@@ -128,6 +135,7 @@ def linear_estimate(
     n: int,
     left_out: int = 0,
     note: str = "",
+    null: float | None = None,
     alpha: float = 0.05,
     power: float = 0.8,
 ) -> Estimate:
@@ -149,47 +157,37 @@ def linear_estimate(
     # Differences of rates within clusters are about symmetric: t limits serve them better (see the calibration table).
     rates = rate_rows is not None and (np.isin(means.means[part], (0, 1)).all() if flat else not means.paired(part))
     if rate_rows is not None and rates:
-        return _rate_estimate(means, coefficients, rate_rows, common, 0.0 if flat else variance, note, alpha, power)
+        e = _rate_estimate(means, coefficients, rate_rows, 0.0 if flat else variance, null, alpha, power)
+        return e.model_copy(update=common | {"reason": note})
     if flat:
         return Estimate(**common, reason="no variation between clusters: an interval cannot be estimated")
     se, df = float(np.sqrt(variance)), means.degrees_of_freedom(coefficients)
-    half = float(distributions.t.ppf(1 - alpha / 2, df)) * se
-    return Estimate(
-        **common,
-        ci_low=estimate - half,
-        ci_high=estimate + half,
-        standard_error=se,
-        df=df,
-        p_value=float(2 * distributions.t.sf(abs(estimate) / se, df)),
-        mde=minimum_detectable_effect(se, df, alpha=alpha, power=power),
-        reason=note,
-    )
+    e = t_interval(estimate, se, df, null=null or 0.0, alpha=alpha, power=power)
+    return e.model_copy(update=common | {"reason": note})
 
 
 def _rate_estimate(
     means: GroupMeans,
     coefficients: Floats,
     rows: Floats,
-    common: dict[str, Any],
     variance: float,
-    note: str,
+    null: float | None,
     alpha: float,
     power: float,
 ) -> Estimate:
     contrast = RateContrast(means, coefficients, rows)
     df = means.degrees_of_freedom(coefficients) if variance > 0 else float(means.clusters_per_group.min() - 1)
     df = math.inf if contrast.independent else df
-    quantile = float(distributions.t.ppf(1 - alpha / 2, df))
+    quantile = t_quantile(1 - alpha / 2, df)
     low, high = contrast.limits(quantile)
     return Estimate(
-        **common,
+        estimate=contrast.estimate,
         ci_low=low,
         ci_high=high,
         standard_error=float(np.sqrt(variance)) if variance > 0 else NAN,
         df=df,
-        p_value=contrast.p_value(df),
+        p_value=contrast.p_value(df, null),
         mde=minimum_detectable_effect((high - low) / (2 * quantile), df, alpha=alpha, power=power),
-        reason=note,
     )
 
 

@@ -10,6 +10,7 @@ from scipy import stats as distributions
 
 from rlhf_fair.errors import SettingsError
 from rlhf_fair.records import NAN
+from rlhf_fair.stats.student_t import t_quantile
 
 LARGEST_DESIGN = 10**9
 """More clusters than this are no design: the wished effect is too small to be planned for."""
@@ -24,8 +25,7 @@ def minimum_detectable_effect(standard_error: float, df: float, *, alpha: float 
     >>> round(minimum_detectable_effect(1.0, 1e9), 2)
     2.8
     """
-    t = distributions.t
-    return float((t.ppf(1 - alpha / 2, df) + t.ppf(power, df)) * standard_error)
+    return (t_quantile(1 - alpha / 2, df) + t_quantile(power, df)) * standard_error
 
 
 def power_of_test(effect: float, standard_error: float, df: float, *, alpha: float = 0.05) -> float:
@@ -37,7 +37,7 @@ def power_of_test(effect: float, standard_error: float, df: float, *, alpha: flo
     0.8
     """
     distance = abs(effect) / standard_error
-    critical = float(distributions.t.ppf(1 - alpha / 2, df))
+    critical = t_quantile(1 - alpha / 2, df)
     if math.isinf(df):
         return float(distributions.norm.sf(critical - distance) + distributions.norm.sf(critical + distance))
     upper = float(distributions.nct.sf(critical, df, distance))

@@ -8,13 +8,16 @@ of rows, and the limits of the contrast follow from their distances to the rates
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from scipy import optimize
-from scipy import stats as distributions
 
 from rlhf_fair.records import NAN
 from rlhf_fair.stats.group_sums import GroupMeans
+from rlhf_fair.stats.intervals import recovered_limits, score_limits
 from rlhf_fair.stats.sample import Codes, Floats
+from rlhf_fair.stats.student_t import t_p_value
 
 POOLING = 20.0
 """How alike a cluster's rows are is a group's own estimate to the weight of its clusters, and pooled to this weight.
@@ -25,16 +28,6 @@ table, made with other seeds, shows what coverage it gives. With several crossed
 
 CAUTION = 0.5
 """A rate on its own has nothing to be pooled with; its clusters count as alike to the weight of half a cluster."""
-
-
-def score_limits(rates: Floats, effective_rows: Floats, quantile: float) -> tuple[Floats, Floats]:
-    """Wilson's (1927) limits of each rate; ``effective_rows`` > 0, ``quantile`` of the normal or of Student's t."""
-    q2 = quantile**2
-    centre = (rates + q2 / (2 * effective_rows)) / (1 + q2 / effective_rows)
-    half = quantile * np.sqrt(rates * (1 - rates) / effective_rows + q2 / (4 * effective_rows**2))
-    half = half / (1 + q2 / effective_rows)
-    # in floats the limit at a rate of exactly 0 or 1 can miss it by one rounding
-    return np.clip(centre - half, 0, rates), np.clip(centre + half, rates, 1)
 
 
 class RateContrast:
@@ -73,28 +66,28 @@ class RateContrast:
     def limits(self, quantile: float) -> tuple[float, float]:
         """Lower and upper limit."""
         low, high = score_limits(self.rates, self.effective_rows, quantile)
-        down, up = self.rates - low, high - self.rates
-        positive = self.coefficients > 0
-        below = self.coefficients * np.where(positive, down, up)
-        above = self.coefficients * np.where(positive, up, down)
-        reach = [float(np.sqrt(max(side @ self.correlation @ side, 0.0))) for side in (below, above)]
-        return self.estimate - reach[0], self.estimate + reach[1]
+        return recovered_limits(self.coefficients, self.rates, low, high, self.correlation)
 
-    def p_value(self, df: float) -> float:
-        """Of the null that the contrast is 0: the level at which the interval just reaches 0. NaN for a single rate."""
-        if abs(self.coefficients.sum()) > 1e-9:
+    def p_value(self, df: float, null: float | None = None) -> float:
+        """Of the contrast being ``null``: the level at which the interval just reaches it.
+
+        Without a null that is 0 for a gap, and there is no p-value for a rate. NaN is no null either.
+        """
+        if null is None:
+            null = 0.0 if abs(self.coefficients.sum()) < 1e-9 else NAN
+        if math.isnan(null):
             return NAN
-        if self.estimate == 0:
+        if self.estimate == null:
             return 1.0
 
         def excess(quantile: float) -> float:
             low, high = self.limits(quantile)
-            return low if self.estimate > 0 else -high
+            return low - null if self.estimate > null else null - high
 
         largest = 1e4
-        if excess(largest) > 0:  # no level reaches 0
+        if excess(largest) > 0:  # no level reaches it
             return 0.0
-        return float(2 * distributions.t.sf(optimize.brentq(excess, 0.0, largest), df))
+        return t_p_value(optimize.brentq(excess, 0.0, largest), df)
 
 
 def _effective_rows(rates: Floats, variance: Floats, concentration: Floats, clusters: Codes, one_way: bool) -> Floats:

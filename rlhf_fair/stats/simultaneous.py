@@ -40,7 +40,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy import stats as distributions
 from scipy.special import ndtri, stdtr
 
 from rlhf_fair.errors import SettingsError
@@ -49,6 +48,7 @@ from rlhf_fair.stats.contrasts import linear_estimate
 from rlhf_fair.stats.group_sums import GroupMeans
 from rlhf_fair.stats.power import minimum_detectable_effect
 from rlhf_fair.stats.sample import Floats, Sample, sample
+from rlhf_fair.stats.student_t import t_quantile
 
 DRAWS = 4999
 """A critical level of 5 % is then off by 0.3 %."""
@@ -245,7 +245,7 @@ def _row(rows: Sample, pair: Pair, e: Estimate, level: float, smallest: Floats) 
     group, reference = (rows.labels[code] for code in pair)
     low = high = p_adjusted = mde = NAN
     if np.isfinite(e.p_value):
-        half = -float(distributions.t.ppf(level / 2, e.df)) * e.standard_error
+        half = -t_quantile(level / 2, e.df) * e.standard_error
         low, high = e.estimate - half, e.estimate + half
         p_adjusted = e.p_value
         if len(smallest):
