@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test lint format clean
+.PHONY: setup demo test lint format calibrate clean
 
 setup: .venv/ready
 
@@ -21,6 +21,9 @@ lint: setup
 
 test: lint
 	$(BIN)/pytest -n 2 --dist loadfile
+
+calibrate: setup
+	$(BIN)/python tests/benchmarks/calibration.py
 
 format: setup
 	$(BIN)/ruff check --fix .

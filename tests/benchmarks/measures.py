@@ -34,8 +34,8 @@ SECTIONS = {
 
 INTRODUCTION = """# Calibration
 
-Simulations with a known truth, {simulations} per cell, seed {seed}; the Monte-Carlo error of a share near 5 % or 95 %
-is {error:.2f} points. Made by `make calibrate`; every cell is listed, and those that miss their target are marked.
+Simulations with a known truth. Made by `make calibrate`; every cell is listed, and those that miss their target are
+marked.
 
 Words: *nested* clusters lie in one group each (raters), *paired* ones are shared by all groups (templates), *crossed*
 are raters within groups who judge shared items, with both clusterings given to the estimator. *Clusters* counts those
@@ -73,7 +73,7 @@ def _covered(e: Estimate, truth: float) -> float:
 def gap(world: World, simulations: int, rng: np.random.Generator) -> list[Row]:
     """Coverage and error under no effect; coverage and power under one."""
     effect = effect_of(world)
-    under_null = [_gap(world, rng) for _ in range(simulations)]
+    under_null = [_gap(world, rng) for _ in range(simulations // 2)]
     under_effect = [_gap(replace(world, effect=effect), rng) for _ in range(simulations // 2)]
     null = np.array([_covered(e, 0) for e in under_null])
     shifted = np.array([_covered(e, effect) for e in under_effect])
@@ -89,6 +89,7 @@ def gap(world: World, simulations: int, rng: np.random.Generator) -> list[Row]:
             "power": np.nanmean([e.p_value < LEVEL for e in under_effect]),
             "median MDE": np.nanmedian([e.mde for e in under_null]),
             "no interval": float(np.isnan(np.r_[null, shifted]).mean()),
+            "simulations": 2 * (simulations // 2),
             "outside": not LOW <= coverage <= HIGH,
         }
     ]
@@ -114,6 +115,7 @@ def mean(world: World, simulations: int, rng: np.random.Generator) -> list[Row]:
             "unequal": world.unequal,
             "values": name(world),
             "coverage": coverage,
+            "simulations": simulations,
             "outside": not LOW <= coverage <= HIGH,
         }
     ]
@@ -122,7 +124,7 @@ def mean(world: World, simulations: int, rng: np.random.Generator) -> list[Row]:
 def family(world: World, simulations: int, rng: np.random.Generator) -> list[Row]:
     """Any false alarm among all pairs of equal groups, by several rules."""
     wrong: dict[str, list[bool]] = {"max-t": [], "Holm": [], "uncorrected": [], "max − min test": [], "four-fifths": []}
-    for _ in range(simulations // 2):
+    for _ in range(simulations // 4):
         rows = draw(world, rng)
         found = spread(rows.values, rows.groups, clusters=rows.clusters, rng=rng, n_rearrangements=199)
         table = found.pairs.table
@@ -135,7 +137,7 @@ def family(world: World, simulations: int, rng: np.random.Generator) -> list[Row
             wrong["four-fifths"].append(bool(rates.min() < 0.8 * rates.max()))
     shares = {rule: float(np.mean(found)) if found else np.nan for rule, found in wrong.items()}
     facts = {"design": world.design, "groups": world.groups, "clusters": world.clusters, "values": name(world)}
-    return [{**facts, **shares, "outside": shares["max-t"] > LEVEL + 0.01}]
+    return [{**facts, **shares, "simulations": simulations // 4, "outside": shares["max-t"] > LEVEL + 0.01}]
 
 
 def four_fifths(rate: float, per_cell: int, simulations: int, rng: np.random.Generator) -> list[Row]:
@@ -144,7 +146,7 @@ def four_fifths(rate: float, per_cell: int, simulations: int, rng: np.random.Gen
     counts = rng.binomial(per_cell, rate, (simulations, cells))
     bare = counts.min(axis=1) < 0.8 * counts.max(axis=1)
     ours = []
-    for row in counts[: simulations // 2]:
+    for row in counts[: simulations // 4]:
         values = np.repeat(np.tile([1.0, 0.0], cells), np.c_[row, per_cell - row].ravel())
         table = all_pairs(values, np.repeat(np.arange(cells), per_cell), rng=rng).table
         ours.append(bool(((table["ci_low"] > 0) | (table["ci_high"] < 0)).any()))
@@ -155,6 +157,7 @@ def four_fifths(rate: float, per_cell: int, simulations: int, rng: np.random.Gen
             "per cell": per_cell,
             "bare four-fifths": float(bare.mean()),
             "max-t": error,
+            "simulations": simulations // 4,
             "outside": error > LEVEL + 0.01,
         }
     ]
@@ -163,7 +166,7 @@ def four_fifths(rate: float, per_cell: int, simulations: int, rng: np.random.Gen
 def intervals_compared(world: World, simulations: int, rng: np.random.Generator) -> list[Row]:
     """Coverage of every method on the same draws, no gap."""
     covered: dict[str, list[float]] = {}
-    for _ in range(simulations // 4):
+    for _ in range(simulations // 8):
         rows = draw(world, rng)
         data = (rows.values, rows.groups, {0: 1.0, 1: -1.0})
         found = {
@@ -177,7 +180,8 @@ def intervals_compared(world: World, simulations: int, rng: np.random.Generator)
         for method, e in found.items():
             covered.setdefault(method, []).append(_covered(e, 0))
     facts = {"design": world.design, "clusters": world.clusters, "values": name(world)}
-    return [{**facts, **{method: float(np.nanmean(shares)) for method, shares in covered.items()}}]
+    shares = {method: float(np.nanmean(found)) for method, found in covered.items()}
+    return [{**facts, **shares, "simulations": simulations // 8}]
 
 
 def equivalence(world: World, simulations: int, rng: np.random.Generator) -> list[Row]:
@@ -191,13 +195,24 @@ def equivalence(world: World, simulations: int, rng: np.random.Generator) -> lis
         ]
         shares.append(float(np.mean([judged == Verdict.WITHIN for judged, _ in found])))
     facts = {"design": world.design, "clusters": world.clusters, "margin": margin}
-    return [{**facts, "gap = margin": shares[0], "gap = 0": shares[1], "outside": shares[0] > LEVEL}]
+    return [
+        {
+            **facts,
+            "gap = margin": shares[0],
+            "gap = 0": shares[1],
+            "simulations": simulations,
+            "outside": shares[0] > LEVEL,
+        }
+    ]
 
 
 def sequence(simulations: int, rng: np.random.Generator) -> list[Row]:
     """Whether the truth is ever excluded by somebody who may stop at any time."""
-    rows = error_under_optional_stopping(rng, simulations)
-    return [{**row, "outside": float(str(row["ever excluded"])) > LEVEL} for row in rows]
+    rows = [
+        {key: value for key, value in row.items() if key != "sequences"}
+        for row in error_under_optional_stopping(rng, simulations)
+    ]
+    return [{**row, "simulations": simulations, "outside": float(str(row["ever excluded"])) > LEVEL} for row in rows]
 
 
 def summary(section: str, table: pd.DataFrame) -> str:
