@@ -105,9 +105,7 @@ def simulate(job: tuple[int, Cell, int, int]) -> tuple[str, list[Row]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--simulations", type=int, default=4000, help="per cell; expensive sections take a quarter or an eighth"
-    )
+    parser.add_argument("--simulations", type=int, default=4000, help="per cell; costly sections take fewer")
     parser.add_argument("--seed", type=int, default=20)
     parser.add_argument("--only", default="", help="one section: " + ", ".join(measures.SECTIONS))
     parser.add_argument("--workers", type=int, default=os.cpu_count())
