@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 README = Path(__file__).parents[1] / "README.md"
-EXAMPLES = re.findall(r"```python\n(.*?)```\n\n((?:    .*\n)+)", README.read_text(encoding="utf-8"), flags=re.DOTALL)
+EXAMPLES = re.findall(r"```python\n([^`]*)```\n\n((?:    [^\n]*\n)+)", README.read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize(("code", "shown"), EXAMPLES)
