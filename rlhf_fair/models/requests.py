@@ -1,6 +1,6 @@
 """What a probe may ask of a model, and what comes back.
 
-Probes make requests, models answer them, neither knows the other: the same probe runs on a causal model, a masked model,
+Probes make requests, models answer them, neither knows the other: one probe runs on a causal model, a masked model,
 a server or a file of predictions. Answers come in the order of the requests; an answer that could not be had is None,
 never a guess.
 """
