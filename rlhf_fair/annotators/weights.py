@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from rlhf_fair.annotators.population import CROSS, Margin, Population
 from rlhf_fair.errors import SettingsError
+from rlhf_fair.stats.columns import kish_effective_n
 from rlhf_fair.tables import ATTRIBUTE_PREFIX, require_columns
 
 FloatArray = NDArray[np.float64]
@@ -79,24 +80,13 @@ def raking_weights(members: pd.DataFrame, population: Population, *, trim: float
     )
 
 
-def kish_effective_size(weights: ArrayLike) -> float:
-    """(Σw)²/Σw²: the number of equally weighted persons with the same variance; range (0, n]; Kish 1965.
-
-    >>> round(kish_effective_size([1, 1, 1, 1, 3, 3]), 4)
-    4.5455
-    """
-    w = np.asarray(weights, dtype=float)
-    squares = float(np.sum(w**2))
-    return float(np.sum(w)) ** 2 / squares if squares > 0 else float("nan")
-
-
 def design_effect(weights: ArrayLike) -> float:
     """n / Kish's effective size, the factor by which weighting inflates variance; 1 = equal weights; range [1, n].
 
     >>> round(design_effect([1, 1, 1, 1, 3, 3]), 2)
     1.32
     """
-    return float(np.size(weights)) / kish_effective_size(weights)
+    return float(np.size(weights)) / kish_effective_n(weights)
 
 
 def margin_codes(table: pd.DataFrame, margin: Margin) -> IntArray:

@@ -141,12 +141,13 @@ def weigh(
     Example: rlhf-fair panel weigh --panel panel/panel.csv --population adults.toml --out weights.csv
     """
     from rlhf_fair.annotators.population import Population
-    from rlhf_fair.annotators.weights import design_effect, kish_effective_size, raking_weights
+    from rlhf_fair.annotators.weights import design_effect, raking_weights
+    from rlhf_fair.stats.columns import kish_effective_n
     from rlhf_fair.tables import ANNOTATORS, write_table
 
     found = raking_weights(accepted(panel, ANNOTATORS), Population.read(population), trim=trim)
     write_table(out, found.weights.reset_index())
-    effective, effect = kish_effective_size(found.weights), design_effect(found.weights)
+    effective, effect = kish_effective_n(found.weights), design_effect(found.weights)
     summary = {
         "out": str(out),
         "members": len(found.weights),

@@ -14,12 +14,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats as distributions
+from scipy.special import expit, logit
 
-from rlhf_fair.errors import RowError
-from rlhf_fair.metrics.by_group import moved
-from rlhf_fair.metrics.rows import Mask, Rows, measured_rows, t_contrast
+from rlhf_fair.metrics.rows import Mask, Rows, measured_rows
 from rlhf_fair.records import Estimate
+from rlhf_fair.stats.columns import check_among
+from rlhf_fair.stats.contrasts import contrast_estimate
+from rlhf_fair.stats.intervals import t_interval
 from rlhf_fair.stats.sample import Codes, Floats
 
 CHANCE = 0.5
@@ -78,9 +79,7 @@ def scored_rows(
     scores: ArrayLike, outcomes: ArrayLike, clusters: Sequence[ArrayLike], weights: ArrayLike | None
 ) -> Rows:
     rows = measured_rows({"scores": scores, "outcomes": outcomes}, clusters=clusters, weights=weights)
-    other = rows["outcomes"][~np.isin(rows["outcomes"], (0.0, 1.0))]
-    if len(other):
-        raise RowError(f"outcomes holds {other[0]:g}; allowed: 0, 1 and NaN for unknown")
+    check_among("outcomes", rows["outcomes"], (0, 1))
     return rows
 
 
@@ -103,39 +102,56 @@ def area(rows: Rows, positive: Mask, negative: Mask) -> Area:
 def area_estimate(auc: Area, rows: Rows, alpha: float) -> Estimate:
     if auc.reason:
         return Estimate.not_estimable(auc.reason, n=len(auc.order))
-    # Centred placements less chance on the positives' side: the contrast then tests AUC - 0.5 against 0.
-    side = (np.arange(len(auc.order)) >= auc.n_positive).astype(np.intp)
-    values = auc.influence + np.where(side == 0, auc.value - CHANCE, 0.0)
-    e = _stacked_contrast(values, side, auc.order, [1, 1], rows, alpha)
-    return within_unit_interval(moved(e, CHANCE), alpha)
+    values, side = _parts(auc)
+    return within_unit_interval(_stacked_contrast(values, side, auc.order, [1, 1], rows, alpha, null=CHANCE), alpha)
 
 
 def area_gap(auc: Area, base: Area, rows: Rows, alpha: float) -> Estimate:
     if auc.reason or base.reason:
         return Estimate.not_estimable(auc.reason or f"baseline: {base.reason}", n=len(auc.order))
-    parts = [(auc, 0), (base, 2)]
-    cells = [start + (np.arange(len(part.order)) >= part.n_positive) for part, start in parts]
-    values = [
-        part.influence + np.where(np.arange(len(part.order)) < part.n_positive, part.value, 0.0) for part, _ in parts
-    ]
+    (values, side), (base_values, base_side) = _parts(auc), _parts(base)
+    values, cells = np.concatenate([values, base_values]), np.concatenate([side, base_side + 2])
     order = np.concatenate([auc.order, base.order])
-    e = _stacked_contrast(np.concatenate(values), np.concatenate(cells), order, [1, 1, -1, -1], rows, alpha)
+    e = _stacked_contrast(values, cells, order, [1, 1, -1, -1], rows, alpha)
     return e.model_copy(update={"n": len(np.unique(order))})
 
 
+def _parts(auc: Area) -> tuple[Floats, Codes]:
+    """Values whose two means, that of the positives (side 0) and that of the negatives (side 1, centred), add up to
+    the AUC."""
+    side = (np.arange(len(auc.order)) >= auc.n_positive).astype(np.intp)
+    return auc.influence + np.where(side == 0, auc.value, 0.0), side
+
+
 def _stacked_contrast(
-    values: Floats, cells: Codes, order: Codes, coefficients: Sequence[float], rows: Rows, alpha: float
+    values: Floats,
+    cells: Codes,
+    order: Codes,
+    coefficients: Sequence[float],
+    rows: Rows,
+    alpha: float,
+    null: float = 0.0,
 ) -> Estimate:
     """A contrast over rows that may occur several times: the row itself is the least cluster they share."""
-    weights = None if rows.weights is None else rows.weights[order]
-    return t_contrast(values, cells, coefficients, [way[order] for way in rows.ways], weights=weights, alpha=alpha)
+    return contrast_estimate(
+        values,
+        cells,
+        dict(enumerate(coefficients)),
+        clusters=[way[order] for way in rows.ways],
+        weights=None if rows.weights is None else rows.weights[order],
+        rates=False,
+        null=null,
+        alpha=alpha,
+    )
 
 
 def within_unit_interval(e: Estimate, alpha: float) -> Estimate:
     """The interval on the logit scale, where a symmetric one cannot leave [0, 1] (Pepe 2003, section 5.2)."""
     if not np.isfinite(e.ci_low) or not 0 < e.estimate < 1:
         return e
-    half = distributions.t.ppf(1 - alpha / 2, e.df) * e.standard_error / (e.estimate * (1 - e.estimate))
-    centre = np.log(e.estimate / (1 - e.estimate))
-    low, high = (float(1 / (1 + np.exp(-end))) for end in (centre - half, centre + half))
-    return e.model_copy(update={"ci_low": low, "ci_high": high})
+    on_logit_scale = t_interval(
+        float(logit(e.estimate)), e.standard_error / (e.estimate * (1 - e.estimate)), e.df, alpha=alpha
+    )
+    return e.model_copy(
+        update={"ci_low": float(expit(on_logit_scale.ci_low)), "ci_high": float(expit(on_logit_scale.ci_high))}
+    )

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from rlhf_fair.errors import SettingsError
-from rlhf_fair.metrics.rows import Rows, group_codes, measured_rows, t_contrast
-from rlhf_fair.records import NAN, Estimate
+from rlhf_fair.metrics.rows import Rows, measured_rows
+from rlhf_fair.records import Estimate
+from rlhf_fair.stats.columns import check_lengths
 from rlhf_fair.stats.contrasts import RATE_VALUES, contrast_estimate
-from rlhf_fair.stats.sample import Codes, Floats
+from rlhf_fair.stats.sample import UNKNOWN, Codes, Floats, encode
 
 
 @dataclass(frozen=True)
@@ -32,17 +33,21 @@ class ByGroup:
 
 @dataclass(frozen=True)
 class GroupRows:
-    """Measured rows with the code of their group (-1: unknown) and the labels the codes stand for."""
+    """Measured rows with the code of their group (`UNKNOWN` without one) and the labels the codes stand for.
+
+    ``codes``: (n,). ``missing``: codes of the rows that were not measured.
+    """
 
     rows: Rows
     codes: Codes
+    missing: Codes
     labels: tuple[Hashable, ...]
     reference: Hashable
 
     @property
     def n_missing(self) -> int:
         """Rows given that were not measured."""
-        return int((~self.rows.kept).sum())
+        return len(self.missing)
 
     @property
     def others(self) -> list[Hashable]:
@@ -64,10 +69,11 @@ def group_rows(
 ) -> GroupRows:
     """Measured rows with their groups; a group that lost all its rows keeps its label."""
     rows = measured_rows(columns, clusters=clusters, weights=weights)
-    codes, labels = group_codes(groups, len(rows.kept))
+    check_lengths({"groups": groups}, len(rows.kept), next(iter(columns)))
+    codes, labels = encode(groups)
     if reference is not None and reference not in labels:
         raise SettingsError(f"reference {reference!r} is no group; groups are {list(labels)}")
-    return GroupRows(rows, codes[rows.kept], labels, reference)
+    return GroupRows(rows, codes[rows.kept], codes[~rows.kept], labels, reference)
 
 
 def mean_by_group(
@@ -75,22 +81,21 @@ def mean_by_group(
     groups: Any,
     *,
     reference: Hashable = None,
-    null: float = 0.0,
+    null: float | None = None,
     clusters: Sequence[ArrayLike] = (),
     weights: ArrayLike | None = None,
     alpha: float = 0.05,
 ) -> ByGroup:
     """The mean of ``values`` in every group and its gap to ``reference``, with cluster-robust intervals.
 
-    Range: that of ``values``. The p-value of a group's own mean tests ``null`` by a t test (NaN: no such value, no
-    p-value); that of a gap tests 0 = parity. A gap is group less reference; rows that share clusters make it a paired
-    one. Rates (values 0, 1 or a tie's 1/2) get score limits, see `contrast_estimate`.
+    Range: that of ``values``. The p-value of a group's own mean tests ``null``, see `contrast_estimate`; that of a gap
+    tests 0 = parity. A gap is group less reference; rows that share clusters make it a paired one. If all values are 0,
+    1 or a tie's 1/2, the means are rates.
     """
     table = group_rows({"values": values}, groups, reference=reference, clusters=clusters, weights=weights)
     x = table.rows["values"]
-    return compare(
-        table, x, weights=table.rows.weights, null=null, rates=bool(np.isin(x, RATE_VALUES).all()), alpha=alpha
-    )
+    rates = bool(np.isin(x, RATE_VALUES).all())
+    return compare(table, x, weights=table.rows.weights, null=null, rates=rates, alpha=alpha)
 
 
 def compare(
@@ -98,7 +103,7 @@ def compare(
     values: Floats,
     *,
     weights: Floats | None = None,
-    null: float = 0.0,
+    null: float | None = None,
     rates: bool = False,
     alpha: float = 0.05,
     failures: Mapping[Hashable, str] | None = None,
@@ -106,10 +111,10 @@ def compare(
     """As `mean_by_group` on rows already gathered; ``failures`` says why a group has no value."""
     comparison = _Comparison(table, values, weights, rates, alpha, failures or {})
     return ByGroup(
-        estimates={label: comparison.against(null, label) for label in table.labels},
+        estimates={label: comparison.contrast({label: 1.0}, null) for label in table.labels},
         gaps={label: comparison.contrast({label: 1.0, table.reference: -1.0}) for label in table.others},
         reference=table.reference,
-        n_unknown=int((table.codes < 0).sum()),
+        n_unknown=int((table.codes == UNKNOWN).sum()),
         n_missing=table.n_missing,
     )
 
@@ -123,46 +128,23 @@ class _Comparison:
     alpha: float
     failures: Mapping[Hashable, str]
 
-    def contrast(self, coefficients: Mapping[Hashable, float]) -> Estimate:
-        """Of the groups' means; score limits for rates, t limits for others."""
-        table = self.table
-        coded = {table.labels.index(label): a for label, a in coefficients.items()}
-        counts = {label: int((table.codes == code).sum()) for label, code in zip(coefficients, coded, strict=True)}
-        reasons = [f"{label}: {self.failures[label]}" for label in coefficients if label in self.failures]
-        empty = [str(label) for label, count in counts.items() if not count]
-        if empty and not reasons:
-            reasons = [f"no measured rows in group {', '.join(empty)}"]
-        if reasons:
-            return Estimate.not_estimable("; ".join(reasons), n=sum(counts.values()), n_left_out=table.n_missing)
-        if not self.rates:
-            return self._t_limits(coefficients)
-        ways = table.rows.clusters
-        e = contrast_estimate(self.values, table.codes, coded, clusters=ways, weights=self.weights, alpha=self.alpha)
-        return e.model_copy(update={"n_left_out": table.n_missing})
-
-    def against(self, null: float, label: Hashable) -> Estimate:
-        """The group's mean, its p-value testing ``null``."""
-        e = self.contrast({label: 1.0})
-        if not np.isfinite(e.ci_low):
-            return e
-        if np.isnan(null):
-            return e.model_copy(update={"p_value": NAN, "mde": NAN})
-        return e.model_copy(update={"p_value": self._t_limits({label: 1.0}, null).p_value})
-
-    def _t_limits(self, coefficients: Mapping[Hashable, float], null: float = 0.0) -> Estimate:
-        a = [coefficients.get(label, 0.0) for label in self.table.labels]
-        e = t_contrast(
-            self.values - null,
-            self.table.codes,
-            a,
-            self.table.rows.ways,
+    def contrast(self, coefficients: Mapping[Hashable, float], null: float | None = None) -> Estimate:
+        """Of the groups' means; ``n_left_out`` counts the rows of these groups, or of none, that are not in it."""
+        table, codes = self.table, [self.table.labels.index(label) for label in coefficients]
+        names = np.array([*table.labels, None], dtype=object)  # UNKNOWN is the last
+        e = contrast_estimate(
+            self.values,
+            names[table.codes],
+            coefficients,
+            clusters=table.rows.clusters,
             weights=self.weights,
-            left_out=self.table.n_missing,
+            rates=self.rates,
+            null=null,
             alpha=self.alpha,
         )
-        return moved(e, null)
-
-
-def moved(e: Estimate, by: float) -> Estimate:
-    """The estimate and its interval moved along the axis; standard error and test stay."""
-    return e.model_copy(update={"estimate": e.estimate + by, "ci_low": e.ci_low + by, "ci_high": e.ci_high + by})
+        left_out = e.n_left_out + int(np.isin(table.missing, [*codes, UNKNOWN]).sum())
+        reasons = [f"{label}: {self.failures[label]}" for label in coefficients if label in self.failures]
+        if reasons:
+            n = int(np.isin(table.codes, codes).sum())
+            return Estimate.not_estimable("; ".join(reasons), n=n, n_left_out=left_out)
+        return e.model_copy(update={"n_left_out": left_out})

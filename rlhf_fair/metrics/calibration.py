@@ -16,11 +16,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import logit
 
-from rlhf_fair.errors import RowError, SettingsError
+from rlhf_fair.errors import SettingsError
 from rlhf_fair.metrics.by_group import ByGroup, GroupRows, compare, group_rows
 from rlhf_fair.metrics.rows import Rows
 from rlhf_fair.records import NAN, Estimate
-from rlhf_fair.stats.intervals import clustered_wilson
+from rlhf_fair.stats.columns import check_shares
+from rlhf_fair.stats.contrasts import mean_estimate
 from rlhf_fair.stats.sample import Codes, Floats
 
 
@@ -77,9 +78,7 @@ def forecasts(
     columns = {"predictions": predictions, "outcomes": outcomes}
     table = group_rows(columns, groups, reference=reference, clusters=clusters, weights=weights)
     for name, column in table.rows.columns.items():
-        wrong = column[(column < 0) | (column > 1)]
-        if len(wrong):
-            raise RowError(f"{name} holds {wrong[0]:g}; allowed: [0, 1] and NaN for missing")
+        check_shares(name, column)
     return table
 
 
@@ -130,7 +129,7 @@ def reliability_table(
 ) -> tuple[ReliabilityBin, ...]:
     """Observed rate against mean prediction by group and bin; on the diagonal = calibrated; empty bins have n = 0.
 
-    Intervals are Wilson's, at the effective number of rows where they are clustered or weighted.
+    Intervals are Wilson's, at the effective number of rows where they are clustered or weighted (`mean_estimate`).
     """
     edges = (binning or Binning()).edges(table.rows["predictions"])
     bins = bin_codes(table.rows["predictions"], edges)
@@ -138,7 +137,9 @@ def reliability_table(
     for place, label in enumerate(table.labels):
         for b in range(len(edges) - 1):
             rows = table.rows.take((table.codes == place) & (bins == b))
-            observed = clustered_wilson(rows["outcomes"], clusters=rows.clusters, weights=rows.weights, alpha=alpha)
+            observed = mean_estimate(
+                rows["outcomes"], clusters=rows.clusters, weights=rows.weights, rates=True, alpha=alpha
+            )
             mean = float(np.average(rows["predictions"], weights=rows.unit_weights)) if rows.n else NAN
             found.append(ReliabilityBin(label, float(edges[b]), float(edges[b + 1]), mean, observed))
     return tuple(found)

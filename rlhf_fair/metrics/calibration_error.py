@@ -15,7 +15,6 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats as distributions
 
 from rlhf_fair.metrics.by_group import GroupRows
 from rlhf_fair.metrics.calibration import Binning, bin_codes
@@ -23,6 +22,7 @@ from rlhf_fair.metrics.distance import Distance, Noise, joint_covariance, noisy_
 from rlhf_fair.metrics.rows import Rows
 from rlhf_fair.records import Estimate
 from rlhf_fair.stats.group_sums import GroupMeans
+from rlhf_fair.stats.intervals import t_interval
 from rlhf_fair.stats.sample import Codes, Floats
 
 
@@ -150,15 +150,5 @@ def _squared(b: _BinErrors, alpha: float) -> Estimate:
     df = b.n_clusters - 1
     if not variance > 0:
         return Estimate(estimate=value, n=b.n, n_clusters=b.n_clusters, reason="no variation within bins")
-    se = float(np.sqrt(variance))
-    half = float(distributions.t.ppf(1 - alpha / 2, df)) * se
-    return Estimate(
-        estimate=value,
-        ci_low=value - half,
-        ci_high=value + half,
-        standard_error=se,
-        df=df,
-        p_value=float(2 * distributions.t.sf(abs(value) / se, df)),
-        n=b.n,
-        n_clusters=b.n_clusters,
-    )
+    e = t_interval(value, float(np.sqrt(variance)), df, alpha=alpha)
+    return e.model_copy(update={"n": b.n, "n_clusters": b.n_clusters})

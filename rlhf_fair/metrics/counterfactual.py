@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from rlhf_fair.errors import RowError
 from rlhf_fair.metrics.preference import preferred
-from rlhf_fair.metrics.rows import Rows, measured_rows, t_contrast
+from rlhf_fair.metrics.rows import Rows, measured_rows
 from rlhf_fair.records import Estimate
+from rlhf_fair.stats.columns import check_among
+from rlhf_fair.stats.contrasts import RATE_VALUES, mean_estimate
 from rlhf_fair.stats.exact_tests import PairedCounts, mcnemar
-from rlhf_fair.stats.intervals import clustered_wilson
 from rlhf_fair.stats.sample import Floats
 
 EXACT_UP_TO = 14
@@ -104,18 +104,14 @@ def flips(
     """
     rows = _pairs(original, counterfactual, clusters, weights)
     for name in ("original", "counterfactual"):
-        wrong = rows[name][~np.isin(rows[name], (0.0, 0.5, 1.0))]
-        if len(wrong):
-            raise RowError(f"a decision is {wrong[0]:g}; allowed: 0, 1, 1/2 for a tie and NaN for missing")
+        check_among(name, rows[name], RATE_VALUES)
     step = rows["counterfactual"] - rows["original"]
 
-    def share(hits: Floats) -> Estimate:
-        return clustered_wilson(hits, clusters=rows.clusters, weights=rows.weights, alpha=alpha)
-
+    rate, up, down = (_mean(hits, rows, alpha, rates=True) for hits in (np.abs(step), step.clip(0), (-step).clip(0)))
     net = _mean(step, rows, alpha)
     if np.isfinite(net.estimate) and rows.n_clusters > 1:
         net = net.model_copy(update={"p_value": _direction_test(rows, net, rng)})
-    return Flips(rate=share(np.abs(step)), up=share(np.maximum(step, 0)), down=share(np.maximum(-step, 0)), net=net)
+    return Flips(rate, up, down, net)
 
 
 def preference_flips(
@@ -209,9 +205,9 @@ def _pairs(
     return measured_rows({"original": original, "counterfactual": counterfactual}, clusters=clusters, weights=weights)
 
 
-def _mean(values: Floats, rows: Rows, alpha: float) -> Estimate:
+def _mean(values: Floats, rows: Rows, alpha: float, *, rates: bool = False) -> Estimate:
     missing = int((~rows.kept).sum())
     if not rows.n:
         return Estimate.not_estimable("no measured pairs", n_left_out=missing)
-    one_cell = np.zeros(rows.n, dtype=np.intp)
-    return t_contrast(values, one_cell, [1], rows.ways, weights=rows.weights, left_out=missing, alpha=alpha)
+    e = mean_estimate(values, clusters=rows.clusters, weights=rows.weights, rates=rates, alpha=alpha)
+    return e.model_copy(update={"n_left_out": missing})

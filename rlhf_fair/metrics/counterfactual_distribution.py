@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import combinations
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -18,7 +17,7 @@ from scipy.stats import wasserstein_distance
 
 from rlhf_fair.metrics.distance import Distance, Noise, noisy_distance, proper_covariance
 from rlhf_fair.metrics.rows import Rows, measured_rows
-from rlhf_fair.stats.sample import Codes, Floats, cross
+from rlhf_fair.stats.sample import Codes, Floats, signed_intersections
 
 GRID = 128
 """Points at which the distribution functions' difference is followed to learn its noise."""
@@ -99,9 +98,7 @@ def _covariance(influence: Floats, rows: Rows) -> Floats:
 
     if len(rows.ways) == 1:
         return one_way(rows.ways[0])
-    # Inclusion-exclusion over the clusterings and their intersections (Cameron, Gelbach & Miller 2011).
-    chosen = [ways for size in range(1, len(rows.ways) + 1) for ways in combinations(rows.ways, size)]
-    return proper_covariance(np.sum([(-1.0) ** (len(ways) - 1) * one_way(cross(ways)) for ways in chosen], axis=0))
+    return proper_covariance(np.sum([sign * one_way(way) for sign, way in signed_intersections(rows.ways)], axis=0))
 
 
 def _swap_p_value(steps: Floats, way: Codes, widths: Floats, draws: int, rng: np.random.Generator) -> float:

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import expit, log_expit
 
-from rlhf_fair.errors import RowError
 from rlhf_fair.metrics.by_group import ByGroup, mean_by_group
-from rlhf_fair.stats.sample import Floats, encode
+from rlhf_fair.stats.columns import check_lengths, check_shares, numbers
+from rlhf_fair.stats.sample import UNKNOWN, Floats, encode
 
 INDIFFERENCE = float(np.log(2))
 """Log-loss of a margin of 0, in nats: the model has no opinion."""
@@ -40,9 +40,8 @@ def wins(scores: ArrayLike, baseline_scores: ArrayLike) -> Floats:
     >>> wins([2, 1, 0], [1, 1, 1]).tolist()
     [1.0, 0.5, 0.0]
     """
-    score, baseline = np.asarray(scores, dtype=float), np.asarray(baseline_scores, dtype=float)
-    if score.shape != baseline.shape:
-        raise RowError(f"scores has shape {score.shape}, baseline_scores {baseline.shape}; needs the same")
+    score, baseline = numbers("scores", scores), numbers("baseline_scores", baseline_scores)
+    check_lengths({"baseline_scores": baseline}, len(score), "scores")
     return preferred(score - baseline)
 
 
@@ -96,10 +95,9 @@ def preference_quality(
 
     ``agreement``: (n,) share of judgements for the chosen answer, default 1. Gaps are group less reference.
     """
-    m = np.asarray(margins, dtype=float)
+    m = numbers("margins", margins)
     share = np.ones(m.shape) if agreement is None else _shares(agreement, "agreement")
-    if share.shape != m.shape:
-        raise RowError(f"agreement has shape {share.shape}, margins {m.shape}; needs the same")
+    check_lengths({"agreement": share}, len(m), "margins")
 
     def by_group(values: Floats, null: float) -> ByGroup:
         return mean_by_group(
@@ -152,11 +150,10 @@ def in_within_prompt_sds(rewards: ArrayLike, prompts: ArrayLike) -> Floats:
 
 def _within_prompt(rewards: ArrayLike, prompts: ArrayLike) -> tuple[Floats, int]:
     """Deviations from the prompt's mean, NaN where it has one answer, and their degrees of freedom."""
-    r = np.asarray(rewards, dtype=float)
-    if np.shape(prompts) != r.shape:
-        raise RowError(f"prompts has shape {np.shape(prompts)}, rewards {r.shape}; needs the same")
-    codes, names = encode(np.asarray(prompts))
-    used = np.isfinite(r) & (codes >= 0)
+    r = numbers("rewards", rewards)
+    check_lengths({"prompts": prompts}, len(r), "rewards")
+    codes, names = encode(prompts)
+    used = np.isfinite(r) & (codes != UNKNOWN)
     counts = np.bincount(codes[used], minlength=len(names))
     sums = np.bincount(codes[used], r[used], len(names))
     used[used] = counts[codes[used]] > 1
@@ -166,8 +163,6 @@ def _within_prompt(rewards: ArrayLike, prompts: ArrayLike) -> tuple[Floats, int]
 
 
 def _shares(values: ArrayLike, name: str) -> Floats:
-    shares = np.asarray(values, dtype=float)
-    wrong = shares[(shares < 0) | (shares > 1)]
-    if len(wrong):
-        raise RowError(f"{name} holds {wrong[0]:g}; allowed: [0, 1] and NaN for missing")
+    shares = numbers(name, values)
+    check_shares(name, shares)
     return shares

@@ -22,7 +22,6 @@ from numpy.typing import ArrayLike
 from scipy import stats as distributions
 
 from rlhf_fair.errors import RowError, SettingsError
-from rlhf_fair.metrics.by_group import moved
 from rlhf_fair.metrics.distance import Distance, Noise, joint_covariance, noisy_distance
 from rlhf_fair.metrics.rows import Rows, measured_rows
 from rlhf_fair.records import Estimate
@@ -211,10 +210,9 @@ class _Deviations:
             return Estimate.not_estimable("no group terms in any text", n=n)
         chosen = np.zeros(len(self.terms))
         chosen[place] = 1.0
-        e = moved(linear_estimate(self.means, chosen, scale=1.0, n=n, alpha=alpha), target)
-        return e.model_copy(
-            update={"ci_low": float(np.maximum(e.ci_low, 0.0)), "ci_high": float(np.minimum(e.ci_high, 1.0))}
-        )
+        e = linear_estimate(self.means, chosen, scale=1.0, n=n, alpha=alpha)
+        low, high = float(np.maximum(e.ci_low + target, 0.0)), float(np.minimum(e.ci_high + target, 1.0))
+        return e.model_copy(update={"estimate": e.estimate + target, "ci_low": low, "ci_high": high})
 
 
 def _target(counts: pd.DataFrame, target: Mapping[str, float] | None) -> Floats:

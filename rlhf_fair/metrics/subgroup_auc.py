@@ -18,12 +18,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from rlhf_fair.errors import RowError, SettingsError
+from rlhf_fair.errors import SettingsError
 from rlhf_fair.metrics.auc import CHANCE, Area, area, area_estimate, area_gap, scored_rows, within_unit_interval
-from rlhf_fair.metrics.by_group import moved
-from rlhf_fair.metrics.rows import Mask, Rows, group_codes, t_contrast
+from rlhf_fair.metrics.rows import Mask, Rows
 from rlhf_fair.records import Estimate
-from rlhf_fair.stats.sample import Floats
+from rlhf_fair.stats.columns import check_among, check_lengths, numbers
+from rlhf_fair.stats.contrasts import mean_estimate
+from rlhf_fair.stats.sample import UNKNOWN, Floats, encode
 
 Kind = Literal["subgroup", "bpsn", "bnsp"]
 KINDS: tuple[Kind, ...] = ("subgroup", "bpsn", "bnsp")
@@ -187,19 +188,18 @@ def one_column_per_label(labels: Any) -> dict[str, Floats]:
     >>> {name: column.tolist() for name, column in one_column_per_label(["a", "b", None]).items()}
     {'a': [1.0, 0.0, nan], 'b': [0.0, 1.0, nan]}
     """
-    codes, names = group_codes(labels, len(np.asarray(labels)))
-    return {str(name): np.where(codes < 0, np.nan, codes == place) for place, name in enumerate(names)}
+    codes, names = encode(labels)
+    return {str(name): np.where(codes == UNKNOWN, np.nan, codes == place) for place, name in enumerate(names)}
 
 
 def _memberships(membership: Mapping[str, ArrayLike], rows: Rows) -> list[tuple[str, Mask, Mask]]:
     found = []
     for name in membership:
-        column = np.asarray(membership[name], dtype=float)
-        if column.shape != rows.kept.shape:
-            raise RowError(f"membership {name!r} has shape {column.shape}; needs one value per row, {rows.kept.shape}")
+        title = f"membership {name!r}"
+        column = numbers(title, membership[name])
+        check_lengths({title: column}, len(rows.kept), "scores")
+        check_among(title, column, (0, 1))
         known = column[rows.kept]
-        if not np.isin(known[np.isfinite(known)], (0.0, 1.0)).all():
-            raise RowError(f"membership {name!r} holds values other than 0, 1 and NaN for unknown")
         found.append((str(name), known == 1, known == 0))
     return found
 
@@ -216,8 +216,8 @@ def _kinds(rows: Rows, inside: Mask, outside: Mask) -> dict[Kind, Area]:
 def _from_influence(value: float, influence: Floats, rows: Rows, alpha: float, left_out: tuple[str, ...]) -> Estimate:
     if not np.isfinite(value):
         return Estimate.not_estimable("undefined for every subgroup", n=rows.n)
-    pseudo_values, one_cell = rows.n * influence + (value - CHANCE), np.zeros(rows.n, dtype=np.intp)
-    e = t_contrast(pseudo_values, one_cell, [1], rows.ways, alpha=alpha)
+    # the weights are inside the influence already
+    e = mean_estimate(rows.n * influence + value, clusters=rows.clusters, rates=False, null=CHANCE, alpha=alpha)
     missing = f"left out, undefined: {', '.join(left_out)}" if left_out else ""
     e = e.model_copy(update={"reason": "; ".join(part for part in (e.reason, missing) if part)})
-    return within_unit_interval(moved(e, CHANCE), alpha)
+    return within_unit_interval(e, alpha)

@@ -9,16 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import stats as distributions
 from scipy.stats import contingency
 
-from rlhf_fair.errors import RowError, SettingsError
+from rlhf_fair.errors import SettingsError
 from rlhf_fair.records import Estimate
-from rlhf_fair.stats.intervals import check_counts, newcombe
-from rlhf_fair.stats.power import minimum_detectable_effect
-
-Floats = NDArray[np.float64]
+from rlhf_fair.stats.columns import Floats, check_among, check_lengths, numbers
+from rlhf_fair.stats.intervals import check_counts, newcombe, t_interval
 
 TWO_STANDARD_DEVIATIONS = 2.0
 """A difference of more than "two or three" standard deviations is suspect (Castaneda v. Partida 1977, note 17)."""
@@ -45,12 +43,11 @@ class PairedCounts:
     @classmethod
     def of(cls, before: ArrayLike, after: ArrayLike) -> PairedCounts:
         """Count (n,) paired outcomes, 0 or 1; a pair with a NaN is missing."""
-        x, y = np.asarray(before, dtype=float), np.asarray(after, dtype=float)
-        if x.shape != y.shape or x.ndim != 1:
-            raise RowError(f"before has shape {x.shape}, after {y.shape}; allowed: one value of each for every item")
+        x, y = numbers("before", before), numbers("after", after)
+        check_lengths({"after": y}, len(x), "before")
+        check_among("before", x, (0, 1))
+        check_among("after", y, (0, 1))
         known = ~(np.isnan(x) | np.isnan(y))
-        if not np.isin(np.r_[x[known], y[known]], (0, 1)).all():
-            raise RowError("before and after hold values other than 0, 1 and missing")
         cells = np.bincount((2 * x[known] + y[known]).astype(np.intp), minlength=4)
         return cls(int(cells[3]), int(cells[2]), int(cells[1]), int(cells[0]), int((~known).sum()))
 
@@ -115,17 +112,7 @@ def _paired_difference(counts: PairedCounts, alpha: float) -> Estimate:
     if n < 2 or spread <= 0:
         return Estimate(estimate=mean, reason="no variation between pairs: an interval cannot be estimated", **size)
     error, df = float(np.sqrt(spread / (n - 1))), n - 1.0
-    half = float(distributions.t.ppf(1 - alpha / 2, df)) * error
-    return Estimate(
-        estimate=mean,
-        ci_low=mean - half,
-        ci_high=mean + half,
-        standard_error=error,
-        df=df,
-        p_value=float(2 * distributions.t.sf(abs(mean) / error, df)),
-        mde=minimum_detectable_effect(error, df, alpha=alpha),
-        **size,
-    )
+    return t_interval(mean, error, df, alpha=alpha).model_copy(update=size)
 
 
 @dataclass(frozen=True)

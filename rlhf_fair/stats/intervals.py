@@ -1,21 +1,48 @@
-"""Score intervals for rates and for the difference of two rates.
+"""Intervals on which the others stand: Student's for an estimate with a standard error, score limits for rates.
 
 A rate has a floor and a ceiling, and near them a symmetric interval leaves the range or collapses to nothing. Score
-intervals do neither: 0 of 10 gives [0, .28], not [0, 0].
+intervals do neither: 0 of 10 gives [0, .28], not [0, 0]. Here are those of plain counts; rates of rows that belong
+together or have weights are `rlhf_fair.stats.contrasts.mean_estimate`'s.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike
-from scipy import stats as distributions
 
-from rlhf_fair.errors import RowError, SettingsError
+from rlhf_fair.errors import SettingsError
 from rlhf_fair.records import NAN, Estimate
-from rlhf_fair.stats.contrasts import mean_estimate
+from rlhf_fair.stats.columns import Floats
+from rlhf_fair.stats.power import minimum_detectable_effect
+from rlhf_fair.stats.student_t import t_p_value, t_quantile
+
+
+def t_interval(
+    estimate: float,
+    standard_error: float,
+    df: float,
+    *,
+    null: float = 0.0,
+    alpha: float = 0.05,
+    power: float = 0.8,
+) -> Estimate:
+    """``estimate ± t · standard_error``, and the t test of ``null`` (NaN: no test); infinite ``df`` is the normal.
+
+    >>> e = t_interval(2.0, 1.0, math.inf)
+    >>> round(e.ci_low, 2), round(e.ci_high, 2), round(e.p_value, 4)
+    (0.04, 3.96, 0.0455)
+    """
+    half = t_quantile(1 - alpha / 2, df) * standard_error
+    return Estimate(
+        estimate=estimate,
+        ci_low=estimate - half,
+        ci_high=estimate + half,
+        standard_error=standard_error,
+        df=df,
+        p_value=t_p_value((estimate - null) / standard_error, df),
+        mde=minimum_detectable_effect(standard_error, df, alpha=alpha, power=power),
+    )
 
 
 def wilson(successes: int, n: int, *, null: float | None = None, alpha: float = 0.05) -> Estimate:
@@ -31,49 +58,10 @@ def wilson(successes: int, n: int, *, null: float | None = None, alpha: float = 
     check_counts(successes, n)
     if n == 0:
         return Estimate.not_estimable("no trials")
-    low, high = _wilson_limits(successes / n, n, alpha)
+    quantile = t_quantile(1 - alpha / 2, math.inf)
+    (low,), (high,) = score_limits(np.array([successes / n]), np.array([float(n)]), quantile)
     p_value = NAN if null is None else _score_p_value(successes / n, n, null)
-    return Estimate(estimate=successes / n, ci_low=low, ci_high=high, p_value=p_value, n=n, n_clusters=n)
-
-
-def clustered_wilson(
-    values: ArrayLike,
-    *,
-    clusters: Sequence[ArrayLike] = (),
-    weights: ArrayLike | None = None,
-    alpha: float = 0.05,
-) -> Estimate:
-    """Score interval for a rate whose rows belong together; range [0, 1] (Korn & Graubard 1998, for Wilson's interval).
-
-    The sample counts as ``p(1 - p) / se²`` independent rows, se being the cluster-robust standard error, but never as
-    more than there are (a design effect below 1 is mostly chance); that number is then cut by
-    ``(z / t)²`` for the standard error being estimated with few degrees of freedom. Where all rows agree there is no
-    standard error: then every cluster counts as one row, which is all that clusters can be trusted for. Independent
-    unweighted rows of 0 and 1 get plain `wilson`.
-
-    Parameters
-    ----------
-    values: (n,) of 0 and 1, or between them where a row is undecided (a tie is a half); NaN rows are left out. Others
-        as in `contrast_estimate`.
-
-    Returns
-    -------
-    Estimate; ``standard_error`` and ``df`` are those of the cluster-robust mean.
-    """
-    x = np.asarray(values, dtype=float)
-    _check_shares(x)
-    known = np.isfinite(x)
-    if not len(clusters) and weights is None and np.isin(x[known], (0.0, 1.0)).all():
-        plain = wilson(int(x[known].sum()), int(known.sum()), alpha=alpha)
-        return plain.model_copy(update={"n_left_out": int((~known).sum())})
-    e = mean_estimate(x, clusters=clusters, weights=weights, alpha=alpha)
-    if not math.isfinite(e.estimate) or e.n_clusters < 2:
-        return e
-    effective = effective_rows(e, None if weights is None else np.asarray(weights, dtype=float)[known], alpha=alpha)
-    if not math.isfinite(effective):
-        return e
-    low, high = _wilson_limits(e.estimate, effective, alpha)
-    return e.model_copy(update={"ci_low": low, "ci_high": high, "p_value": NAN, "mde": NAN, "reason": ""})
+    return Estimate(estimate=successes / n, ci_low=float(low), ci_high=float(high), p_value=p_value, n=n, n_clusters=n)
 
 
 def newcombe(successes: int, n: int, reference_successes: int, reference_n: int, *, alpha: float = 0.05) -> Estimate:
@@ -86,43 +74,44 @@ def newcombe(successes: int, n: int, reference_successes: int, reference_n: int,
     >>> round(e.estimate, 4), round(e.ci_low, 4), round(e.ci_high, 4)
     (0.2, 0.0524, 0.3339)
     """
-    group, reference = (
-        wilson(count, trials, alpha=alpha) for count, trials in ((successes, n), (reference_successes, reference_n))
-    )
-    if group.reason or reference.reason:
+    check_counts(successes, n)
+    check_counts(reference_successes, reference_n)
+    if not n or not reference_n:
         return Estimate.not_estimable("no trials in one of the groups", n=n + reference_n)
-    difference = group.estimate - reference.estimate
+    rates, trials = np.array([successes / n, reference_successes / reference_n]), np.array([n, reference_n], float)
+    difference = np.array([1.0, -1.0])
+    limits = score_limits(rates, trials, t_quantile(1 - alpha / 2, math.inf))
+    low, high = recovered_limits(difference, rates, *limits, np.eye(2))
     return Estimate(
-        estimate=difference,
-        ci_low=difference - math.hypot(group.estimate - group.ci_low, reference.ci_high - reference.estimate),
-        ci_high=difference + math.hypot(group.ci_high - group.estimate, reference.estimate - reference.ci_low),
-        n=n + reference_n,
-        n_clusters=n + reference_n,
+        estimate=float(difference @ rates), ci_low=low, ci_high=high, n=n + reference_n, n_clusters=n + reference_n
     )
 
 
-def effective_rows(rate: Estimate, weights: ArrayLike | None = None, *, alpha: float = 0.05) -> float:
-    """How many independent rows say as much as the clustered ones behind ``rate``, as `clustered_wilson` counts them.
+def score_limits(rates: Floats, effective_rows: Floats, quantile: float) -> tuple[Floats, Floats]:
+    """Wilson's (1927) limits of each rate; ``effective_rows`` > 0, ``quantile`` of the normal or of Student's t."""
+    q2 = quantile**2
+    centre = (rates + q2 / (2 * effective_rows)) / (1 + q2 / effective_rows)
+    half = quantile * np.sqrt(rates * (1 - rates) / effective_rows + q2 / (4 * effective_rows**2))
+    half = half / (1 + q2 / effective_rows)
+    # in floats the limit at a rate of exactly 0 or 1 can miss it by one rounding
+    return np.clip(centre - half, 0, rates), np.clip(centre + half, rates, 1)
 
-    ``weights``: those of the rows used; NaN where ``rate`` lies inside (0, 1) and has no standard error.
+
+def recovered_limits(
+    coefficients: Floats, estimates: Floats, low: Floats, high: Floats, correlation: Floats
+) -> tuple[float, float]:
+    """Limits of ``coefficients @ estimates`` from those of each estimate (MOVER: Zou & Donner 2008).
+
+    The distances between estimates and limits play the part of standard errors; ``correlation`` (G, G) is that of the
+    estimates. For two independent rates this is Newcombe's (1998) method 10.
     """
-    rows = rate.n if weights is None else kish_effective_n(weights)
-    if rate.estimate in (0.0, 1.0):
-        return float(min(rate.n_clusters, rows))
-    if not rate.standard_error > 0:
-        return NAN
-    z, t = distributions.norm.ppf(1 - alpha / 2), distributions.t.ppf(1 - alpha / 2, rate.df)
-    return float(min(rate.estimate * (1 - rate.estimate) / rate.standard_error**2, rows) * (z / t) ** 2)
-
-
-def kish_effective_n(weights: ArrayLike) -> float:
-    """``(Σw)² / Σw²``: the equal-weight rows that say as much as these; range [1, n] (Kish 1965).
-
-    >>> round(kish_effective_n([1, 1, 1, 1, 3, 3]), 4)
-    4.5455
-    """
-    w = np.asarray(weights, dtype=float)
-    return float(w.sum() ** 2 / np.square(w).sum())
+    down, up = estimates - low, high - estimates
+    positive = coefficients > 0
+    below = coefficients * np.where(positive, down, up)
+    above = coefficients * np.where(positive, up, down)
+    reach = [math.sqrt(max(float(side @ correlation @ side), 0.0)) for side in (below, above)]
+    centre = float(coefficients @ estimates)
+    return centre - reach[0], centre + reach[1]
 
 
 def check_counts(successes: int, n: int) -> None:
@@ -131,21 +120,7 @@ def check_counts(successes: int, n: int) -> None:
         raise SettingsError(f"successes {successes!r} of n {n!r}; allowed: 0 <= successes <= n")
 
 
-def _check_shares(x: np.ndarray) -> None:
-    wrong = np.flatnonzero((x < 0) | (x > 1))
-    if len(wrong):
-        raise RowError(f"values row {wrong[0] + 1}: {x[wrong[0]]:g}; allowed: 0 to 1 and missing")
-
-
-def _wilson_limits(rate: float, n: float, alpha: float) -> tuple[float, float]:
-    from statsmodels.stats.proportion import proportion_confint
-
-    low, high = proportion_confint(rate * n, n, alpha=alpha, method="wilson")
-    # In floats the limit at a rate of exactly 0 or 1 can miss it by one rounding.
-    return min(max(float(low), 0.0), rate), max(min(float(high), 1.0), rate)
-
-
 def _score_p_value(rate: float, n: int, null: float) -> float:
     if not 0 < null < 1:
         raise SettingsError(f"null {null:g}; allowed: a rate between 0 and 1")
-    return float(2 * distributions.norm.sf(abs(rate - null) / math.sqrt(null * (1 - null) / n)))
+    return t_p_value((rate - null) / math.sqrt(null * (1 - null) / n), math.inf)

@@ -12,15 +12,19 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats as distributions
 from scipy.optimize import brentq
 
-from rlhf_fair.errors import RowError
 from rlhf_fair.records import Estimate
-from rlhf_fair.stats.contrasts import contrast_estimate, mean_estimate
-from rlhf_fair.stats.intervals import check_counts, effective_rows
-from rlhf_fair.stats.power import minimum_detectable_effect
+from rlhf_fair.stats.columns import check_among, kish_effective_rows
+from rlhf_fair.stats.contrasts import contrast_estimate
+from rlhf_fair.stats.group_sums import GroupMeans
+from rlhf_fair.stats.intervals import check_counts, t_interval
+from rlhf_fair.stats.rate_contrasts import RateContrast
 from rlhf_fair.stats.sample import Sample, sample
+from rlhf_fair.stats.student_t import t_p_value, t_quantile
+
+GAP = {0: 1.0, 1: -1.0}
+"""Coefficients of the group's and the reference's codes."""
 
 
 def risk_ratio(
@@ -37,7 +41,7 @@ def risk_ratio(
 
     Independent unweighted rows get `katz`. With clusters or weights, log R has the standard error of the gap in
     ``value / rate of its group - 1`` (delta method), cluster-robust as in `contrast_estimate`, with its t interval.
-    A ratio of 0 gets the score interval of `katz` at the effective numbers of rows (see `effective_rows`).
+    A ratio of 0 gets the score interval of `katz` at the effective numbers of rows (see `RateContrast`).
 
     Parameters
     ----------
@@ -49,8 +53,7 @@ def risk_ratio(
     detect with 80 % power.
     """
     rows = sample(values, groups, labels=[group, reference], clusters=clusters, weights=weights)
-    if not np.isin(rows.values, (0, 1)).all():
-        raise RowError("values hold numbers other than 0, 1 and missing")
+    check_among("values", rows.values, (0, 1))
     if not len(clusters) and weights is None:
         successes = np.bincount(rows.group, rows.values, 2).astype(int).tolist()
         counts = rows.rows_per_group.tolist()
@@ -79,7 +82,7 @@ def katz(successes: int, n: int, reference_successes: int, reference_n: int, *, 
         return Estimate.not_estimable("the reference's rate is 0: nothing can be a ratio of it", **size)
     ratio = (successes / n) / (reference_successes / reference_n)
     if not successes:
-        return _no_success(n, reference_successes, reference_n, alpha).model_copy(update=size)
+        return _no_success(n, reference_successes, reference_n, math.inf, alpha).model_copy(update=size)
     error = math.sqrt(1 / successes - 1 / n + 1 / reference_successes - 1 / reference_n)
     if error == 0:
         return Estimate(estimate=ratio, reason="every row is a success: an interval cannot be estimated", **size)
@@ -87,15 +90,15 @@ def katz(successes: int, n: int, reference_successes: int, reference_n: int, *, 
 
 
 def _with_log_interval(ratio: float, log_error: float, df: float, alpha: float) -> Estimate:
-    half = float(distributions.t.ppf(1 - alpha / 2, df)) * log_error
-    return Estimate(
-        estimate=ratio,
-        ci_low=ratio * math.exp(-half),
-        ci_high=ratio * math.exp(half),
-        standard_error=ratio * log_error,
-        df=df,
-        p_value=float(2 * distributions.t.sf(abs(math.log(ratio)) / log_error, df)),
-        mde=1 - math.exp(-minimum_detectable_effect(log_error, df, alpha=alpha)),
+    log_ratio = t_interval(math.log(ratio), log_error, df, alpha=alpha)
+    return log_ratio.model_copy(
+        update={
+            "estimate": ratio,
+            "ci_low": math.exp(log_ratio.ci_low),
+            "ci_high": math.exp(log_ratio.ci_high),
+            "standard_error": ratio * log_error,
+            "mde": 1 - math.exp(-log_ratio.mde),
+        }
     )
 
 
@@ -107,11 +110,11 @@ def _linearised(rows: Sample, alpha: float) -> Estimate:
     if not rates[1]:
         return Estimate.not_estimable("the reference's rate is 0: nothing can be a ratio of it", **size)
     if not rates[0]:
-        return _no_clustered_success(rows, alpha).model_copy(update=size)
+        return _no_clustered_success(rows, alpha)
     ratio = float(rates[0] / rates[1])
     relative = rows.values / rates[rows.group] - 1  # log R moves by the difference of their means
     log_ratio = contrast_estimate(
-        relative, rows.group, {0: 1.0, 1: -1.0}, clusters=rows.ways, weights=rows.weights, alpha=alpha
+        relative, rows.group, GAP, clusters=rows.ways, weights=rows.weights, rates=False, alpha=alpha
     )
     size["n_clusters"] = log_ratio.n_clusters
     if not log_ratio.standard_error > 0:
@@ -120,35 +123,32 @@ def _linearised(rows: Sample, alpha: float) -> Estimate:
 
 
 def _no_clustered_success(rows: Sample, alpha: float) -> Estimate:
-    parts = [rows.group == code for code in (0, 1)]
-    group, reference = (
-        mean_estimate(rows.values[part], clusters=[way[part] for way in rows.ways], weights=rows.weights[part])
-        for part in parts
+    gap = contrast_estimate(
+        rows.values, rows.group, GAP, clusters=rows.ways, weights=rows.weights, rates=True, alpha=alpha
     )
-    n, m = (
-        effective_rows(rate, rows.weights[part], alpha=alpha)
-        for rate, part in zip((group, reference), parts, strict=True)
-    )
-    n_clusters = min(group.n_clusters, reference.n_clusters)
-    if n_clusters < 2 or not math.isfinite(m):
-        reason = reference.reason or group.reason
-        return Estimate(estimate=0.0, n_clusters=n_clusters, reason=reason)
-    return _no_success(n, reference.estimate * m, m, alpha).model_copy(update={"n_clusters": n_clusters})
+    size = {"n": gap.n, "n_clusters": gap.n_clusters}
+    if not math.isfinite(gap.ci_low):
+        return Estimate(estimate=0.0, reason=gap.reason, **size)
+    means = GroupMeans.of(rows.weights * rows.values, rows.weights, rows.group, rows.ways, 2)
+    kish = kish_effective_rows(rows.weights, rows.group, 2)
+    n, m = RateContrast(means, np.array([1.0, -1.0]), kish).effective_rows
+    return _no_success(n, means.means[1] * m, m, gap.df, alpha).model_copy(update=size)
 
 
-def _no_success(n: float, reference_successes: float, reference_n: float, alpha: float) -> Estimate:
+def _no_success(n: float, reference_successes: float, reference_n: float, df: float, alpha: float) -> Estimate:
+    critical = t_quantile(1 - alpha / 2, df) ** 2
+
     def excess(ratio: float) -> float:
-        return _koopman(ratio, n, reference_successes, reference_n) - float(distributions.chi2.ppf(1 - alpha, 1))
+        return _koopman(ratio, n, reference_successes, reference_n) - critical
 
     beyond = 1.0
     while excess(beyond) <= 0:
         beyond *= 2
-    statistic = _koopman(1.0, n, reference_successes, reference_n)
     return Estimate(
         estimate=0.0,
         ci_low=0.0,
         ci_high=float(brentq(excess, 1e-12, beyond)),
-        p_value=float(distributions.chi2.sf(statistic, 1)),
+        p_value=t_p_value(math.sqrt(_koopman(1.0, n, reference_successes, reference_n)), df),
         reason="no success in the group: score interval in place of the log interval",
     )
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from rlhf_fair.errors import RowError
-
-Floats = NDArray[np.float64]
-Codes = NDArray[np.intp]
+from rlhf_fair.stats.columns import Codes as Codes
+from rlhf_fair.stats.columns import Floats as Floats
+from rlhf_fair.stats.columns import check_lengths, design_weights, numbers
 
 
 @dataclass(frozen=True)
@@ -67,17 +67,12 @@ def sample(
     RowError
         The columns differ in length, or a weight is not a positive finite number.
     """
-    x = np.asarray(values, dtype=float)
+    x = numbers("values", values)
     groups, control_features = (pd.DataFrame(f) if isinstance(f, dict) else f for f in (groups, control_features))
     columns: dict[str, Any] = {"groups": groups, "control_features": control_features, "weights": weights}
     columns |= {f"clusters[{index}]": way for index, way in enumerate(clusters)}
-    for name, column in columns.items():
-        if column is not None and len(column) != len(x):
-            raise RowError(f"{name} has {len(column)} rows, values has {len(x)}")
-    w = np.ones(len(x)) if weights is None else np.asarray(weights, dtype=float)
-    wrong = np.flatnonzero(~(np.isfinite(w) & (w > 0)))
-    if len(wrong):
-        raise RowError(f"weights row {wrong[0] + 1}: {w[wrong[0]]:g}; allowed: positive finite numbers")
+    check_lengths(columns, len(x), "values")
+    w = design_weights(weights, len(x))
 
     group, names = encode(groups, labels)
     stratum, strata = (np.zeros(len(x), dtype=np.intp), ("",)) if control_features is None else encode(control_features)
@@ -135,6 +130,15 @@ def cross(ways: Sequence[Codes]) -> Codes:
     for way in ways[1:]:
         code = np.unique(code * (int(way.max(initial=0)) + 1) + way, return_inverse=True)[1].reshape(-1)
     return code
+
+
+def signed_intersections(ways: Sequence[Codes]) -> list[tuple[float, Codes]]:
+    """All intersections of clusterings with their signs, the clusterings themselves first.
+
+    Variances of crossed clusterings add up by inclusion-exclusion over these (Cameron, Gelbach & Miller 2011).
+    """
+    sizes = range(1, len(ways) + 1)
+    return [(1.0 if size % 2 else -1.0, cross(chosen)) for size in sizes for chosen in combinations(ways, size)]
 
 
 def _factorize(index: pd.Index, known: NDArray[np.bool_]) -> tuple[Codes, list[Any]]:

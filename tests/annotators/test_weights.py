@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlhf_fair.annotators.population import Population
-from rlhf_fair.annotators.weights import design_effect, kish_effective_size, raking_weights
+from rlhf_fair.annotators.weights import design_effect, raking_weights
 from rlhf_fair.errors import ColumnError, SettingsError
+from rlhf_fair.stats.columns import kish_effective_n
 
 PEOPLE = Population.from_shares({"gender": {"woman": 0.5, "man": 0.5}, "age": {"young": 0.4, "old": 0.6}})
 
@@ -28,10 +29,10 @@ def make_members(women_young: int, women_old: int, men_young: int, men_old: int)
 
 
 def test_kish_numbers() -> None:
-    assert kish_effective_size([1, 1, 1, 1, 3, 3]) == pytest.approx(4.5455, abs=5e-5)  # 10^2 / 22
+    assert kish_effective_n([1, 1, 1, 1, 3, 3]) == pytest.approx(4.5455, abs=5e-5)  # 10^2 / 22
     assert design_effect([1, 1, 1, 1, 3, 3]) == pytest.approx(1.32)
-    assert kish_effective_size([2, 2, 2]) == pytest.approx(3)
-    assert np.isnan(kish_effective_size([0, 0]))
+    assert kish_effective_n([2, 2, 2]) == pytest.approx(3)
+    assert np.isnan(kish_effective_n([0, 0]))
 
 
 @settings(deadline=None)

@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from rlhf_fair.annotators.weights import kish_effective_size
 from rlhf_fair.cli.panel import app
 from rlhf_fair.errors import ColumnError, InfeasibleError, MissingFileError, RowError, SettingsError
+from rlhf_fair.stats.columns import kish_effective_n
 
 POPULATION = """
 [margins.gender]
@@ -76,7 +76,7 @@ def test_plan_assign_weigh(folder: Path) -> None:
         run(folder, "weigh --panel @panel/panel.csv --population @population.toml --out @w.csv --json")
     )
     weights = pd.read_csv(folder / "w.csv")["weight"]
-    assert summary["effective_size"] == pytest.approx(kish_effective_size(weights))
+    assert summary["effective_size"] == pytest.approx(kish_effective_n(weights))
     assert summary["max_gap"] < 1e-6
 
 

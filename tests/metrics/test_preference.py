@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats as distributions
 from sklearn.metrics import brier_score_loss, log_loss
-from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
+from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint, proportions_ztest
 
 from rlhf_fair.errors import RowError, SettingsError
 from rlhf_fair.metrics.preference import (
@@ -40,7 +40,8 @@ def test_win_rates_by_hand() -> None:
 def test_a_win_rate_is_tested_against_one_half_and_its_interval_stays_in_range() -> None:
     outcomes = np.random.default_rng(0).choice([0.0, 0.5, 1.0], 40)
     e = win_rates(outcomes, ["all"] * 40).estimates["all"]
-    assert e.p_value == pytest.approx(distributions.ttest_1samp(outcomes, 0.5).pvalue)
+    _, score_test = proportions_ztest(outcomes.sum(), 40, 0.5, prop_var=0.5)
+    assert e.p_value == pytest.approx(score_test)
     always = win_rates(np.ones(10), ["all"] * 10).estimates["all"]
     low, high = proportion_confint(10, 10, method="wilson")
     assert (always.ci_low, always.ci_high) == pytest.approx((low, high))
@@ -157,7 +158,7 @@ def test_faults_are_named() -> None:
         preference_quality([1, 1], ["x", "x"], agreement=[1.5, 1])
     with pytest.raises(RowError, match="baseline_scores"):
         wins([1, 2], [1])
-    with pytest.raises(RowError, match="groups has shape"):
+    with pytest.raises(RowError, match="groups has"):
         win_rates([1, 0], ["x"])
     with pytest.raises(SettingsError, match=r"reference 'z' is no group; groups are \['x'\]"):
         win_rates([1, 0], ["x", "x"], reference="z")

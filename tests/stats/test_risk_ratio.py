@@ -138,9 +138,14 @@ def test_no_success_with_clusters_counts_clusters() -> None:
     groups, cluster = np.repeat(["g", "r"], [60, 180]), np.repeat(np.arange(40), 6)
     e = risk_ratio(values, groups, group="g", reference="r", clusters=[cluster])
     plain = katz(0, 10, 12, 30)
-    assert (e.estimate, e.ci_low, e.n, e.n_clusters) == (0, 0, 240, 10)
-    # n - 1 and the t quantile make the reference a little smaller than its 30 clusters
-    assert plain.ci_high < e.ci_high < 1.05 * plain.ci_high
+    assert (e.estimate, e.ci_low, e.n, e.n_clusters) == (0, 0, 240, 40)
+    # n - 1 in the variance: the reference's 30 clusters are worth 29 rows, the group's 10 as many in proportion, and
+    # the score statistic reaches the t quantile with 29 df
+    effective = two_rates_test(
+        0, 10 * 29 / 30, 0.4 * 29, 29, value=e.ci_high, compare="ratio", method="score", correction=False
+    )
+    assert abs(effective.statistic) == pytest.approx(distributions.t.ppf(0.975, 29), rel=1e-4)
+    assert e.ci_high > plain.ci_high
     assert "score interval" in e.reason
     alone = risk_ratio(values, groups, group="g", reference="r", clusters=[groups])
     assert alone.estimate == 0
@@ -151,7 +156,7 @@ def test_no_success_with_clusters_counts_clusters() -> None:
 def test_unknown_groups_are_counted_and_other_numbers_refused() -> None:
     e = risk_ratio([1, 0, 1, 0, 1], ["g", "g", "r", "r", None], group="g", reference="r")
     assert (e.n, e.n_left_out) == (4, 1)
-    with pytest.raises(RowError, match="other than 0, 1"):
+    with pytest.raises(RowError, match="values holds 2; allowed: 0, 1"):
         risk_ratio([1, 2], ["g", "r"], group="g", reference="r")
 
 
