@@ -171,7 +171,10 @@ class PipelineAudit:
                 self.plan.policy.alpha,
             )
             found[f"{panel} panel: true utility, with penalty minus plain PPO"] = mean_estimate(
-                fair.records["utility"] - plain.records["utility"], clusters=ways, alpha=self.plan.policy.alpha
+                fair.records["utility"] - plain.records["utility"],
+                clusters=ways,
+                rates=False,
+                alpha=self.plan.policy.alpha,
             )
             group, change = worst_group_change(fair, sft, self.yardstick)
             found[f"{panel} panel: worst group against SFT ({group}), change in mean with penalty"] = change

@@ -96,7 +96,7 @@ def gap_change(
         for column in ("score", "score_before")
     ]
     difference = signs[0] * rows["score"] - signs[1] * rows["score_before"]
-    return contrast_estimate(difference, labels, coefficients, clusters=ways, alpha=yardstick.alpha)
+    return contrast_estimate(difference, labels, coefficients, clusters=ways, rates=False, alpha=yardstick.alpha)
 
 
 def gap_remaining(
@@ -129,6 +129,7 @@ def worst_group_change(now: StageRecords, before: StageRecords, yardstick: Yards
         changes[group] = mean_estimate(
             mine["score"] - mine["score_before"],
             clusters=[mine[column] for column in yardstick.clusters],
+            rates=False,
             alpha=yardstick.alpha / len(groups),
         )
     worst = min(groups, key=lambda group: changes[group].estimate)

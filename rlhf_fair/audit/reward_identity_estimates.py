@@ -193,6 +193,7 @@ def _difference(
         groups,
         {"identity": 1.0, "controls": -1.0},
         clusters=clusters,
+        rates=False,
         alpha=policy.alpha,
         power=policy.power,
     )
@@ -204,7 +205,7 @@ def _mean(rows: pd.DataFrame, plan: IdentityPlan, n_ways: int) -> Estimate:
     if len(gaps) > 1 and np.abs(gaps).max() < SAME:
         return _exactly_zero(rows)
     clusters = [rows[way].to_numpy(dtype=str) for way in ways]
-    return mean_estimate(gaps, clusters=clusters, alpha=plan.policy.alpha, power=plan.policy.power)
+    return mean_estimate(gaps, clusters=clusters, rates=False, alpha=plan.policy.alpha, power=plan.policy.power)
 
 
 def _exactly_zero(rows: pd.DataFrame) -> Estimate:
@@ -224,7 +225,8 @@ def _crows(scored: pd.DataFrame, plan: IdentityPlan) -> list[Measurement]:
     pairs = scored[scored["probe"] == CROWS_PAIRS]
     found = []
     for axis, part in pairs.groupby("axis", sort=True):
-        estimate = mean_estimate(part["gap"].to_numpy(float), alpha=plan.policy.alpha, power=plan.policy.power)
+        gaps, policy = part["gap"].to_numpy(float), plan.policy
+        estimate = mean_estimate(gaps, rates=False, alpha=policy.alpha, power=policy.power)
         found.append(
             _measurement(
                 estimate,

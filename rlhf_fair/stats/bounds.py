@@ -20,6 +20,7 @@ from scipy.optimize import brentq
 
 from rlhf_fair.errors import RowError, SettingsError
 from rlhf_fair.records import NAN
+from rlhf_fair.stats.columns import check_lengths
 from rlhf_fair.stats.contrasts import mean_estimate
 from rlhf_fair.stats.sample import UNKNOWN, Codes, Floats, encode
 from rlhf_fair.stats.sorted_assignment import GROUP, OTHER_GROUP, REFERENCE, UNKNOWN_GROUP, Counts, Pool, largest_gap
@@ -128,8 +129,7 @@ def _bounds(
 ) -> Bounds:
     x = np.asarray(values, dtype=float)
     codes, labels = encode(groups)
-    if len(codes) != len(x):
-        raise RowError(f"groups has {len(codes)} rows, values has {len(x)}")
+    check_lengths({"groups": codes}, len(x), "values")
     role = _roles(codes, labels, group, reference)
     counts = _counts(int((role == UNKNOWN_GROUP).sum()), labels, (group, reference), options)
     part = role != OTHER_GROUP
@@ -158,7 +158,7 @@ def _with_interval(
     alpha: float,
 ) -> Bounds:
     # The mean of n times the influences is 0, and its standard error is that of the bound.
-    below, above = (mean_estimate(len(influence) * influence, clusters=ways) for influence in influences)
+    below, above = (mean_estimate(len(influence) * influence, clusters=ways, rates=False) for influence in influences)
     size = size | {"n_clusters": below.n_clusters}
     errors = (below.standard_error, above.standard_error)
     if not (errors[0] > 0 and errors[1] > 0):

@@ -37,9 +37,8 @@ def contrast_ratio(
         return Estimate.not_estimable(reason, n=below.n, n_clusters=below.n_clusters)
     above = contrast_estimate(top, groups, coefficients, clusters=ways, alpha=alpha)
     ratio = above.estimate / below.estimate
-    around = contrast_estimate(
-        (top - ratio * bottom) / below.estimate, groups, coefficients, clusters=ways, alpha=alpha
-    )
+    linear = (top - ratio * bottom) / below.estimate
+    around = contrast_estimate(linear, groups, coefficients, clusters=ways, rates=False, alpha=alpha)
     half = (around.ci_high - around.ci_low) / 2
     return Estimate(
         estimate=ratio,

@@ -56,6 +56,7 @@ def within_estimate(
         {1.0: 1.0, -1.0: -1.0},
         clusters=[np.asarray(way)[keep][shared] for way in clusters],
         weights=weight,
+        rates=False,
         alpha=alpha,
         power=power,
     )
