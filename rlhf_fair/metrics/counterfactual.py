@@ -20,9 +20,7 @@ from rlhf_fair.stats.columns import check_among
 from rlhf_fair.stats.contrasts import RATE_VALUES, mean_estimate
 from rlhf_fair.stats.exact_tests import PairedCounts, mcnemar
 from rlhf_fair.stats.sample import Floats
-
-EXACT_UP_TO = 14
-"""Sign flips of so many clusters are enumerated (16,384 patterns); of more, drawn at random."""
+from rlhf_fair.stats.sign_flips import sign_flip_p_value
 
 
 @dataclass(frozen=True)
@@ -165,29 +163,6 @@ def individual_change(
         excess=_mean(between - within, rows, alpha),
         squared=_mean((b - a) * (b2 - a2), rows, alpha),
     )
-
-
-def sign_flip_p_value(sums: Floats, *, draws: int = 9999, rng: np.random.Generator) -> float:
-    """Two-sided p-value of ``|sum(sums)|`` when every sum (C,) may as well have had the other sign (Fisher 1935).
-
-    Enumerated up to `EXACT_UP_TO` non-zero sums, else (1 + as extreme draws) / (draws + 1).
-
-    >>> sign_flip_p_value(np.array([1.0, 2.0, 3.0]), rng=np.random.default_rng(0))  # 2 of 8 patterns
-    0.25
-    """
-    x = sums[sums != 0]
-    if not len(x):
-        return 1.0
-    reached = abs(float(x.sum())) * (1 - 1e-12)
-    if len(x) <= EXACT_UP_TO:
-        patterns = np.arange(2 ** len(x))[:, None] >> np.arange(len(x)) & 1
-        return float((np.abs((2 * patterns - 1) @ x) >= reached).mean())
-    block = max(1, 2_000_000 // len(x))
-    extreme = 0
-    for start in range(0, draws, block):  # blocks, to bound memory
-        signs = rng.integers(0, 2, (min(block, draws - start), len(x)), dtype=np.int8) * 2.0 - 1
-        extreme += int((np.abs(signs @ x) >= reached).sum())
-    return (1 + extreme) / (draws + 1)
 
 
 def _direction_test(rows: Rows, net: Estimate, rng: np.random.Generator) -> float:

@@ -18,6 +18,7 @@ from scipy.stats import wasserstein_distance
 from rlhf_fair.metrics.distance import Distance, Noise, noisy_distance, proper_covariance
 from rlhf_fair.metrics.rows import Rows, measured_rows
 from rlhf_fair.stats.sample import Codes, Floats, signed_intersections
+from rlhf_fair.stats.sign_flips import sign_flip_p_value
 
 GRID = 128
 """Points at which the distribution functions' difference is followed to learn its noise."""
@@ -60,7 +61,8 @@ def wasserstein_change(
     result = noisy_distance(differences, widths, noise, alpha=alpha, rng=rng)
     update: dict[str, float] = {"n_left_out": int((~rows.kept).sum())}
     if rows.weights is None and len(rows.clusters) <= 1:
-        update["p_value"] = _swap_p_value(steps, rows.ways[0], widths, draws, rng)
+        sums = _cluster_sums(steps, rows.ways[0])
+        update["p_value"] = sign_flip_p_value(sums, widths=widths, draws=draws, rng=rng)
     return replace(result, plug_in=plug_in, corrected=result.corrected.model_copy(update=update))
 
 
@@ -88,27 +90,22 @@ def _mean_difference(rows: Rows, grid: Floats) -> Floats:
 
 
 def _covariance(influence: Floats, rows: Rows) -> Floats:
-    """(B, B) of the sum over rows of ``influence`` (n, B), clusters summed first, with the factor C / (C - 1)."""
+    """(B, B) of the sum over rows of ``influence`` (n, B), clusters summed first, with the factor C / (C - 1).
+
+    Every row bears on all B points here; `distance.joint_covariance` is for groups of rows with one mean each.
+    """
 
     def one_way(way: Codes) -> Floats:
-        n_clusters = int(way.max()) + 1
-        sums = np.zeros((n_clusters, influence.shape[1]))
-        np.add.at(sums, way, influence)
-        return sums.T @ sums * (n_clusters / (n_clusters - 1))
+        sums = _cluster_sums(influence, way)
+        return np.asarray(sums.T @ sums * (len(sums) / (len(sums) - 1)))
 
     if len(rows.ways) == 1:
         return one_way(rows.ways[0])
     return proper_covariance(np.sum([sign * one_way(way) for sign, way in signed_intersections(rows.ways)], axis=0))
 
 
-def _swap_p_value(steps: Floats, way: Codes, widths: Floats, draws: int, rng: np.random.Generator) -> float:
-    sums = np.zeros((int(way.max()) + 1, steps.shape[1]))
-    np.add.at(sums, way, steps)
-    sums = sums[np.abs(sums).sum(axis=1) > 0]
-    reached = float(np.abs(sums.sum(axis=0)) @ widths) * (1 - 1e-12)
-    block = max(1, 4_000_000 // max(len(sums), 1))
-    extreme = 0
-    for start in range(0, draws, block):  # blocks, to bound memory
-        signs = rng.integers(0, 2, (min(block, draws - start), len(sums)), dtype=np.int8) * 2.0 - 1
-        extreme += int((np.abs(signs @ sums) @ widths >= reached).sum())
-    return (1 + extreme) / (draws + 1)
+def _cluster_sums(values: Floats, way: Codes) -> Floats:
+    """(C, B) the sums of the rows (n, B) of each cluster."""
+    sums = np.zeros((int(way.max()) + 1, values.shape[1]))
+    np.add.at(sums, way, values)
+    return sums

@@ -115,8 +115,9 @@ def absolute_without_noise(difference: Floats, standard_error: Floats) -> Floats
 def joint_covariance(means: GroupMeans) -> Floats:
     """(G, G) cluster-robust covariance of all group means at once; several clusterings by inclusion-exclusion.
 
-    Noise that is to be taken off must be neither over- nor underestimated, so the correction for few clusters is CR2
-    (Bell & McCaffrey 2002), without bias for independent rows, where intervals of means use the larger jackknife's.
+    On purpose not `GroupMeans.covariance`: intervals of means use the jackknife's, which errs on the large side. Here
+    the noise is taken off, where too much is as wrong as too little, so the correction for few clusters is CR2 (Bell &
+    McCaffrey 2002), without bias for independent rows.
     A single clustering gives a proper covariance, several may miss it by chance: see `proper_covariance`.
     """
     total = np.sum([sign * _one_way_covariance(sums) for sign, sums in means.signed], axis=0)

@@ -4,8 +4,6 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from scipy import stats as distributions
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import proportion_confint
@@ -17,7 +15,6 @@ from rlhf_fair.metrics.counterfactual import (
     mean_change,
     preference_flips,
     share_above_change,
-    sign_flip_p_value,
 )
 
 
@@ -85,22 +82,6 @@ def test_preference_flips_count_ties_half() -> None:
     assert result.net.estimate == pytest.approx(-1 / 4)
     # sums -1, -1/2, 1/2: |total| = 1; of 8 patterns those with |total| >= 1: ±1 ±(1/2 - 1/2) and ±2: 6
     assert result.net.p_value == pytest.approx(6 / 8)
-
-
-@given(st.lists(st.integers(-9, 9), min_size=1, max_size=8))
-def test_sign_flips_against_enumeration(values: list[int]) -> None:
-    sums = np.array(values, dtype=float)
-    totals = [
-        abs(sum(np.where(np.array(list(np.binary_repr(i, len(sums))), dtype=int), sums, -sums)))
-        for i in range(2 ** len(sums))
-    ]
-    assert sign_flip_p_value(sums, rng=rng()) == pytest.approx(np.mean(np.array(totals) >= abs(sums.sum())))
-
-
-def test_drawn_sign_flips_are_near_the_t_test_for_many_clusters() -> None:
-    x = rng(3).normal(0.25, 1, 100)
-    p = distributions.ttest_1samp(x, 0).pvalue
-    assert sign_flip_p_value(x, rng=rng()) == pytest.approx(p, abs=0.012)  # 9,999 draws: 3 · sqrt(.02/9999) < .005
 
 
 def test_no_flips_at_all() -> None:
