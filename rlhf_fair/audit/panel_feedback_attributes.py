@@ -7,8 +7,9 @@ from typing import Any
 
 import pandas as pd
 
+from rlhf_fair.audit.panel_feedback_cells import UNMAPPED, grouped_text, same_text
 from rlhf_fair.audit.panel_feedback_plan import AttributePlan, FeedbackPlan
-from rlhf_fair.audit.panel_feedback_table import UNMAPPED, Ratings, grouped_text, same_text
+from rlhf_fair.audit.panel_feedback_table import Ratings
 from rlhf_fair.errors import SettingsError
 from rlhf_fair.metrics.gaps import INTERSECTION
 from rlhf_fair.tables import ATTRIBUTE_PREFIX, attribute_columns

@@ -13,8 +13,8 @@ import pandas as pd
 
 from rlhf_fair.audit.findings import Measurement
 from rlhf_fair.audit.panel_feedback_attributes import NO_GROUPS, cross, cross_name
+from rlhf_fair.audit.panel_feedback_cells import UNMAPPED
 from rlhf_fair.audit.panel_feedback_plan import PANEL_FEEDBACK, AttributePlan, FeedbackPlan, ItemTypePlan
-from rlhf_fair.audit.panel_feedback_table import UNMAPPED
 from rlhf_fair.records import Estimate, Role
 from rlhf_fair.stats.contrasts import contrast_estimate, mean_estimate
 from rlhf_fair.stats.within import within_estimate

@@ -7,7 +7,6 @@ and the plan's attribute columns as they stand in the file.
 
 from __future__ import annotations
 
-import ast
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from rlhf_fair.audit.panel_feedback_plan import FEEDBACK_FORMAT, FeedbackPlan, ItemTypePlan, RatersPlan, RatingsPlan
+from rlhf_fair.audit.panel_feedback_cells import as_text, item_types, parse_list, same_text
+from rlhf_fair.audit.panel_feedback_plan import FEEDBACK_FORMAT, FeedbackPlan, RatersPlan, RatingsPlan
 from rlhf_fair.errors import RowError, SettingsError
 from rlhf_fair.tables import FEEDBACK, attribute_columns, read_table, read_validated, require_columns
 
-UNMAPPED = "other/unmapped"
 REASONS = {
     "malformed": "the lists of the row cannot be read or differ in length",
     "missing": "no rating, item or rater in the row",
@@ -100,27 +99,6 @@ class _Rows:
         return table.sort_values(["file", "row"], kind="stable", ignore_index=True)
 
 
-def as_text(cells: pd.Series) -> pd.Series:
-    """Cells as text without outer spaces, empty ones as None; whole numbers lose their ``.0``."""
-    if pd.api.types.is_float_dtype(cells.dtype):
-        whole = (cells % 1 == 0) | cells.isna()
-        cells = cells.astype("Int64") if whole.all() else cells
-    texts = [None if pd.isna(cell) else str(cell).strip() for cell in cells]
-    return pd.Series([text or None for text in texts], index=cells.index, name=cells.name, dtype=object)
-
-
-def same_text(cells: pd.Series, texts: Sequence[str]) -> pd.Series:
-    """True where a cell is one of ``texts``, without regard to case and outer spaces."""
-    wanted = {text.strip().casefold() for text in texts}
-    return cells.map(lambda cell: cell is not None and str(cell).casefold() in wanted).astype(bool)
-
-
-def grouped_text(cells: pd.Series, levels: dict[str, tuple[str, ...]]) -> pd.Series:
-    """Spellings merged into their groups; a text of no group is `UNMAPPED`, an empty cell stays empty."""
-    group_of = {text.strip().casefold(): group for group, texts in levels.items() for text in texts}
-    return cells.map(lambda cell: None if cell is None else group_of.get(cell.casefold(), UNMAPPED)).astype(object)
-
-
 def _read_columns(plan: FeedbackPlan, files: Sequence[Path]) -> pd.DataFrame:
     ratings, parts = plan.ratings, []
     needed = dict.fromkeys([*ratings.item, ratings.annotator, ratings.value, ratings.weight, *ratings.lists])
@@ -180,13 +158,13 @@ def _finish(rows: _Rows, plan: FeedbackPlan, low: float, high: float, notes: tup
     table = rows.table.reset_index(drop=True)
     table["score"] = 100 * (table["value"].astype(float) - low) / (high - low)
     if plan.item_type is not None:
-        table["item_type"] = _item_types(table, plan.item_type)
+        table["item_type"] = item_types(table, plan.item_type)
     return Ratings(table, rows.rejects(), low, high, notes)
 
 
 def _unfold(rows: _Rows, columns: tuple[str, ...]) -> None:
     """One row per element of the aligned lists; a row whose lists do not fit together is one reject."""
-    lists = rows.table[list(columns)].map(_parse_list)
+    lists = rows.table[list(columns)].map(parse_list)
     sizes = lists.map(lambda cell: -1 if cell is None else len(cell))
     aligned = (sizes.min(axis=1) == sizes.max(axis=1)) & (sizes.min(axis=1) > 0)
     rows.reject(~aligned, columns[0], "malformed", shown=False)
@@ -197,17 +175,6 @@ def _unfold(rows: _Rows, columns: tuple[str, ...]) -> None:
     for name in columns:
         table[name] = as_text(table[name])
     rows.table = table
-
-
-def _parse_list(cell: str | None) -> list[object] | None:
-    """The list that a cell spells, in Python or JSON; nothing in it is ever run."""
-    if cell is None:
-        return None
-    try:
-        found = ast.literal_eval(cell)
-    except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
-        return None
-    return list(found) if isinstance(found, list | tuple) else None
 
 
 def _number_values(rows: _Rows, ratings: RatingsPlan) -> None:
@@ -232,20 +199,6 @@ def _weigh(rows: _Rows, column: str) -> None:
     rows.table = rows.table.assign(weight=weights)
     if column:
         rows.reject(~(np.isfinite(rows.table["weight"]) & (rows.table["weight"] > 0)), column, "bad_weight")
-
-
-def _item_types(table: pd.DataFrame, plan: ItemTypePlan) -> pd.Series:
-    """Labels of `ItemTypePlan`; empty cells stay empty."""
-    cells = table[plan.column].mask(same_text(table[plan.column], plan.missing), None)
-    if plan.fill:
-        cells = cells.fillna(table["item"].map(cells.groupby(table["item"]).first())).astype(object)
-        cells = cells.where(cells.notna(), None)
-    if plan.prefixes:
-        starts = [(prefix, group) for group, prefixes in plan.prefixes.items() for prefix in prefixes]
-        return cells.map(
-            lambda cell: None if cell is None else next((g for p, g in starts if cell.startswith(p)), UNMAPPED)
-        ).astype(object)
-    return grouped_text(cells, plan.levels) if plan.levels else cells
 
 
 def _read_feedback(plan: FeedbackPlan, files: Sequence[Path]) -> Ratings:

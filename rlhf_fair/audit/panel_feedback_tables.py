@@ -10,6 +10,7 @@ import pandas as pd
 
 from rlhf_fair.audit.findings import Measurement
 from rlhf_fair.audit.panel_feedback_attributes import NO_GROUPS, account
+from rlhf_fair.audit.panel_feedback_cells import UNMAPPED
 from rlhf_fair.audit.panel_feedback_estimates import (
     DIFFERENCE_OF_GAPS,
     SAME_ITEMS,
@@ -21,7 +22,7 @@ from rlhf_fair.audit.panel_feedback_estimates import (
     typed,
 )
 from rlhf_fair.audit.panel_feedback_plan import AttributePlan, FeedbackPlan
-from rlhf_fair.audit.panel_feedback_table import UNMAPPED, Ratings
+from rlhf_fair.audit.panel_feedback_table import Ratings
 from rlhf_fair.records import Estimate
 from rlhf_fair.stats.agreement import krippendorff_alpha
 from rlhf_fair.stats.corrections import benjamini_hochberg

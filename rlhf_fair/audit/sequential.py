@@ -27,14 +27,13 @@ import pandas as pd
 
 from rlhf_fair.audit.findings import build_findings
 from rlhf_fair.audit.generation import (
-    Comparison,
     GenerationPlan,
     Progress,
     answer_with_model,
-    comparisons,
     measurement,
     score_answers,
 )
+from rlhf_fair.audit.sequential_gaps import Watched, watch
 from rlhf_fair.errors import SettingsError
 from rlhf_fair.metrics.gaps import group_labels
 from rlhf_fair.models.causal_lm import CausalLM
@@ -42,13 +41,10 @@ from rlhf_fair.models.lexicon import LexiconScorer
 from rlhf_fair.records import Finding, Verdict
 from rlhf_fair.stats.confidence_sequence import units_for_equivalence
 from rlhf_fair.stats.equivalence import verdict
-from rlhf_fair.stats.gap_sequence import Design, GapSequence
 
 VARIANT = "confidence sequence"
 TRACE = "Looks of the audit that could stop early"
 PROMPT = "prompt_id"
-TARGET_SHARES = (16, 4, 1)
-"""Bets are aimed at a 16th, a quarter and the whole of the contrasts that the plan allows."""
 
 Answer = Callable[[pd.DataFrame], pd.DataFrame]
 """Drawn prompts (with a ``draw_id`` each) -> the same rows with a column ``text``."""
@@ -68,15 +64,6 @@ class Stopped:
     def audit(self) -> dict[str, Any]:
         """What the stopping rule adds to ``results.audit``."""
         return {"limits": list(self.limits), "sequential": self.account, "tables": {TRACE: self.trace}}
-
-
-@dataclass(frozen=True)
-class _Watched:
-    """A comparison, its sequence, and how many contrasts the plan allows."""
-
-    compared: Comparison
-    gaps: GapSequence
-    planned: int
 
 
 def model_answers(model: CausalLM, plan: GenerationPlan) -> Answer:
@@ -118,7 +105,7 @@ def run_until_decisive(
     progress: Progress | None = None,
 ) -> Stopped:
     """Ask, score and look, batch by batch, until every claim is decisive or nothing is left to ask."""
-    watched = _watch(plan, prompts, score_bounds(scorer))
+    watched = watch(plan, prompts, score_bounds(scorer))
     claims = [w for w in watched if w.compared.role == "claim"]
     drawn = draw_units(prompts, plan)
     batches, trace, decisive = [], [], False
@@ -174,51 +161,7 @@ def _batches(drawn: pd.DataFrame, units: int) -> Iterator[pd.DataFrame]:
         yield batch.reset_index(drop=True)
 
 
-def _watch(plan: GenerationPlan, prompts: pd.DataFrame, bounds: tuple[float, float]) -> list[_Watched]:
-    compared = comparisons(prompts, plan)
-    n_claims = sum(c.role == "claim" for c in compared)
-    if not n_claims:
-        raise SettingsError(f"{plan.prompts}: no group to compare with a reference, so there is nothing to decide")
-    watched = []
-    for c in compared:
-        design, units, reference_units = _design(plan, prompts, c)
-        ratio = (max(1, units // reference_units), max(1, reference_units // units)) if design == "nested" else (1, 1)
-        planned = min(units // ratio[0], reference_units // ratio[1])
-        gaps = GapSequence(
-            c.group,
-            c.reference,
-            bounds=bounds,
-            design=design,
-            per_contrast=ratio,
-            alpha=plan.policy.alpha / (n_claims if c.role == "claim" else 1),
-            targets=_targets(planned),
-        )
-        watched.append(_Watched(c, gaps, planned))
-    return watched
-
-
-def _targets(planned: int) -> tuple[int, ...]:
-    return tuple(sorted({max(1, planned // share) for share in TARGET_SHARES}))
-
-
-def _design(plan: GenerationPlan, prompts: pd.DataFrame, c: Comparison) -> tuple[Design, int, int]:
-    """How units hold the two groups, by the list of prompts alone, and how many units hold each."""
-    unit, labels = prompts[plan.sequential.unit].astype(str), group_labels(prompts, c.attribute)
-    of_group, of_reference = set(unit[labels == c.group]), set(unit[labels == c.reference])
-    if not of_reference:
-        raise SettingsError(f"{plan.prompts}: no prompt has {c.attribute} = {c.reference!r}, the plan's reference")
-    shared = of_group & of_reference
-    if not shared:
-        return "nested", len(of_group), len(of_reference)
-    if of_group == of_reference:
-        return "crossed", len(shared), len(shared)
-    raise SettingsError(
-        f"sequential.unit = {plan.sequential.unit!r}: {len(shared)} units hold both {c.group!r} and {c.reference!r}, "
-        f"{len(of_group ^ of_reference)} only one of them; a unit must hold both everywhere or nowhere"
-    )
-
-
-def _look(w: _Watched, plan: GenerationPlan, n_claims: int, answers: int) -> dict[str, Any]:
+def _look(w: Watched, plan: GenerationPlan, n_claims: int, answers: int) -> dict[str, Any]:
     """One row of the trace. What is decisive here is so in the findings: their correction (Holm) asks for no more."""
     e, c, limits = w.gaps.estimate(), w.compared, plan.policy.limits(plan.metric)
     p_adjusted = min(1.0, e.p_value * n_claims)
@@ -255,7 +198,7 @@ def _account(plan: GenerationPlan, records: pd.DataFrame, most: int, decisive: b
     }
 
 
-def _limits(plan: GenerationPlan, claims: list[_Watched]) -> tuple[str, ...]:
+def _limits(plan: GenerationPlan, claims: list[Watched]) -> tuple[str, ...]:
     """Which population the intervals are about, and the claims that the plan's units are too few for."""
     unit, margin = plan.sequential.unit, plan.policy.limits(plan.metric).margin
     others = [column for column in plan.clusters if column != unit]

@@ -12,7 +12,7 @@ Every row is accounted for: input = reported + excluded (no outcome) + unknown (
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,8 +20,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from rlhf_fair.errors import RowError, SettingsError
+from rlhf_fair.errors import SettingsError
 from rlhf_fair.records import NAN, Estimate
+from rlhf_fair.stats.columns import check_among, check_lengths, numbers
 from rlhf_fair.stats.exact_tests import fisher_p_values, two_sd
 from rlhf_fair.stats.risk_ratio import risk_ratio
 from rlhf_fair.stats.sample import UNKNOWN, encode
@@ -86,43 +87,6 @@ class ImpactRatioTable:
         return None
 
 
-@dataclass(frozen=True)
-class BiasAudit:
-    """The three tables of Local Law 144; ``tables`` in the law's order."""
-
-    sex: ImpactRatioTable
-    race_ethnicity: ImpactRatioTable
-    intersection: ImpactRatioTable
-    tables: tuple[ImpactRatioTable, ...] = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "tables", (self.sex, self.race_ethnicity, self.intersection))
-
-
-def bias_audit(
-    outcomes: ArrayLike,
-    sex: ArrayLike,
-    race_ethnicity: ArrayLike,
-    *,
-    measure: Measure,
-    options: ImpactRatioOptions | None = None,
-) -> BiasAudit:
-    """The tables for sex, race/ethnicity and their combinations.
-
-    Parameters
-    ----------
-    outcomes: (n,) 0 and 1 (``measure="selection"``) or scores (``"scoring"``); NaN: no outcome.
-    sex, race_ethnicity: (n,) labels; None and NaN are unknown. In the third table one unknown part makes a row unknown.
-    """
-    both = {"sex": np.asarray(sex, dtype=object), "race_ethnicity": np.asarray(race_ethnicity, dtype=object)}
-    table = {"selection": selection_rates, "scoring": scoring_rates}[_known_measure(measure)]
-    return BiasAudit(
-        sex=table(outcomes, both["sex"], attribute="sex", options=options),
-        race_ethnicity=table(outcomes, both["race_ethnicity"], attribute="race/ethnicity", options=options),
-        intersection=table(outcomes, both, attribute="sex × race/ethnicity", options=options),
-    )
-
-
 def selection_rates(
     selected: ArrayLike, categories: Any, *, attribute: str = "category", options: ImpactRatioOptions | None = None
 ) -> ImpactRatioTable:
@@ -131,9 +95,8 @@ def selection_rates(
     ``selected``: (n,) of 0 and 1 or booleans, NaN where there is no outcome. ``categories``: (n,) labels, or a table
     whose rows' combinations are the categories; None and NaN are unknown.
     """
-    x = np.asarray(selected, dtype=float)
-    if not np.isin(x[~np.isnan(x)], (0, 1)).all():
-        raise RowError("selected holds values other than 0, 1 and missing")
+    x = numbers("selected", selected)
+    check_among("selected", x, (0, 1))
     return _table(x, categories, attribute, "selection", options or ImpactRatioOptions())
 
 
@@ -145,7 +108,7 @@ def scoring_rates(
     The median is that of all rows with a score, those of unknown category among them. A score equal to the median is
     not above it: of [1, 2, 2, 2, 3] a fifth is.
     """
-    x = np.asarray(scores, dtype=float)
+    x = numbers("scores", scores)
     scored = np.isfinite(x)
     median = float(np.median(x[scored])) if scored.any() else NAN
     above = np.where(scored, x > median, np.nan)
@@ -161,8 +124,7 @@ def _table(
     median: float = NAN,
 ) -> ImpactRatioTable:
     categories = pd.DataFrame(categories) if isinstance(categories, dict) else categories
-    if len(categories) != len(x):
-        raise RowError(f"categories has {len(categories)} rows, outcomes has {len(x)}")
+    check_lengths({"categories": categories}, len(x), "outcomes")
     codes, labels = encode(categories)
     measured = np.isfinite(x)
     used = measured & (codes != UNKNOWN)
@@ -254,9 +216,3 @@ def _index(labels: tuple[Hashable, ...], categories: Any, attribute: str) -> pd.
     if parts:
         return pd.MultiIndex.from_tuples(parts, names=list(pd.DataFrame(categories).columns))
     return pd.Index(list(labels), name=attribute, dtype=object)
-
-
-def _known_measure(measure: str) -> Measure:
-    if measure not in ("selection", "scoring"):
-        raise SettingsError(f"measure = {measure!r}; allowed: 'selection', 'scoring'")
-    return "selection" if measure == "selection" else "scoring"

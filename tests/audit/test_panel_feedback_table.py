@@ -21,8 +21,9 @@ from rlhf_fair.audit.panel_feedback_attributes import (
     declared_attributes,
     label_ratings,
 )
+from rlhf_fair.audit.panel_feedback_cells import UNMAPPED
 from rlhf_fair.audit.panel_feedback_plan import FeedbackPlan
-from rlhf_fair.audit.panel_feedback_table import UNMAPPED, Ratings, read_ratings
+from rlhf_fair.audit.panel_feedback_table import Ratings, read_ratings
 from rlhf_fair.errors import ColumnError, RowError, SettingsError
 
 POLICY = {"threshold": 5.0, "margin": 5.0}
