@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import wasserstein_distance
 
-from rlhf_fair.metrics.distance import Distance, Noise, noisy_distance, proper_covariance
+from rlhf_fair.metrics.distance import Distance, Noise, noisy_distance
 from rlhf_fair.metrics.rows import Rows, measured_rows
+from rlhf_fair.stats.covariance import proper_covariance
 from rlhf_fair.stats.sample import Codes, Floats, signed_intersections
 from rlhf_fair.stats.sign_flips import sign_flip_p_value
 

@@ -23,6 +23,7 @@ from scipy import sparse
 from scipy import stats as distributions
 
 from rlhf_fair.records import NAN, Estimate
+from rlhf_fair.stats.covariance import proper_covariance, square_root
 from rlhf_fair.stats.group_sums import GroupMeans, GroupSums
 from rlhf_fair.stats.sample import Floats
 
@@ -132,20 +133,9 @@ def _one_way_covariance(sums: GroupSums) -> Floats:
     return np.asarray((table.T @ table).toarray())
 
 
-def proper_covariance(matrix: Floats) -> Floats:
-    """The nearest matrix without negative variances: negative eigenvalues of the symmetric ``matrix`` become 0."""
-    root = _square_root(matrix)
-    return np.asarray(root @ root.T)
-
-
 def _distances(widths: Floats, covariance: Floats, df: float, draws: int, rng: np.random.Generator) -> Floats:
-    root = _square_root(covariance)
+    root = square_root(covariance)
     noise = rng.standard_normal((draws, root.shape[1])) @ root.T
     # A multivariate t: the covariance is itself estimated from few clusters.
     stretch = np.sqrt(df / rng.chisquare(df, draws)) if np.isfinite(df) else np.ones(draws)
     return np.asarray(stretch * (np.abs(noise) @ widths))
-
-
-def _square_root(covariance: Floats) -> Floats:
-    values, vectors = np.linalg.eigh(covariance)
-    return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0)))

@@ -32,7 +32,7 @@ much skew, and 25 a group or 100 shared ones otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -40,23 +40,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy.special import ndtri, stdtr
+from scipy.special import ndtri
 
 from rlhf_fair.errors import SettingsError
 from rlhf_fair.records import NAN, Estimate
 from rlhf_fair.stats.contrasts import linear_estimate
 from rlhf_fair.stats.group_sums import GroupMeans
-from rlhf_fair.stats.power import minimum_detectable_effect
+from rlhf_fair.stats.intervals import t_interval
 from rlhf_fair.stats.sample import Floats, Sample, sample
-from rlhf_fair.stats.student_t import t_quantile
-
-DRAWS = 4999
-"""A critical level of 5 % is then off by 0.3 %."""
-
-CHUNK = 500
-
-MANY = 100
-"""Above this many degrees of freedom standard errors count as known when dependence is simulated."""
+from rlhf_fair.stats.smallest_p import smallest_p_values
 
 Pair = tuple[int, int]
 
@@ -132,7 +124,7 @@ def simultaneous(rows: Sample, pairs: Sequence[Pair], *, alpha: float, rng: np.r
     tested = np.array([np.isfinite(e.p_value) for e in estimates], dtype=bool)
     level, smallest = alpha, np.empty(0)
     if tested.sum() > 1:
-        smallest = np.sort(_smallest_p(means, contrasts[tested], rng))
+        smallest = np.sort(smallest_p_values(means, contrasts[tested], rng))
         level = min(alpha, float(smallest[max(int(alpha * (len(smallest) + 1)) - 1, 0)]))
     table = pd.DataFrame(
         [_row(rows, pair, e, level, smallest) for pair, e in zip(pairs, estimates, strict=True)], columns=COLUMNS
@@ -190,68 +182,16 @@ def _estimate(rows: Sample, cell: Any, means: GroupMeans, a: Floats, pair: Pair,
     return e.model_copy(update={"n_clusters": n_clusters, "reason": note})
 
 
-def _smallest_p(means: GroupMeans, contrasts: Floats, rng: np.random.Generator) -> Floats:
-    """(DRAWS,) the smallest two-sided p-value of the family when no group differs."""
-    covariance = sum(sign * sums.covariance for sign, sums in means.signed)
-    eigenvalues, vectors = np.linalg.eigh(covariance)  # several clusterings: may be indefinite by chance
-    root = vectors * np.sqrt(np.maximum(eigenvalues, 0))
-    single = means.single[0]
-    nested = len(means.single) == 1 and len(single.cluster) == len(np.unique(single.cluster))
-    if nested:
-        df = np.array([single.degrees_of_freedom(unit) for unit in np.eye(single.n_groups)])
-        known = np.isfinite(df) & (contrasts != 0).any(axis=0)
-        variance = np.diag(covariance)[known]
-        parts = _separate_variances(variance, df[known], contrasts[:, known] ** 2, rng)
-    else:
-        df_of_pairs = [means.degrees_of_freedom(a) for a in contrasts]
-        parts = _shared_variances(contrasts @ root, min(df_of_pairs), rng)
-    spread = contrasts @ root
-    found = []
-    for errors, degrees in parts:
-        t = np.abs(rng.normal(size=(len(errors), root.shape[1])) @ spread.T) / errors
-        found.append(2 * stdtr(degrees, -t).min(axis=1))
-    return np.concatenate(found)
-
-
-def _chunks() -> Iterator[int]:
-    for start in range(0, DRAWS, CHUNK):
-        yield min(CHUNK, DRAWS - start)
-
-
-def _separate_variances(
-    variance: Floats, df: Floats, squares: Floats, rng: np.random.Generator
-) -> Iterator[tuple[Floats, Any]]:
-    """Standard errors (b, P) of pairs whose groups share no cluster, and the degrees of freedom each would be given."""
-    for b in _chunks():
-        drawn = variance * rng.chisquare(df, (b, len(df))) / df
-        total = drawn @ squares.T
-        yield np.sqrt(total), total**2 / (drawn**2 @ (squares**2 / df).T)
-
-
-def _shared_variances(spread: Floats, df: float, rng: np.random.Generator) -> Iterator[tuple[Floats, Any]]:
-    """Standard errors (b, P) of pairs whose groups share clusters: the fewest degrees of freedom of a pair for all."""
-    whole = max(1, int(df))
-    if whole > MANY:
-        for b in _chunks():
-            yield np.broadcast_to(np.sqrt((spread**2).sum(axis=1)), (b, len(spread))), np.inf
-        return
-    for b in _chunks():
-        x = rng.normal(size=(b, whole, spread.shape[1]))
-        wishart = np.matmul(x.transpose(0, 2, 1), x) / whole
-        yield np.sqrt(((spread @ wishart) * spread).sum(axis=2)), float(whole)
-
-
 def _row(rows: Sample, pair: Pair, e: Estimate, level: float, smallest: Floats) -> list[Any]:
     group, reference = (rows.labels[code] for code in pair)
     low = high = p_adjusted = mde = NAN
     if np.isfinite(e.p_value):
-        half = -t_quantile(level / 2, e.df) * e.standard_error
-        low, high = e.estimate - half, e.estimate + half
+        at_level = t_interval(e.estimate, e.standard_error, e.df, alpha=level)
+        low, high, mde = at_level.ci_low, at_level.ci_high, at_level.mde
         p_adjusted = e.p_value
         if len(smallest):
             rank = 1 + np.searchsorted(smallest, e.p_value, side="right")
             p_adjusted = max(e.p_value, float(rank / (len(smallest) + 1)))
-        mde = minimum_detectable_effect(e.standard_error, e.df, alpha=level)
     effect = [e.estimate, low, high, e.standard_error, e.df, e.p_value, p_adjusted, mde]
     return [group, reference, *effect, e.n, e.n_clusters, e.reason]
 
