@@ -39,6 +39,7 @@ def audit(
     from rlhf_fair.audit.plan import find_plan, report_name
     from rlhf_fair.audit.run import run_audit
     from rlhf_fair.records import exit_code
+    from rlhf_fair.report.headline import claim_lines
 
     plan_file = find_plan(plan)
     folder = out or Path("reports") / report_name(plan_file)
@@ -60,12 +61,7 @@ def audit(
         typer.echo(json.dumps({"report": str(folder / "index.html"), "exit_code": code, **_tally(results)}))
     elif not quiet:
         console = Console(soft_wrap=True)
-        for finding in (f for f in results.findings if f.role == "claim"):
-            gap = f"{finding.estimate:+.3f} [{finding.ci_low:+.3f}, {finding.ci_high:+.3f}] {finding.unit}"
-            if finding.verdict == "not_measured":
-                gap = finding.reason
-            who = f"{finding.attribute}: {finding.group} against {finding.reference}"
-            line = f"{finding.verdict.value:18} {who}: {gap}"
+        for line in claim_lines(results):
             console.print(line, markup=False, highlight=False)
         if "sequential" in results.audit:
             console.print(results.audit["sequential"]["stopped"].capitalize(), markup=False, highlight=False)

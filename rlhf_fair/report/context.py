@@ -2,128 +2,28 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rlhf_fair.records import Results
 from rlhf_fair.report import numbers as num
 from rlhf_fair.report import wording as say
-from rlhf_fair.report.display import Cell, Column, Section, Table
+from rlhf_fair.report.display import Section, Table
+from rlhf_fair.report.plain_tables import pairs_table, rows_table, sentences, text
+from rlhf_fair.report.reading import is_sequential
 
 Audit = Mapping[str, Any]
-LONGEST_TEXT = 600
-PAGE_ROWS = 30
-_NAMES = ("name", "stage", "attribute", "group", "reference", "panel", "metric")
+_ACCOUNT = ("input", "reported", "excluded", "unknown")
 _RECOVERY = ("recover", "planted", "truth")
-ALWAYS_LIMITS = (
-    "No gap detected is not the same as no gap: see the smallest detectable effect (MDE) of each finding.",
-    "It says nothing about groups, languages, prompts or uses that are not listed here.",
-)
+NOT_ABSENCE = "No gap detected is not the same as no gap: see the smallest detectable effect (MDE) of each finding."
+NOT_ABSENCE_WITHOUT_MDE = "No gap detected is not the same as no gap: see how far the interval of each finding reaches."
+ELSEWHERE = "It says nothing about groups, languages, prompts or uses that are not listed here."
 
 
-def text(value: object) -> str:
-    """Any JSON value in words; a missing number reads 'not measured'."""
-    if value is None:
-        return num.MISSING
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int):
-        return num.count(value)
-    if isinstance(value, float):
-        return num.significant(value) if math.isfinite(value) else num.MISSING
-    if isinstance(value, Mapping):
-        return "; ".join(f"{say.words(str(key))}: {text(item)}" for key, item in value.items())
-    if isinstance(value, list | tuple):
-        return ", ".join(text(item) for item in value)
-    return say.shortened(str(value), LONGEST_TEXT)
-
-
-def pairs(value: object, name: str = "") -> list[tuple[str, str]]:
-    """Nested mappings and lists as (dotted name, text), one for each leaf."""
-    if isinstance(value, Mapping):
-        return [pair for key, item in value.items() for pair in pairs(item, f"{name} › {key}" if name else str(key))]
-    if isinstance(value, list | tuple) and any(isinstance(item, Mapping) for item in value):
-        return [pair for i, item in enumerate(value, 1) for pair in pairs(item, f"{name} {i}".strip())]
-    if value is None or value == "" or value == [] or value == ():
-        return []
-    # A seed or a version is a name, not a quantity: no thousands separators.
-    shown = str(value) if isinstance(value, int) and not isinstance(value, bool) else text(value)
-    return [(say.sentence_case(say.words(name)) or "Value", shown)]
-
-
-def sentences(value: object) -> tuple[str, ...]:
-    """A list of sentences from a string, a list or a mapping."""
-    if not value:
-        return ()
-    if isinstance(value, str):
-        return (value,)
-    if isinstance(value, Mapping):
-        return tuple(f"{name}: {shown}" for name, shown in pairs(value))
-    if isinstance(value, list | tuple):
-        return tuple(text(item) for item in value)
-    return (text(value),)
-
-
-def pairs_table(id: str, caption: str, value: object) -> Table | None:
-    """A two-column table of a nested value; None if there is nothing in it."""
-    found = pairs(value)
-    if not found:
-        return None
-    rows = tuple((Cell(name), Cell(shown)) for name, shown in found)
-    return Table(id, caption, (Column("What"), Column("Value")), rows, paged=len(rows) > PAGE_ROWS)
-
-
-def rows_table(id: str, name: str, rows: object) -> Table | None:
-    """A list of plain rows as a table; a missing number shows the row's reason.
-
-    ``{"columns": [...], "rows": [[...]]}`` keeps the order of its columns. Plain rows come from sorted JSON and have
-    none, so names come first, then other text, then numbers, then the reason.
-    """
-    caption = say.sentence_case(say.words(name))
-    ordered: list[str] = []
-    if isinstance(rows, Mapping):
-        columns, values = rows.get("columns"), rows.get("rows")
-        if not (isinstance(columns, list | tuple) and isinstance(values, list | tuple)):
-            return pairs_table(id, caption, rows)
-        ordered = [str(column) for column in columns]
-        rows = [dict(zip(ordered, row, strict=False)) for row in values if isinstance(row, list | tuple)]
-    if not isinstance(rows, list | tuple) or not rows:
-        return None
-    records = [
-        {str(key): value for key, value in row.items()} if isinstance(row, Mapping) else {"value": row} for row in rows
-    ]
-    met = dict.fromkeys(key for record in records for key in record)
-    numeric = {key: _all_numbers([record.get(key) for record in records]) for key in met}
-    keys = ordered or sorted(met, key=lambda key: _column_order(key, numeric[key]))
-    return Table(
-        id,
-        caption,
-        tuple(Column(key if key == "n" else say.sentence_case(say.words(key)), numeric[key]) for key in keys),
-        tuple(tuple(_cell(record, key, numeric[key]) for key in keys) for record in records),
-        paged=len(records) > PAGE_ROWS,
-    )
-
-
-def _column_order(key: str, numeric: bool) -> tuple[int, str]:
-    if key in _NAMES:
-        return _NAMES.index(key), ""
-    return len(_NAMES) + (2 if key == "reason" and not numeric else 1 if numeric else 0), key
-
-
-def _all_numbers(values: Sequence[object]) -> bool:
-    return all(_is_number(value) for value in values) and any(value is not None for value in values)
-
-
-def _is_number(value: object) -> bool:
-    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
-
-
-def _cell(record: Mapping[str, Any], key: str, numeric: bool) -> Cell:
-    value = record.get(key)
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
-        return Cell(say.not_measured(str(record.get("reason") or "")) if numeric else "–", missing=numeric)
-    return Cell(text(value))
+def always_limits(results: Results) -> tuple[str, ...]:
+    """Two limits that any audit has."""
+    sized = not results.findings or any(not is_sequential(f) and num.finite(f.mde) for f in results.findings)
+    return (NOT_ABSENCE if sized else NOT_ABSENCE_WITHOUT_MDE, ELSEWHERE)
 
 
 def data_section(audit: Audit) -> Section | None:
@@ -134,44 +34,51 @@ def data_section(audit: Audit) -> Section | None:
     answer = []
     if isinstance(counts, Mapping):
         answer.append(count_sentence(counts))
-    tables = [
-        pairs_table("counts-table", "Counts", {key: num.count(v) if type(v) is int else v for key, v in counts.items()})
-        if isinstance(counts, Mapping)
-        else None,
-        rows_table("exclusions-table", "Exclusions and their reasons", exclusions),
-    ]
     return Section(
         "data",
         "What data stands behind this, and what was left out?",
         "Data",
         answer=tuple(sentence for sentence in answer if sentence),
-        tables=tuple(table for table in tables if table),
+        tables=data_tables(audit),
     )
 
 
-def count_sentence(counts: Mapping[str, Any]) -> str:
+def data_tables(audit: Audit) -> tuple[Table, ...]:
+    """Counts, and exclusions by reason."""
+    counts, shown = audit.get("counts"), None
+    if isinstance(counts, Mapping):
+        keys = sorted(counts, key=lambda key: _ACCOUNT.index(key) if key in _ACCOUNT else len(_ACCOUNT))
+        shown = {key: num.count(counts[key]) if type(counts[key]) is int else counts[key] for key in keys}
+    tables = (
+        pairs_table("counts-table", "Counts", shown),
+        rows_table("exclusions-table", "Exclusions and their reasons", audit.get("exclusions")),
+    )
+    return tuple(table for table in tables if table)
+
+
+def count_sentence(counts: Mapping[str, Any], *, what: str = "inputs", unknown: str = "have an unknown group") -> str:
     """``input = reported + excluded + unknown`` in words, and by how much it fails where it does."""
-    known = {key: counts.get(key) for key in ("input", "reported", "excluded", "unknown")}
+    known = {key: counts.get(key) for key in _ACCOUNT}
     if not all(type(value) is int for value in known.values()):
         return ""
-    total, reported, excluded, unknown = (int(value or 0) for value in known.values())
+    total, reported, excluded, unlabelled = (int(value or 0) for value in known.values())
     sentence = (
-        f"Of {num.count(total)} inputs, {num.count(reported)} are reported, {num.count(excluded)} were excluded and "
-        f"{num.count(unknown)} have an unknown group."
+        f"Of {num.count(total)} {what}, {num.count(reported)} are reported, {num.count(excluded)} were excluded and "
+        f"{num.count(unlabelled)} {unknown}."
     )
-    rest = total - reported - excluded - unknown
+    rest = total - reported - excluded - unlabelled
     return sentence + (
         "" if rest == 0 else f" This leaves {num.count(abs(rest))} unaccounted for: the counts disagree."
     )
 
 
-def limits_section(audit: Audit) -> Section:
+def limits_section(results: Results) -> Section:
     """What the audit cannot show, in the plan's own words and two that always hold."""
     return Section(
         "limits",
         "What does this audit not show?",
         "Limits",
-        bullets=(*sentences(audit.get("limits")), *ALWAYS_LIMITS),
+        bullets=(*sentences(results.audit.get("limits")), *always_limits(results)),
     )
 
 
@@ -194,11 +101,13 @@ def recovery_section(audit: Audit) -> Section | None:
     )
 
 
-def tables_section(audit: Audit) -> Section | None:
-    """Tables that an audit adds of its own."""
+def tables_section(audit: Audit, told: Callable[[str], bool]) -> Section | None:
+    """Tables that an audit adds of its own, but for those ``told`` elsewhere on the page."""
     named = _named_tables(audit)
     tables = [
-        rows_table(f"extra-{i}", name, rows) for i, (name, rows) in enumerate(named.items()) if not _recovers(name)
+        rows_table(f"extra-{i}", name, rows)
+        for i, (name, rows) in enumerate(named.items())
+        if not _recovers(name) and not told(name)
     ]
     found = tuple(table for table in tables if table)
     return Section("more", "What else was measured?", "More tables", tables=found) if found else None

@@ -12,11 +12,15 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Cell:
-    """One table cell. ``verdict`` names the icon drawn before the text; ``missing`` marks a value not measured."""
+    """One table cell. ``verdict`` names the icon drawn before the text; ``missing`` marks a value not measured.
+
+    ``detail`` is a second, quieter line.
+    """
 
     text: str
     verdict: str = ""
     missing: bool = False
+    detail: str = ""
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,10 @@ class Key:
 
 @dataclass(frozen=True)
 class Plot:
-    """One figure: where its ticks stand, which value means parity, and which lines are thresholds."""
+    """One figure: where its ticks stand, which value means parity, and which lines are thresholds.
+
+    ``log`` draws values on a log axis, as ratios want; ``value_ticks`` then says where it is labelled.
+    """
 
     id: str
     title: str
@@ -91,6 +98,8 @@ class Plot:
     series: tuple[Series, ...]
     value_title: str
     ticks: tuple[tuple[float, str], ...] = ()
+    value_ticks: tuple[float, ...] = ()
+    log: bool = False
     parity: float | None = None
     thresholds: tuple[float, ...] = ()
     value_range: tuple[float, float] | None = None

@@ -7,6 +7,7 @@ came from outside is escaped, because Plotly reads a small part of HTML in label
 from __future__ import annotations
 
 import html
+import math
 from typing import Any
 
 from rlhf_fair.report.display import Plot, Series
@@ -95,7 +96,7 @@ def _layout(plot: Plot) -> dict[str, Any]:
     flat = plot.kind == "forest"
     value_axis: dict[str, Any] = {
         "gridcolor": GRID,
-        "zeroline": plot.parity == 0,
+        "zeroline": plot.parity == 0 and not plot.log,
         "zerolinecolor": INK,
         "zerolinewidth": 1,
         "showline": False,
@@ -108,8 +109,11 @@ def _layout(plot: Plot) -> dict[str, Any]:
     # A forest's long axis title stands below it as text of the page, where it can wrap.
     if plot.value_title and not flat:
         value_axis["title"] = {"text": label(plot.value_title), "font": {"size": 12, "color": MUTED}, "standoff": 8}
-    if plot.value_range:
-        value_axis["range"] = list(plot.value_range)
+    if plot.log:
+        value_axis |= {"type": "log", "tickmode": "array", "tickvals": list(plot.value_ticks)}
+        value_axis["ticktext"] = [f"{tick:g}" for tick in plot.value_ticks]
+    if plot.value_range:  # Plotly wants the ends of a log axis as powers of ten
+        value_axis["range"] = [math.log10(end) for end in plot.value_range] if plot.log else list(plot.value_range)
     at_axis: dict[str, Any] = {
         "showgrid": False,
         "zeroline": False,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from rlhf_fair.report.display import Page, Section, Table
+from rlhf_fair.report.display import Cell, Page, Section, Table
 
 LONGEST_TABLE = 60
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|~$-])")
@@ -53,5 +53,9 @@ def _table(table: Table) -> list[str]:
     lines = [f"{escape(table.caption)}", ""]
     lines.append("| " + " | ".join(escape(column.label) for column in table.columns) + " |")
     lines.append("|" + "|".join(" ---: " if column.numeric else " --- " for column in table.columns) + "|")
-    lines += ["| " + " | ".join(escape(cell.text) for cell in row) + " |" for row in table.rows]
+    lines += ["| " + " | ".join(_cell(cell) for cell in row) + " |" for row in table.rows]
     return [*lines, "", *([escape(table.note), ""] if table.note else [])]
+
+
+def _cell(cell: Cell) -> str:
+    return escape(f"{cell.text} ({cell.detail})" if cell.detail else cell.text)

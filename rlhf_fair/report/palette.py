@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from rlhf_fair.records import Verdict
+from rlhf_fair.report.reading import Reading
 
 _COLOURS = ("--blue", "--vermillion", "--green", "--purple", "--ink")
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "x", "star")
 
-VERDICT_MARKS = {
-    Verdict.EXCEEDS: ("var(--vermillion)", "triangle-up"),
-    Verdict.WITHIN: ("var(--green)", "circle"),
-    Verdict.INCONCLUSIVE: ("var(--blue)", "diamond-open"),
+READING_MARKS = {
+    Reading.EXCEEDS: ("var(--vermillion)", "triangle-up"),
+    Reading.WITHIN: ("var(--green)", "circle"),
+    Reading.DIFFERS: ("var(--blue)", "diamond"),
+    Reading.UNCONFIRMED: ("var(--blue)", "square-open"),
+    Reading.OPEN: ("var(--blue)", "diamond-open"),
 }
 CONTROL_MARK = ("var(--muted)", "square-open")
 

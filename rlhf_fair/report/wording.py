@@ -5,12 +5,12 @@ A finding's ``estimate`` is read as group minus reference, so a positive one mea
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Sequence
 
 from rlhf_fair.records import Finding, Verdict
-from rlhf_fair.report.numbers import MISSING, finite, interval, shown, significant
+from rlhf_fair.report.numbers import MISSING, finite, interval, limit, shown
+from rlhf_fair.report.reading import Reading, is_measured, parity
 
 STAGES = ("base", "sft", "reward_model", "ppo", "fair_ppo")
 FEEDBACK = "feedback"
@@ -26,12 +26,6 @@ _TICK_NAMES = {"base": "Base", "sft": "SFT", "reward_model": "Reward\nmodel", "f
 SHORT_VERDICTS = {
     Verdict.EXCEEDS: "exceeds",
     Verdict.WITHIN: "within",
-    Verdict.INCONCLUSIVE: "inconclusive",
-    Verdict.NOT_MEASURED: "not measured",
-}
-VERDICT_WORDS = {
-    Verdict.EXCEEDS: "exceeds threshold",
-    Verdict.WITHIN: "within threshold",
     Verdict.INCONCLUSIVE: "inconclusive",
     Verdict.NOT_MEASURED: "not measured",
 }
@@ -82,11 +76,6 @@ def stage_order(names: Iterable[str]) -> list[str]:
     return [name for name in STAGES if name in met] + [name for name in met if name not in STAGES]
 
 
-def is_measured(finding: Finding) -> bool:
-    """True where there is an estimate that the audit stands behind."""
-    return finding.verdict != Verdict.NOT_MEASURED and finite(finding.estimate)
-
-
 def not_measured(reason: str) -> str:
     """``not measured: <reason>``."""
     return f"{MISSING}: {reason}" if reason else MISSING
@@ -132,12 +121,10 @@ def gap_sentence(finding: Finding, places: int) -> str:
     what = quantity(finding)
     unit = finding.unit.split(" of ", 1)[0] if " of " in finding.unit else finding.unit
     if finding.better != "zero":
-        level = f"{shown(value, places)} {unit}".strip()
+        level = f"{shown(value, places)} {unit}".strip() + f" {interval(low, high, places)}"
         against = f" against “{finding.reference}”" if finding.reference else ""
-        parity = ", where 1 is parity" if finding.better == "one" else f", where {finding.better}er is better"
-        return f"“{finding.group or finding.attribute}” has a {words(finding.metric)} of {level}{against}{parity} " + (
-            interval(low, high, places)
-        )
+        best = "where 1 is parity" if finding.better == "one" else f"where {finding.better}er is better"
+        return f"“{finding.group or finding.attribute}”{against}: {words(finding.metric)} of {level}, {best}"
     if is_overall(finding) and not finding.reference:
         spread = f"{with_unit(value, places, finding.unit)} {interval(low, high, places)}"
         return f"Across {words(finding.attribute)}, the {words(finding.metric)} is {spread}"
@@ -161,7 +148,9 @@ def verb(finding: Finding) -> str:
 
 
 def better(finding: Finding) -> str:
-    """Which way is better, in a few words."""
+    """Which way is better, in a few words; between raters no way is, and what 0 means is said instead."""
+    if finding.stage == FEEDBACK and finding.better == "zero":
+        return "0 means that the groups rate alike; a gap is information and not a fault"
     return {
         "zero": "closer to 0 is better",
         "one": "closer to 1 is better",
@@ -170,28 +159,50 @@ def better(finding: Finding) -> str:
     }[finding.better]
 
 
-def parity(finding: Finding) -> float | None:
-    """The value that means no disparity, where the metric has one."""
-    return {"zero": 0.0, "one": 1.0}.get(finding.better)
+def null_value(finding: Finding) -> str:
+    """``0`` or ``1``, or the word for findings of several kinds."""
+    null = parity(finding)
+    return "parity" if null is None else limit(null)
 
 
-def distance_from_parity(finding: Finding) -> float:
-    """|estimate - parity| in the metric's unit; |estimate| for metrics without a parity value. NaN if not measured."""
-    return abs(finding.estimate - (parity(finding) or 0.0)) if is_measured(finding) else math.nan
+def reading_words(finding: Finding, reading: Reading) -> str:
+    """A verdict in words that keep "its size is not settled" apart from "no difference seen"."""
+    null = null_value(finding)
+    return {
+        Reading.EXCEEDS: "exceeds threshold" if finding.better == "zero" else "beyond threshold",
+        Reading.WITHIN: "within threshold",
+        Reading.DIFFERS: f"inconclusive: differs from {null}, size not settled",
+        Reading.UNCONFIRMED: f"inconclusive: differs from {null} only before correction",
+        Reading.OPEN: "inconclusive: on neither side of the threshold"
+        if parity(finding) is None
+        else f"inconclusive: no difference from {null} seen",
+        Reading.NOT_MEASURED: MISSING,
+    }[reading]
 
 
-def sensitivity(claims: Sequence[Finding]) -> str:
-    """The largest gap that could have gone unseen, for each unit, as one sentence; empty if none is known."""
-    largest: dict[str, float] = {}
-    for finding in claims:
-        if finite(finding.mde) and is_measured(finding):
-            unit = finding.unit or quantity(finding)
-            largest[unit] = max(largest.get(unit, 0.0), finding.mde)
-    parts = [f"{significant(mde, 2)} {unit}" for unit, mde in largest.items()]
-    if not parts:
+def within_limits(finding: Finding, value: float) -> str:
+    """The values on the good side of a threshold: ``±5``, ``0.8 to 1.25``, ``at least 0.8``, ``at most 5``."""
+    if not finite(value):
+        return "–"
+    return {
+        "zero": f"±{limit(value)}",
+        "one": f"{limit(value)} to {limit(1 / value) if value else '∞'}",
+        "high": f"at least {limit(value)}",
+        "low": f"at most {limit(value)}",
+    }[finding.better]
+
+
+def beyond(finding: Finding) -> str:
+    """What exceeding the threshold would be: ``gap above 5 points``, ``ratio below 0.8 or above 1.25``."""
+    value, name = finding.threshold, words(finding.metric)
+    if not finite(value):
         return ""
-    scope = "this audit" if len(claims) == 1 else "for every claim measured, this audit"
-    return f"{sentence_case(scope)} could detect ≥ {listed(parts)} at 80 % power."
+    return {
+        "zero": f"gap above {limit(value)} {finding.unit}",
+        "one": f"{name} below {limit(value)} or above {limit(1 / value) if value else '∞'}",
+        "high": f"{name} below {limit(value)} {finding.unit}",
+        "low": f"{name} above {limit(value)} {finding.unit}",
+    }[finding.better].strip()
 
 
 def listed(parts: Sequence[str]) -> str:

@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable
 
 import pytest
+from kinds import feedback_results, make_finding, ratio_results, stopped_results
 
 from rlhf_fair.records import (
     NAN,
@@ -33,31 +34,6 @@ GROUPS = {
     "ethnicity": ("white", "black", "asian", "latino"),
     "gender × ethnicity": ("white man", "white woman", "black man", "black woman", "asian man", "asian woman"),
 }
-
-
-def make_finding(**changes: object) -> Finding:
-    """A finding that exceeds its threshold; ``changes`` override any field."""
-    base: dict[str, object] = {
-        "id": "ppo/names/favourability_gap/ethnicity/black/white",
-        "stage": "ppo",
-        "probe": "name_swap",
-        "metric": "favourability_gap",
-        "attribute": "ethnicity",
-        "group": "black",
-        "reference": "white",
-        "estimate": -0.31,
-        "ci_low": -0.40,
-        "ci_high": -0.22,
-        "p_value": 0.0001,
-        "p_adjusted": 0.0004,
-        "threshold": 0.1,
-        "margin": 0.1,
-        "mde": 0.06,
-        "n": 1200,
-        "n_clusters": 240,
-        "verdict": Verdict.EXCEEDS,
-    }
-    return Finding.model_validate({**base, **changes})
 
 
 def judged(estimate: float, half: float, threshold: float) -> Verdict:
@@ -233,6 +209,21 @@ def demo() -> Results:
         ),
         manifest={"inputs": {"corpus": "ef" * 32}, "seeds": {"audit": 7}},
     )
+
+
+@pytest.fixture
+def feedback() -> Results:
+    return feedback_results()
+
+
+@pytest.fixture
+def ratios() -> Results:
+    return ratio_results()
+
+
+@pytest.fixture
+def stopped() -> Results:
+    return stopped_results()
 
 
 AXES = {

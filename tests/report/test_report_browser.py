@@ -70,7 +70,7 @@ class Visit:
         return self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
 
 
-@pytest.fixture(params=["demo", "reward_identity"])
+@pytest.fixture(params=["demo", "reward_identity", "feedback", "ratios"])
 def path(request, tmp_path):
     return write_report(tmp_path, request.getfixturevalue(request.param))
 
@@ -84,6 +84,22 @@ def test_it_draws_without_a_request_an_error_or_a_violation(browser, path, width
     assert visit.noise == []
     assert visit.page.evaluate("violations") == []
     visit.open_details()
+    assert visit.sideways() <= 0
+    visit.context.close()
+
+
+@pytest.mark.parametrize("kind", ["reward_identity", "feedback", "ratios", "stopped"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_no_table_of_findings_scrolls_sideways(browser, tmp_path, request, kind, width):
+    visit = Visit(browser, write_report(tmp_path, request.getfixturevalue(kind)), width=width)
+    visit.drawn()
+    visit.open_details()
+    scrolling = """Array.from(document.querySelectorAll(".scroll"))
+      .filter((box) => box.querySelector("table.stack") && box.scrollWidth > box.clientWidth + 1)
+      .map((box) => box.getAttribute("aria-label"))"""
+    assert visit.page.evaluate(scrolling) == []
+    shown = visit.page.locator("#all-table tbody tr").first.locator("td:visible").count()
+    assert shown == visit.page.locator("#all-table thead th").count()  # nothing is hidden to make it fit
     assert visit.sideways() <= 0
     visit.context.close()
 

@@ -14,9 +14,9 @@ from rlhf_fair.report import write_report
 from rlhf_fair.report.data import page
 from rlhf_fair.report.embed import FIGURES_ID, safe_json, unpack_results
 from rlhf_fair.report.html import render
-from rlhf_fair.report.markdown import summarize
+from rlhf_fair.report.markdown import escape, summarize
 
-KINDS = ["demo", "reward_identity"]
+KINDS = ["demo", "reward_identity", "feedback", "ratios", "stopped"]
 
 
 class Reader(HTMLParser):
@@ -107,8 +107,11 @@ def test_every_chart_stands_beside_a_table_with_its_numbers(results):
 def test_every_measured_finding_is_in_the_full_table(results):
     rows = Reader(render(page(results))).tables["all-table"]
     assert len(rows) == 1 + len(results.findings)
-    column = rows[0].index("Group")
-    assert [row[column] for row in rows[1:]] == [finding.group for finding in results.findings]
+    column = rows[0].index("Comparison")
+    note = next(t.note for s in page(results).sections if s.id == "all" for t in s.tables)
+    for row, finding in zip(rows[1:], results.findings, strict=True):
+        assert row[column].startswith(finding.group)
+        assert finding.attribute in row[column] or f"attribute: {finding.attribute}" in note
     at = rows[0].index("Estimate")
     for row, finding in zip(rows[1:], results.findings, strict=True):
         if finding.verdict == Verdict.NOT_MEASURED:
@@ -194,7 +197,8 @@ def test_markdown_has_the_verdict_and_the_same_gaps(results):
     content = page(results)
     text = summarize(content)
     assert content.summary.verdict.split(",")[0] in text
-    assert text.count("\n- “") + text.count("\n- Across") == len(content.summary.gaps)
+    assert content.summary.gaps
+    assert all(f"\n- {escape(gap.sentence)} *{escape(gap.word)}*" in text for gap in content.summary.gaps)
     for line in text.splitlines():
         if line.startswith("|"):
             assert line.endswith("|")

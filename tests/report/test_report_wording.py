@@ -12,9 +12,13 @@ from hypothesis import strategies as st
 from rlhf_fair.records import NAN, Results, Verdict
 from rlhf_fair.report import numbers as num
 from rlhf_fair.report import wording as say
-from rlhf_fair.report.claims import families, forests, places_by_metric, ranked, worst
-from rlhf_fair.report.data import page, verdict_sentence
+from rlhf_fair.report.data import page
+from rlhf_fair.report.forests import forests
+from rlhf_fair.report.headline import sensitivity, verdict_sentence
+from rlhf_fair.report.ranking import ranked, worst
+from rlhf_fair.report.reading import Terms, family_decimals, family_of, terms_of
 
+TERMS = Terms(0.05, {})
 FINITE = st.floats(-1e6, 1e6, allow_nan=False)
 
 
@@ -68,17 +72,17 @@ def test_not_measured_carries_its_reason(finding):
 
 def test_verdict_sentence_counts_every_claim_once(finding):
     verdicts = [Verdict.EXCEEDS] * 2 + [Verdict.WITHIN] + [Verdict.INCONCLUSIVE] * 3 + [Verdict.NOT_MEASURED]
-    sentence = verdict_sentence([finding(verdict=verdict) for verdict in verdicts], 7)
+    sentence = verdict_sentence([finding(verdict=verdict) for verdict in verdicts], 7, TERMS)
     assert [int(n) for n in re.findall(r"\b(\d+) (?:claims|exceed|lies|are|was)", sentence)] == [7, 2, 1, 3, 1]
 
 
 def test_nothing_detected_names_the_threshold_and_not_absence(finding):
-    sentence = verdict_sentence([finding(verdict=Verdict.WITHIN)], 1)
+    sentence = verdict_sentence([finding(verdict=Verdict.WITHIN)], 1, TERMS)
     assert sentence.startswith("No gap above 0.1 detected.")
 
 
 def test_the_largest_mde_is_the_one_reported(finding):
-    assert "≥ 0.2 favourability at 80 % power" in say.sensitivity([finding(mde=0.05), finding(mde=0.2)])
+    assert "≥ 0.2 favourability at 80 % power" in sensitivity([finding(mde=0.05), finding(mde=0.2)])
 
 
 def test_ranking_ignores_order_and_leaves_out_what_was_not_measured(finding):
@@ -108,15 +112,18 @@ def test_worst_names_claims_before_slices_and_never_controls(finding):
         finding(id="control", role="control", estimate=-2.0, group="control"),
         finding(id="claim", estimate=-0.3, group="claim"),
     ]
-    sentences = [gap.sentence for gap in worst(rows, places_by_metric(rows))]
+    sentences = [gap.sentence for gap in worst(rows, Terms(0.05, family_decimals(rows)))]
     assert ["claim" in sentences[0], "slice" in sentences[1], len(sentences)] == [True, True, 2]
 
 
-def test_a_family_shares_one_rounding(demo):
-    assert all(
-        family.places == num.decimals([(f.ci_low, f.ci_high) for f in family.findings])
-        for family in families(demo.findings)
-    )
+def test_a_family_shares_one_rounding_but_for_those_a_limit_asks_more_of(demo):
+    terms = terms_of(demo)
+    for finding in demo.findings:
+        places, family = terms.places(finding), terms.decimals[family_of(finding)]
+        assert places >= family
+        ends = [end for end in (finding.ci_low, finding.ci_high) if math.isfinite(end)]
+        if places > family:
+            assert num.places_apart([*ends, finding.estimate], [-0.1, 0.0, 0.1], at_least=family) >= places - 1
 
 
 @pytest.mark.parametrize("kind", ["demo", "reward_identity"])
@@ -141,7 +148,7 @@ def test_forests_do_not_mix_what_is_compared_with_different_things(finding):
         )
         for i in range(6)
     ]
-    charts = forests(rows)
+    charts = forests(rows, Terms(0.05, family_decimals(rows)))
     assert len(charts) == 3
     for chart in charts:
         assert sum(variant in chart.title for variant in ("against nothing", "pairs")) <= 1

@@ -1,0 +1,205 @@
+"""The first words of a report: what the claims came to, what could have been seen, and where the audit stopped.
+
+None of these sentences may say less, or more, than the intervals do: "no gap detected" is kept for claims that show no
+difference, and a claim that differs from parity without being settled against its threshold is told as just that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rlhf_fair.records import Finding, Results, Verdict
+from rlhf_fair.report import numbers as num
+from rlhf_fair.report import wording as say
+from rlhf_fair.report.reading import Reading, Terms, is_measured, is_sequential, mde, parity, terms_of
+
+
+def verdict_sentence(claimed: Sequence[Finding], findings: int, terms: Terms) -> str:
+    """How many claims exceed, stay within, are inconclusive and in which way, or were not measured."""
+    if not claimed:
+        none = "no finding was recorded" if findings == 0 else "its findings are exploratory"
+        return f"This audit declared no claim in advance: {none}."
+    readings = [terms.reading(finding) for finding in claimed]
+    counts = {verdict: sum(finding.verdict == verdict for finding in claimed) for verdict in Verdict}
+    limits = list(dict.fromkeys(filter(None, (say.beyond(finding) for finding in claimed))))
+    gaps = all(finding.better == "zero" for finding in claimed)
+    one = f" of {limits[0].removeprefix('gap above ')}" if len(limits) == 1 and gaps and counts[Verdict.EXCEEDS] else ""
+    exceeds, exceed = ("exceeds", "exceed") if gaps else ("is beyond", "are beyond")
+    threshold = f" the threshold{one}" if len(limits) == 1 else " its threshold"
+    endings = {
+        Verdict.EXCEEDS: (exceeds, exceed, threshold),
+        Verdict.WITHIN: ("lies", "lie", " within it"),
+        Verdict.INCONCLUSIVE: ("is", "are", " inconclusive"),
+        Verdict.NOT_MEASURED: ("was", "were", " not measured"),
+    }
+    parts = [
+        f"{num.count(counts[verdict])} {single if counts[verdict] == 1 else many}{rest}"
+        for verdict, (single, many, rest) in endings.items()
+        if counts[verdict] or verdict == Verdict.EXCEEDS
+    ]
+    tally = f"Of {num.plural(len(claimed), 'claim')}, {say.listed(parts)}."
+    return " ".join(filter(None, [_opening(claimed, readings, limits), tally, _inconclusive(claimed, readings)]))
+
+
+def _opening(claimed: Sequence[Finding], readings: Sequence[Reading], limits: Sequence[str]) -> str:
+    """What was or was not detected, where no claim exceeds its threshold."""
+    if Reading.EXCEEDS in readings:
+        return ""
+    if all(reading == Reading.NOT_MEASURED for reading in readings):
+        return "No claim was measured."
+    differing = [f for f, reading in zip(claimed, readings, strict=True) if reading == Reading.DIFFERS]
+    if differing:
+        nulls = " or ".join(sorted({say.null_value(finding) for finding in differing}))
+        one_gap = len(limits) == 1 and limits[0].startswith("gap above ")
+        threshold = f"the threshold of {limits[0].removeprefix('gap above ')}" if one_gap else "its threshold"
+        differ = "differs" if len(differing) == 1 else "differ"
+        return (
+            f"{num.count(len(differing))} of {num.plural(len(claimed), 'claim')} {differ} from {nulls}, by an amount "
+            f"not settled against {threshold}."
+        )
+    if not limits:
+        return ""
+    return f"No {' and no '.join(limits)} {'established' if Reading.UNCONFIRMED in readings else 'detected'}."
+
+
+def _inconclusive(claimed: Sequence[Finding], readings: Sequence[Reading]) -> str:
+    """The inconclusive claims told apart."""
+    kinds = {
+        Reading.DIFFERS: (
+            "differs from {null}, but on which side of the threshold is not settled",
+            "differ from {null}, but on which side of the threshold is not settled",
+        ),
+        Reading.UNCONFIRMED: (
+            "has an interval without {null}, which the correction for several claims does not confirm",
+            "have intervals without {null}, which the correction for several claims does not confirm",
+        ),
+        Reading.OPEN: (
+            "shows no difference from {null} and does not rule out one beyond the threshold",
+            "show no difference from {null} and do not rule out one beyond the threshold",
+        ),
+    }
+    if Reading.EXCEEDS not in readings:
+        del kinds[Reading.DIFFERS]  # the sentence began with them
+    parts = []
+    for kind, (single, many) in kinds.items():
+        members = [f for f, reading in zip(claimed, readings, strict=True) if reading == kind]
+        flat = [f for f in members if parity(f) is None]
+        if rest := [f for f in members if parity(f) is not None]:
+            nulls = sorted({say.null_value(f) for f in rest})
+            parts.append(f"{num.count(len(rest))} {single if len(rest) == 1 else many}".format(null=" or ".join(nulls)))
+        if flat:
+            parts.append(f"{num.count(len(flat))} {'reaches' if len(flat) == 1 else 'reach'} across the threshold")
+    if not parts:
+        return ""
+    return f"Of the inconclusive, {'; '.join(parts)}." if len(claimed) > 1 else f"It {parts[0].partition(' ')[2]}."
+
+
+def tally_word(claimed: Sequence[Finding], verdict: Verdict, terms: Terms) -> str:
+    """The word under a number on the first screen; inconclusive ones say how many of them differ from parity."""
+    members = [finding for finding in claimed if finding.verdict == verdict]
+    if verdict == Verdict.EXCEEDS:
+        if any(finding.better != "zero" for finding in claimed):
+            return "beyond threshold"
+        return "exceeds threshold" if len(members) == 1 else "exceed threshold"
+    if verdict == Verdict.INCONCLUSIVE:
+        differing = [finding for finding in members if terms.reading(finding) == Reading.DIFFERS]
+        if not differing:
+            return "inconclusive"
+        null = " or ".join(sorted({say.null_value(finding) for finding in differing}))
+        share = "" if len(members) == 1 else "all of them " if len(differing) == len(members) else f"{len(differing)} "
+        return f"inconclusive, {share}different from {null}"
+    return {Verdict.WITHIN: "within threshold", Verdict.NOT_MEASURED: "not measured"}[verdict]
+
+
+def claim_scope(claimed: Sequence[Finding], findings: Sequence[Finding]) -> str:
+    """Which stage the claims are about, where they are about one of several."""
+    subjects = {(finding.stage, finding.variant) for finding in claimed}
+    if len(subjects) != 1 or len({finding.stage for finding in findings}) == 1:
+        return ""
+    ((stage, variant),) = subjects
+    return f"The claims are about {say.stage(stage)}{f', {variant}' if variant else ''}."
+
+
+def sensitivity(claims: Sequence[Finding]) -> str:
+    """The largest effect that could have gone unseen, for each kind of metric, in one sentence; empty if none is known.
+
+    A smallest detectable effect is a distance from parity, not beyond the threshold, and the sentence says so.
+    """
+    measured = [finding for finding in claims if is_measured(finding)]
+    sized = [finding for finding in measured if num.finite(mde(finding))]
+    largest: dict[tuple[str, str], float] = {}
+    for finding in sized:
+        kind = _departure(finding)
+        largest[kind] = max(largest.get(kind, 0.0), mde(finding))
+    parts = [f"{before}{num.significant(size, 2)} {after}".strip() for (before, after), size in largest.items()]
+    if not parts:
+        return ""
+    if len(sized) < len(measured):
+        scope = f"for {num.count(len(sized))} of {num.count(len(measured))} claims measured, this audit"
+    else:
+        scope = "this audit" if len(claims) == 1 else "for every claim measured, this audit"
+    return f"{say.sentence_case(scope)} could detect {say.listed(parts)} at 80 % power."
+
+
+def _departure(finding: Finding) -> tuple[str, str]:
+    """What stands before and after the size of a smallest detectable effect."""
+    if finding.better == "zero":
+        return "a difference from 0 of ≥ ", finding.unit or say.quantity(finding)
+    if finding.better == "one":
+        return "a departure of ", f"from 1 in {say.words(finding.metric)}"
+    return f"a {say.words(finding.metric)} on the wrong side of {num.limit(finding.threshold)} by ≥ ", finding.unit
+
+
+def stopping(results: Results) -> str:
+    """Where an audit that could stop early stopped, and what follows for its numbers; empty for all others."""
+    sequential = [finding for finding in results.findings if is_sequential(finding)]
+    if not sequential:
+        return ""
+    account = results.audit.get("sequential")
+    stopped = account.get("stopped") if isinstance(account, Mapping) else None
+    where = f"; it {stopped}" if isinstance(stopped, str) and stopped.startswith("stopped") else ""
+    where = where or (f"; {stopped}" if isinstance(stopped, str) and stopped else "")
+    return (
+        f"This audit could stop early{where}. Its intervals hold at every look together, and having no fixed size it "
+        "has no smallest detectable effect."
+    )
+
+
+def interval_note(audit: Mapping[str, Any]) -> str:
+    """What the brackets hold, where alpha is known; the claims of an audit that could stop early share alpha."""
+    alpha, account = audit.get("alpha"), audit.get("sequential")
+    shared = account.get("alpha of each claim") if isinstance(account, Mapping) else None
+    if not _is_level(alpha):
+        return ""
+    if _is_level(shared) and shared != alpha:
+        return (
+            f"Brackets hold {_percent(shared)} % intervals for the claims, {_percent(alpha)} % for all of them at once."
+        )
+    return f"Brackets hold {_percent(alpha)} % intervals."
+
+
+def _is_level(alpha: object) -> bool:
+    return isinstance(alpha, int | float) and not isinstance(alpha, bool) and 0 < alpha < 1
+
+
+def _percent(alpha: Any) -> str:
+    return num.significant(100 * (1 - alpha), 4)
+
+
+def claim_lines(results: Results) -> list[str]:
+    """One line of plain text for each claim: the verdict's name, who, the estimate, and what the interval says."""
+    terms = terms_of(results)
+    lines = []
+    for finding in (f for f in results.findings if f.role == "claim"):
+        said = finding.reason
+        if is_measured(finding):
+            places = terms.places(finding)
+            signed = finding.better == "zero"
+            said = f"{num.shown(finding.estimate, places, sign=signed)} "
+            said += num.interval(finding.ci_low, finding.ci_high, places) + f" {finding.unit}".rstrip()
+            if finding.verdict == Verdict.INCONCLUSIVE:
+                said += " (" + say.reading_words(finding, terms.reading(finding)).partition(": ")[2] + ")"
+        against = f" against {finding.reference}" if finding.reference else ""
+        lines.append(f"{finding.verdict.value:18} {finding.attribute}: {finding.group}{against}: {said}")
+    return lines
