@@ -42,6 +42,10 @@ class ModelLoadError(RlhfFairError):
     """A model directory is incomplete, of the wrong kind, or asks for something that is refused."""
 
 
+class EndpointError(RlhfFairError):
+    """A model server cannot be used as asked: it refuses the key or the request, or cannot do what a probe needs."""
+
+
 class OutputError(RlhfFairError):
     """A result cannot be written where it was asked for."""
 
