@@ -12,14 +12,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
 from rlhf_fair.records import NAN
-from rlhf_fair.stats.sample import Codes, Floats, cross
+from rlhf_fair.stats.sample import Codes, Floats, signed_intersections
+
+DENSE = 1_000_000
+"""Up to this many cells a full table is faster than a sparse one, and takes 8 MB."""
 
 
 @dataclass(frozen=True)
@@ -87,13 +89,14 @@ class GroupSums:
     @cached_property
     def dense_influence(self) -> Floats:
         """(C, G) `influence` as a table, 0 where a cluster has no row in a group."""
-        return np.asarray(self._table(self.influence).toarray())
+        table = np.zeros((self.n_clusters, self.n_groups))
+        table[self.cluster, self.group] = self.influence
+        return table
 
     @cached_property
     def covariance(self) -> Floats:
         """(G, G) the cluster-robust covariance of the group means."""
-        table = self._table(self.influence)
-        return np.asarray((table.T @ table).toarray())
+        return self._gram(self.influence)
 
     def degrees_of_freedom(self, coefficients: Floats) -> float:
         """Satterthwaite's for the variance of ``coefficients @ means``, with a working variance of its own per group.
@@ -110,14 +113,19 @@ class GroupSums:
         diagonal = _add(self.cluster, b**2 * s2[g] * self.denominator, self.n_clusters)
         v = b * np.sqrt(s2[g] / total[g]) * self.denominator
         # The clusters' deviations have covariance diag(diagonal) - sum over groups of v v'.
-        table = self._table(v)
-        gram = np.asarray((table.T @ table).toarray())
+        gram = self._gram(v)
         trace = diagonal.sum() - np.trace(gram)
         squared = (diagonal**2).sum() - 2 * (v**2 * diagonal[self.cluster]).sum() + (gram**2).sum()
         return float(trace**2 / squared) if squared > 0 else NAN
 
-    def _table(self, cells: Floats) -> sparse.csr_array:
-        return sparse.csr_array((cells, (self.cluster, self.group)), shape=(self.n_clusters, self.n_groups))
+    def _gram(self, cells: Floats) -> Floats:
+        """(G, G) products of the columns of the table clusters × groups that holds ``cells``."""
+        if self.n_clusters * self.n_groups <= DENSE:
+            dense = np.zeros((self.n_clusters, self.n_groups))
+            dense[self.cluster, self.group] = cells
+            return np.asarray(dense.T @ dense)
+        table = sparse.csr_array((cells, (self.cluster, self.group)), shape=(self.n_clusters, self.n_groups))
+        return np.asarray((table.T @ table).toarray())
 
 
 @dataclass(frozen=True)
@@ -136,13 +144,11 @@ class GroupMeans:
         cls, numerator: Floats, denominator: Floats, group: Codes, ways: Sequence[Codes], n_groups: int
     ) -> GroupMeans:
         """Means of groups from rows; arguments as in `GroupSums.of`, with one array of clusters for each way."""
-        single = tuple(GroupSums.of(numerator, denominator, group, way, n_groups) for way in ways)
-        signed = [(1.0, sums) for sums in single]
-        for size in range(2, len(ways) + 1):
-            for chosen in combinations(ways, size):
-                sums = GroupSums.of(numerator, denominator, group, cross(chosen), n_groups)
-                signed.append((1.0 if size % 2 else -1.0, sums))
-        return cls(single, tuple(signed))
+        signed = [
+            (sign, GroupSums.of(numerator, denominator, group, way, n_groups))
+            for sign, way in signed_intersections(ways)
+        ]
+        return cls(tuple(sums for _, sums in signed[: len(ways)]), tuple(signed))
 
     @property
     def means(self) -> Floats:
