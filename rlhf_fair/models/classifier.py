@@ -66,7 +66,7 @@ class ClassifierScorer:
     ) -> NDArray[np.float64]:
         """(n,) in the order of ``texts``; NaN for a blank text."""
         probabilities = self.probabilities(texts, batch_size=batch_size, progress=progress)
-        return np.asarray(probabilities.to_numpy() @ np.array([self.values.get(label, 0.0) for label in probabilities]))
+        return np.asarray(probabilities.to_numpy() @ [self.values.get(label, 0.0) for label in self.label_names])
 
     def probabilities(
         self, texts: Sequence[str], *, batch_size: int = 64, progress: Progress | None = None

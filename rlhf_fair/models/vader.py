@@ -198,6 +198,7 @@ def _idioms(words: Words, place: int, valence: float) -> float:
     valence = next((PHRASES[phrase] for phrase in around if phrase in PHRASES), valence)
     for stop in (2, 3):
         valence = PHRASES.get(words.phrase(place, place + stop), valence)
+    # As in the authors' program these are not turned round for a negative word: "sort of bad" is worse than "bad".
     return valence + sum(BOOSTERS.get(around[index], 0.0) for index in (3, 4, 2))
 
 

@@ -80,6 +80,7 @@ def test_published_examples(text: str, expected: float) -> None:
         ("at least good", 2),
         ("this is the least good", 2 * -0.74),
         ("it is kind of good", 2 - 0.293),
+        ("it is kind of bad", -2 - 0.293),  # the authors' program weakens in one direction only here
         ("he saw the shit good", 3),  # a phrase stands for the word beside it
     ],
 )
