@@ -1,4 +1,4 @@
-"""Causal language models: batched sampling with one random stream for each item, and text in, text out.
+"""Causal language models: batched sampling with one random stream for each item, text in, text out, and likelihoods.
 
 Sampling draws each item's randomness from (seed, item id) alone, so an answer does not depend on the order of the
 items or on the batch they fall into.
@@ -18,7 +18,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import DynamicCache
 
-from rlhf_fair.models.loading import load_pretrained
+from rlhf_fair.models.causal_likelihood import continuation_likelihoods, text_likelihoods
+from rlhf_fair.models.loading import Precision, load_language_model, position_limit
+from rlhf_fair.models.requests import Decoding, Generation, Likelihood, LogLikelihood, Progress, PseudoLogLikelihood
+from rlhf_fair.models.reward_model import pick_device
+from rlhf_fair.models.selected_logits import input_device
+from rlhf_fair.models.token_logprobs import DEFAULT_LIMITS, BatchLimits
 
 
 @dataclass(frozen=True)
@@ -66,14 +71,15 @@ def sample_tokens(
     its width is the length limit. temperature: > 0, divides the logits; 0 takes the most likely token.
     """
     batch, limit = uniforms.shape
-    tokens = torch.full((batch, limit), pad_token_id, dtype=torch.long)
-    mask = torch.zeros((batch, limit), dtype=torch.bool)
-    logprobs = torch.zeros((batch, limit))
+    device = prompt_ids.device
+    tokens = torch.full((batch, limit), pad_token_id, dtype=torch.long, device=device)
+    mask = torch.zeros((batch, limit), dtype=torch.bool, device=device)
+    logprobs = torch.zeros((batch, limit), device=device)
     cache = DynamicCache(config=model.config)
     attention = prompt_mask.long()
     positions = (attention.cumsum(-1) - 1).clamp(min=0)
     step_ids = prompt_ids
-    alive = torch.ones(batch, dtype=torch.bool)
+    alive = torch.ones(batch, dtype=torch.bool, device=device)
     for step in range(limit):
         output = model(
             input_ids=step_ids,
@@ -83,7 +89,7 @@ def sample_tokens(
             use_cache=True,
             logits_to_keep=1,
         )
-        choice, logprob = _choose(output.logits[:, -1].float(), uniforms[:, step], temperature)
+        choice, logprob = _choose(output.logits[:, -1].float().to(device), uniforms[:, step], temperature)
         choice = torch.where(alive, choice, pad_token_id)
         tokens[:, step] = choice
         mask[:, step] = alive
@@ -112,15 +118,73 @@ def _choose(logits: Tensor, uniform: Tensor, temperature: float) -> tuple[Tensor
 class CausalLM:
     """A causal language model and its tokenizer, from a Hugging Face directory or hub id."""
 
-    def __init__(self, model: Any, tokenizer: Any) -> None:
+    def __init__(self, model: Any, tokenizer: Any, *, limits: BatchLimits = DEFAULT_LIMITS) -> None:
         self.model = model.eval()
         self.tokenizer = tokenizer
+        self.limits = limits
 
     @classmethod
-    def load(cls, source: str | Path) -> CausalLM:
-        """Load safetensors weights without running remote code; see `rlhf_fair.models.loading`."""
-        loaded = load_pretrained("CausalLM", source)
-        return cls(loaded.model, loaded.tokenizer)
+    def load(
+        cls,
+        source: str | Path,
+        *,
+        device: str = "cpu",
+        precision: Precision = "float32",
+        device_map: str | None = None,
+        limits: BatchLimits = DEFAULT_LIMITS,
+    ) -> CausalLM:
+        """Load safetensors weights without running remote code; see `rlhf_fair.models.loading`.
+
+        device: "auto" is the GPU if there is one. device_map spreads a model over several devices instead.
+        """
+        loaded = load_language_model("CausalLM", source, precision=precision, device_map=device_map)
+        model = loaded.model if device_map else loaded.model.to(pick_device(device))
+        return cls(model, loaded.tokenizer, limits=limits)
+
+    def log_likelihoods(
+        self, requests: Sequence[LogLikelihood], *, progress: Progress | None = None
+    ) -> list[Likelihood | None]:
+        """ln P(continuation | context) of each request, in the order given.
+
+        Nothing is cut: a request longer than the model's window is answered with None. An empty continuation has
+        probability 1 (0 tokens). After an empty context, the first word is conditioned on the start of a text.
+        """
+        return continuation_likelihoods(self.model, self.tokenizer, requests, self.limits, progress)
+
+    def pseudo_log_likelihoods(
+        self, requests: Sequence[PseudoLogLikelihood], *, progress: Progress | None = None
+    ) -> list[Likelihood | None]:
+        """Sum of ln P(token | the tokens before it) over the chosen tokens of each text: the causal variant.
+
+        It is no pseudo-log-likelihood, since a token does not see what follows; its values do not compare with those
+        of masked models. Texts longer than the model's window are answered with None.
+        """
+        return text_likelihoods(self.model, self.tokenizer, requests, self.limits, progress)
+
+    def answers(
+        self, requests: Sequence[Generation], decoding: Decoding, *, progress: Progress | None = None
+    ) -> list[str | None]:
+        """One sampled answer for each request; None where prompt and answer exceed the model's window.
+
+        Several samples of a prompt are several requests with ids of their own.
+        """
+        window = position_limit(self.model)
+        lengths = map(len, self.tokenizer([r.prompt for r in requests])["input_ids"] if requests else [])
+        fitting = [
+            r for r, n in zip(requests, lengths, strict=True) if not window or n + decoding.max_new_tokens <= window
+        ]
+        completions = self.generate(
+            [request.prompt for request in fitting],
+            [request.id for request in fitting],
+            max_new_tokens=decoding.max_new_tokens,
+            seed=decoding.seed,
+            temperature=decoding.temperature,
+            on_batch=progress,
+        )
+        texts = {id(r): completion.text for r, completion in zip(fitting, completions, strict=True)}
+        if progress is not None and len(fitting) < len(requests):
+            progress(len(requests) - len(fitting))
+        return [texts.get(id(request)) for request in requests]
 
     def generate(
         self,
@@ -139,15 +203,16 @@ class CausalLM:
         encoded = self.tokenizer(list(prompts), add_special_tokens=True)["input_ids"]
         order = sorted(range(len(prompts)), key=lambda index: len(encoded[index]))
         completions: list[Completion | None] = [None] * len(prompts)
+        device = input_device(self.model)
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
             prompt_ids, prompt_mask = pad_left([encoded[row] for row in rows], self.tokenizer.pad_token_id)
             uniforms = torch.from_numpy(item_uniforms([ids[row] for row in rows], max_new_tokens, seed))
             sampled = sample_tokens(
                 self.model,
-                prompt_ids,
-                prompt_mask,
-                uniforms,
+                prompt_ids.to(device),
+                prompt_mask.to(device),
+                uniforms.to(device),
                 eos_token_id=self.tokenizer.eos_token_id,
                 pad_token_id=self.tokenizer.pad_token_id,
                 temperature=temperature,

@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from rlhf_fair.errors import ModelLoadError
+from rlhf_fair.errors import ModelLoadError, SettingsError
 
-Kind = Literal["SequenceClassification", "CausalLM", "MaskedLM"]
+Kind = Literal["SequenceClassification", "CausalLM", "MaskedLM", "Encoder"]
+Precision = Literal["float32", "bfloat16", "float16"]
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -51,10 +52,20 @@ def resolve(source: str | Path, base: Path | None = None) -> str:
     raise ModelLoadError(f"model {text!r}: no such folder, and not a hub id (owner/name) or package:NAME")
 
 
-def load_pretrained(kind: Kind, source: str | Path, *, seed: int = 0, **config: Any) -> Loaded:
-    """Load ``AutoModelFor{kind}`` and its tokenizer in float32.
+def load_pretrained(
+    kind: Kind,
+    source: str | Path,
+    *,
+    seed: int = 0,
+    precision: Precision = "float32",
+    device_map: str | None = None,
+    **config: Any,
+) -> Loaded:
+    """Load ``AutoModelFor{kind}`` (``AutoModel`` for an encoder) and its tokenizer.
 
-    Weights that the source lacks (a new head) are drawn with ``seed``. ``config`` overrides entries of its config.
+    Weights that the source lacks (a new head) are drawn with ``seed``. ``precision`` is that of weights and sums within
+    the model. ``device_map`` ("auto", "balanced", a device) goes to accelerate, which spreads the layers; None leaves
+    the model on the CPU. ``config`` overrides entries of its config.
 
     Raises
     ------
@@ -67,7 +78,9 @@ def load_pretrained(kind: Kind, source: str | Path, *, seed: int = 0, **config: 
     place = resolve(source)
     if Path(place).is_dir():
         _check_folder(Path(place))
-    auto_model = getattr(transformers, f"AutoModelFor{kind}")
+    if precision not in get_args(Precision):
+        raise SettingsError(f"model {source}: precision is {precision!r}, not one of {get_args(Precision)}")
+    auto_model = getattr(transformers, "AutoModel" if kind == "Encoder" else f"AutoModelFor{kind}")
     with _loading(source), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         tokenizer = transformers.AutoTokenizer.from_pretrained(place, trust_remote_code=False)
@@ -75,7 +88,8 @@ def load_pretrained(kind: Kind, source: str | Path, *, seed: int = 0, **config: 
             place,
             trust_remote_code=False,
             use_safetensors=True,
-            dtype=torch.float32,
+            dtype=getattr(torch, precision),
+            device_map=device_map,
             output_loading_info=True,
             ignore_mismatched_sizes=True,
             **config,
@@ -97,9 +111,33 @@ def load_reward_model(source: str | Path) -> Loaded:
     return loaded
 
 
+def load_language_model(
+    kind: Literal["CausalLM", "MaskedLM"],
+    source: str | Path,
+    *,
+    precision: Precision = "float32",
+    device_map: str | None = None,
+) -> Loaded:
+    """Load a trained language model; one whose head would have to be drawn at random is refused."""
+    loaded = load_pretrained(kind, source, precision=precision, device_map=device_map)
+    if loaded.missing_weights:
+        shown = ", ".join(loaded.missing_weights[:4])
+        raise ModelLoadError(f"model {source}: not a trained {kind}: lacks {shown}")
+    return loaded
+
+
 def load_for_reward(source: str | Path, *, seed: int) -> Loaded:
     """Load any encoder or decoder with a scalar head, new if the source has none, ready to be trained."""
     return load_pretrained("SequenceClassification", source, seed=seed, num_labels=1)
+
+
+def position_limit(model: Any) -> int | None:
+    """Most tokens that the model's positions allow; None where its config states no limit."""
+    config = model.config.get_text_config()
+    positions: int | None = getattr(config, "max_position_embeddings", None)
+    if positions is not None and getattr(config, "model_type", "") in {"roberta", "xlm-roberta", "camembert"}:
+        positions -= 2  # their positions start at pad_token_id + 1
+    return positions
 
 
 def _package_folder(name: str) -> Path:

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from rlhf_fair.artifacts import make_folder
-from rlhf_fair.models.loading import load_reward_model, quiet_transformers
+from rlhf_fair.models.loading import load_reward_model, position_limit, quiet_transformers
 
 LONGEST = 1024
 """Cap on tokens per text where neither model nor tokenizer states one."""
@@ -74,9 +74,7 @@ def pick_device(name: str) -> str:
 
 def token_limit(model: Any, tokenizer: Any) -> int:
     """Most tokens per text: the smaller of what the tokenizer and the position table allow."""
-    positions = getattr(model.config, "max_position_embeddings", None) or LONGEST
-    if getattr(model.config, "model_type", "") in {"roberta", "xlm-roberta", "camembert"}:
-        positions -= 2  # their positions start at pad_token_id + 1
+    positions = position_limit(model) or LONGEST
     return int(min(tokenizer.model_max_length or LONGEST, positions, LONGEST))
 
 
