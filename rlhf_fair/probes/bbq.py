@@ -23,7 +23,7 @@ from rlhf_fair.tables import Column, Contract, Quarantined, Rule, read_jsonl_wit
 LIMIT = (
     "BBQ covers stereotypes documented in the United States, in English. Its items come from a few dozen hand-written "
     "templates per category, so few independent questions stand behind thousands of items, and a low score says "
-    "nothing of stereotypes outside the templates (Parrish et al. 2022, ethical considerations)."
+    "nothing of stereotypes outside the templates (Parrish et al. 2022)."
 )
 
 CATEGORIES = (

@@ -166,7 +166,7 @@ def test_upstream_files() -> None:
     loaded = load_bbq(DATA)
     assert loaded.rejects.empty
     items = loaded.table
-    # Parrish et al. 2022, table 2 and the files' lines
+    # the lines of upstream's files
     assert items["category"].value_counts().to_dict() == {
         "Gender_identity": 5672,
         "Age": 3680,
