@@ -82,6 +82,8 @@ class Journal:
             raise OutputError(self.path or "", "no space left for a whole answer")
 
     def _read(self, path: Path) -> None:
+        if not path.is_file():
+            raise SettingsError(f"endpoint journal {path} is not a file")
         try:
             lines = path.read_bytes().split(b"\n")
         except OSError as error:
@@ -96,7 +98,7 @@ class Journal:
         match record:
             case {"key": str(key), "answer": str(words)}:
                 self._answers[key] = words
-            case {"key": str(key), "answer": [int() | float() as total, int(n_tokens)]}:
+            case {"key": str(key), "answer": [int() | float() as total, int(n_tokens)]} if abs(total) < 1e100:
                 self._answers[key] = (float(total), n_tokens)
             case _:
                 self.torn += 1

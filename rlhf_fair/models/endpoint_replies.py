@@ -117,4 +117,4 @@ def _where(spelled: Sequence[bytes], text: bytes) -> int:
 def _is_log_probability(value: object) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
-    return math.isfinite(value) and value <= 1e-6  # rounding may lift ln 1 a little
+    return -1e100 < value <= 1e-6  # rounding may lift ln 1 a little; NaN is in no range
