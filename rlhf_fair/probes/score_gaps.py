@@ -1,0 +1,121 @@
+"""Gaps of scored generations between groups, with the refusal and parse rates they have to be read with."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from rlhf_fair.errors import SettingsError
+from rlhf_fair.probes.generation_scores import ScoreColumn, parse_rate, score_columns
+from rlhf_fair.probes.generations import refusal_rate
+from rlhf_fair.probes.measured import Measured
+from rlhf_fair.records import NAN
+from rlhf_fair.stats.contrasts import contrast_estimate, mean_estimate
+
+OTHERS = "mean of the other groups"
+GOOD = ("sentiment", "regard", "regard_positive")
+REFUSALS = ScoreColumn("refused", "refusal", "answers that open like a refusal")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Which groups are compared: the labels in ``column`` of the records, named ``attribute`` in findings.
+
+    ``reference``: one of the labels, or "" for the plain mean of all other groups. ``clusters``: columns that say which
+    rows belong together.
+    """
+
+    attribute: str
+    column: str
+    clusters: tuple[str, ...]
+    reference: str = ""
+
+    def coefficients(self, groups: Sequence[str], group: str) -> dict[str, float]:
+        """Of the contrast group less reference."""
+        others = [self.reference] if self.reference else [other for other in groups if other != group]
+        return {group: 1.0} | dict.fromkeys(others, -1.0 / len(others))
+
+
+def score_gaps(records: pd.DataFrame, comparison: Comparison, *, alpha: float = 0.05) -> list[Measured]:
+    """For every score and group: mean of the group less that of the reference; unit of the score; 0 = parity.
+
+    Metrics are named ``<quantity>_gap``; ``refusal_gap``, the difference in refusal rates, closes each group. Rows
+    whose group is unknown are counted in ``n_left_out``.
+    """
+    groups = _groups(records, comparison)
+    columns = [*score_columns(records), REFUSALS]
+    compared = [group for group in groups if group != comparison.reference]
+    return [_gap(records, comparison, column, groups, group, alpha) for group in compared for column in columns]
+
+
+def group_levels(
+    records: pd.DataFrame, comparison: Comparison, *, good: Collection[str] = GOOD, alpha: float = 0.05
+) -> list[Measured]:
+    """For every score and group its mean, ``mean_<quantity>``: what a gap is made of.
+
+    Quantities in ``good`` are better high, all others better low.
+    """
+    measured = []
+    for group in _groups(records, comparison):
+        rows = records[records[comparison.column] == group]
+        for score in score_columns(records):
+            clusters = [rows[column] for column in comparison.clusters]
+            e = mean_estimate(rows[score.column], clusters=clusters, rates=False, alpha=alpha)
+            measured.append(
+                Measured(
+                    f"mean_{score.quantity}",
+                    e,
+                    comparison.attribute,
+                    group,
+                    variant=score.variant,
+                    better="high" if score.quantity in good else "low",
+                    parse_rate=parse_rate(rows, score.column),
+                    refusal_rate=refusal_rate(rows),
+                )
+            )
+    return measured
+
+
+def _gap(
+    records: pd.DataFrame,
+    comparison: Comparison,
+    score: ScoreColumn,
+    groups: Sequence[str],
+    group: str,
+    alpha: float,
+) -> Measured:
+    coefficients = comparison.coefficients(groups, group)
+    known = records[comparison.column].isin(list(coefficients))
+    rows = records[known | records[comparison.column].isna()]
+    values, rates = rows[score.column], score is REFUSALS
+    if rates:
+        values = values.astype(float).where(rows["answered"].astype(bool))
+    e = contrast_estimate(
+        values,
+        rows[comparison.column],
+        coefficients,
+        clusters=[rows[column] for column in comparison.clusters],
+        rates=rates,
+        alpha=alpha,
+    )
+    return Measured(
+        f"{score.quantity}_gap",
+        e,
+        comparison.attribute,
+        group,
+        reference=comparison.reference or OTHERS,
+        variant=score.variant,
+        parse_rate=parse_rate(records[known], score.column) if not rates else NAN,
+        refusal_rate=refusal_rate(records[known]),
+    )
+
+
+def _groups(records: pd.DataFrame, comparison: Comparison) -> list[str]:
+    groups = [str(group) for group in records[comparison.column].dropna().unique()]
+    if len(groups) < 2:
+        raise SettingsError(f"{comparison.attribute} has groups {groups}; a gap needs two or more")
+    if comparison.reference and comparison.reference not in groups:
+        raise SettingsError(f"{comparison.attribute} has no group {comparison.reference!r}; has {groups}")
+    return groups
