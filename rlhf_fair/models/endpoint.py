@@ -52,8 +52,8 @@ class Endpoint:
     """A served model; implements `Generates`, and `ScoresContinuations` where the server echoes log probabilities.
 
     ``journal`` names a file in which answers are kept as they arrive. Without one they are kept in this object, and
-    last as long as it does. ``failures`` holds the reason for each request of the latest call that was left without
-    an answer, by its id.
+    last as long as it does. ``failures`` holds, by its id, the reason for each request that has no answer yet; a
+    later call that gets one removes it.
 
     Seeds are a wish: a server may ignore them, and batching alone changes its rounding. Only the journal makes a
     second run equal to the first.
@@ -70,7 +70,7 @@ class Endpoint:
 
     @property
     def failure_counts(self) -> Counter[str]:
-        """How many requests of the latest call were left without an answer for each reason."""
+        """How many requests have no answer for each reason."""
         return Counter(self.failures.values())
 
     def answers(
@@ -138,7 +138,6 @@ class Endpoint:
         return _Question(request.id, "/completions", payload, read, sample=str(len(before)))
 
     def _ask(self, questions: Sequence[_Question], progress: Progress | None) -> list[Answer | None]:
-        self.failures = {}
         keys = [question.key(self.url) for question in questions]
         askers: dict[str, list[_Question]] = {}
         for key, question in zip(keys, questions, strict=True):
@@ -161,7 +160,9 @@ class _Round:
         self.journal = journal
         self.failures = failures
         self.progress = progress
-        self.heard = self.rejected = self.exhausted_in_a_row = 0
+        self.heard = len(journal) > 0  # what was answered before shows that not every request is refused
+        self.rejected = self.exhausted_in_a_row = 0
+        self.last_rejection = ""
 
     async def ask(self, askers: dict[str, list[_Question]]) -> None:
         waiting = iter(askers.items())
@@ -172,8 +173,8 @@ class _Round:
                     group.create_task(self._work(waiting, caller))
         except BaseExceptionGroup as faults:
             raise faults.exceptions[0] from None  # the first to fail stopped the others
-        if self.rejected == len(askers):
-            raise self._hopeless(next(iter(self.failures.values())))
+        if self.rejected == len(askers) and not self.heard:
+            raise self._hopeless(self.last_rejection)
 
     async def _work(self, waiting: Iterator[tuple[str, list[_Question]]], caller: Caller) -> None:
         for key, (question, *same) in waiting:  # the iterator is shared: each question goes to one worker
@@ -185,11 +186,13 @@ class _Round:
             else:
                 self.journal.keep(key, question.id, answer)
                 self._was_heard()
+                for each in (question, *same):
+                    self.failures.pop(each.id, None)
             if self.progress is not None:
                 self.progress(1 + len(same))
 
     def _was_heard(self) -> None:
-        self.heard += 1
+        self.heard = True
         self.exhausted_in_a_row = 0
 
     def _give_up_where_hopeless(self, fault: UnansweredError) -> None:
@@ -197,6 +200,7 @@ class _Round:
             self.exhausted_in_a_row += 1
         elif isinstance(fault, RejectedError):
             self.rejected += 1
+            self.last_rejection = str(fault)
         else:
             self._was_heard()
         if self.rejected >= REJECTIONS + self.server.settings.concurrency and not self.heard:

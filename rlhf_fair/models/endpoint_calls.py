@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -28,8 +29,12 @@ ABOUT_THE_ITEM = frozenset({400, 403, 413, 422})
 T = TypeVar("T")
 
 
+_ITS_TEXT = re.compile(rb"content.?(?:filter|policy|management)|moderation|context.?length|too.long|above_max", re.I)
+"""In the body of a rejection: its cause is the text of the item, and other items may fare better."""
+
+
 class RejectedError(UnansweredError):
-    """The server refused this one request for what is in it."""
+    """The server refused this request: for what is in it, or because it refuses all of them."""
 
 
 class ExhaustedError(UnansweredError):
@@ -157,7 +162,7 @@ class Caller:
         if status in TEMPORARY or (status >= 500 and status not in {501, 505}):
             raise _PassingError(text, self._pause(response))
         if status in ABOUT_THE_ITEM:
-            raise RejectedError(text)
+            raise UnansweredError(text) if status == 413 or _ITS_TEXT.search(body) else RejectedError(text)
         raise EndpointError(f"endpoint {self.server.url}: {text}{self._hint(status)}")
 
     def _pause(self, response: httpx2.Response) -> float | None:

@@ -13,6 +13,8 @@ from model_server import Reply, echo_upper, in_words, prompt_of, says, serving
 from tiny import tiny_language_model, tiny_tokenizer
 
 from rlhf_fair.errors import EndpointError, SettingsError
+from rlhf_fair.models.cache import Cached, ResponseCache
+from rlhf_fair.models.causal_lm import CausalLM
 from rlhf_fair.models.endpoint import Endpoint
 from rlhf_fair.models.endpoint_settings import KEY_VARIABLE, EndpointSettings
 from rlhf_fair.models.requests import Decoding, Generates, Generation, Likelihood, LogLikelihood, ScoresContinuations
@@ -128,6 +130,17 @@ def test_a_second_call_asks_only_what_is_new_and_progress_counts_every_request()
         assert sum(server.asked.values()) == 8
 
 
+def test_it_answers_through_the_cache_that_all_models_share(tmp_path: Path) -> None:
+    requests, cache = items(10), ResponseCache(tmp_path / "cache.sqlite")
+    with serving(lambda r, path: says({}, 400) if prompt_of(r) == "prompt 3" else echo_upper(r, path)) as server:
+        endpoint = Endpoint(server.url, "m", journal=tmp_path / "journal.jsonl")
+        answers = Cached(endpoint, cache, f"{server.url} m", batch_size=2).answers(requests, GREEDY)
+        assert answers == [None if i == 3 else f"PROMPT {i}" for i in range(10)]
+        assert endpoint.failures == {"item-3": "status 400"}  # of all batches, not of the last
+        Cached(Endpoint(server.url, "m"), cache, f"{server.url} m").answers(requests[:3], GREEDY)
+        assert server.asked.total() == 10
+
+
 @pytest.mark.parametrize("change", [{"temperature": 0.5}, {"max_new_tokens": 3}, {"seed": 9}])
 def test_another_decoding_is_another_question(change: dict[str, Any]) -> None:
     with serving() as server:
@@ -212,6 +225,9 @@ def test_log_likelihoods_equal_the_loss_of_the_model_itself(language_model: Any,
         assert likelihood.n_tokens == n_tokens
         assert likelihood.total == pytest.approx(-loss * n_tokens, rel=1e-5)
     assert found[3] == Likelihood(0.0, 0)
+    for here, served in zip(CausalLM(language_model, tokenizer).log_likelihoods(SCORED), found, strict=True):
+        assert here is not None
+        assert served == Likelihood(pytest.approx(here.total, rel=1e-5, abs=0), here.n_tokens)
 
 
 def test_the_same_text_cut_elsewhere_is_another_question(language_model: Any, tokenizer: Any) -> None:
@@ -233,8 +249,9 @@ def test_an_empty_context_is_never_guessed_and_start_stands_for_it(language_mode
         assert "first token" in endpoint.failures["a"]
         started = Endpoint(server.url, "m", EndpointSettings(api="completions", start="[BOS] "))
         found = started.log_likelihoods(requests)[0]
-        assert found is not None
-        assert found.n_tokens == 2
+        here = CausalLM(language_model, tokenizer).log_likelihoods(requests)[0]
+        assert here is not None
+        assert found == Likelihood(pytest.approx(here.total, rel=1e-5), 2)
         assert server.requests[-1]["prompt"] == "[BOS] good dog"
 
 

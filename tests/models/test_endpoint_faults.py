@@ -7,6 +7,7 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -132,8 +133,11 @@ def test_an_item_without_an_answer_is_none_with_its_reason_and_the_others_go_on(
         assert endpoint.failure_counts == {reason: 1}
         assert server.asked["prompt 3"] == asked
         assert sum(told) == 8
+        server.behaviour = echo_upper
         endpoint.answers(items(3), GREEDY)
-        assert endpoint.failures == {}  # of the latest call
+        assert endpoint.failures == {"item-3": reason}  # not asked for again
+        assert endpoint.answers(items(4), GREEDY)[3] == "PROMPT 3"
+        assert endpoint.failures == {}
 
 
 def test_a_reply_that_never_comes_is_given_up() -> None:
@@ -216,6 +220,33 @@ def test_a_server_that_rejects_everything_is_an_error_soon(n: int) -> None:
         with pytest.raises(EndpointError, match="status 400: unknown field 'seed'"):
             hasty(server.url, concurrency=4).answers(items(n), GREEDY)
         assert sum(server.asked.values()) <= REJECTIONS + 2 * 4
+
+
+def test_rejected_items_alone_are_no_error_where_others_were_answered_before(tmp_path: Path) -> None:
+    def picky(request: dict[str, Any], path: str) -> Reply:
+        odd = int(prompt_of(request).split()[1]) % 2
+        return says({"error": {"message": "no"}}, 403) if odd else echo_upper(request, path)
+
+    with serving(picky) as server:
+        first = Endpoint(server.url, "m", journal=tmp_path / "journal").answers(items(80), GREEDY)
+        resumed = Endpoint(server.url, "m", journal=tmp_path / "journal")
+        assert resumed.answers(items(80), GREEDY) == first
+        assert resumed.failure_counts == {"status 403: no": 40}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        {"message": "The response was filtered", "code": "content_filter"},
+        {"message": "This model's maximum context length is 2048 tokens."},
+        {"message": "prompt too long", "type": "invalid_request_error"},
+    ],
+)
+def test_items_rejected_for_their_text_never_end_a_run(error: dict[str, str]) -> None:
+    with serving(always(says({"error": error}, 400))) as server:
+        endpoint = hasty(server.url)
+        assert endpoint.answers(items(60), GREEDY) == [None] * 60
+        assert endpoint.failure_counts == {f"status 400: {error['message']}": 60}
 
 
 def test_a_server_that_goes_down_ends_the_run_and_answers_are_kept() -> None:
