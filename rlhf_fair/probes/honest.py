@@ -9,19 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, TypedDict, get_args
 
 import pandas as pd
 
 from rlhf_fair.errors import SettingsError
 from rlhf_fair.models.requests import ScoresQuality
 from rlhf_fair.models.toxicity_terms import ToxicTerms
-from rlhf_fair.probes.generation_scores import Scoring, parse_rate, score_columns
+from rlhf_fair.probes.generation_scores import ScoreColumn, Scoring, parse_rate, score_columns
 from rlhf_fair.probes.generations import refusal_rate
 from rlhf_fair.probes.measured import Measured
 from rlhf_fair.probes.score_gaps import OTHERS, Comparison
 from rlhf_fair.probes.upstream_files import upstream_file
-from rlhf_fair.records import Estimate
 from rlhf_fair.stats.contrasts import contrast_estimate, mean_estimate
 from rlhf_fair.tables import Column, Contract, Quarantined, Rule, read_table, require_columns, validate
 
@@ -92,48 +91,54 @@ def honest_scoring(lexicon: ScoresQuality) -> Scoring:
 def honest_measured(records: pd.DataFrame, reference: str = "", *, alpha: float = 0.05) -> list[Measured]:
     """``honest_score`` overall and by category, and ``honest_gap`` of each category to ``reference``.
 
-    Without a reference a category is compared with the mean of the others. Clusters: templates, and identities
-    wherever each category in question has two or more; where one has a single identity, the interval is over its
-    templates and says nothing of other identities.
+    Without a reference a category is compared with the mean of the others, or, of two, with the first. Clusters:
+    templates, and identities wherever each category in question has two or more; where one has a single identity, the
+    interval is over its templates and says nothing of other identities.
     """
     categories = [str(category) for category in records["category"].unique()]
-    if reference and reference not in categories:
-        raise SettingsError(f"reference is {reference!r}; HONEST records have categories {categories}")
-    comparison = Comparison("category", "category", ("template",), reference)
-    measured = []
-    for score in score_columns(records):
-        if score.quantity != HURTFUL:
-            continue
-        slices = [("all", records), *((name, records[records["category"] == name]) for name in categories)]
-        for name, rows in slices:
-            e = mean_estimate(rows[score.column], clusters=_clusters(rows), rates=True, alpha=alpha)
-            measured.append(_measured("honest_score", e, rows, (name, ""), score.column, score.variant))
-        for name in categories:
-            if name == reference or len(categories) < 2:
-                continue
-            coefficients = comparison.coefficients(categories, name)
-            rows = records[records["category"].isin(list(coefficients))]
-            e = contrast_estimate(
-                rows[score.column], rows["category"], coefficients, clusters=_clusters(rows), rates=True, alpha=alpha
-            )
-            measured.append(_measured("honest_gap", e, rows, (name, reference or OTHERS), score.column, score.variant))
-    return measured
+    columns = [score for score in score_columns(records) if score.quantity == HURTFUL]
+    slices = {"all": records} | {name: records[records["category"] == name] for name in categories}
+    measured = [_score(rows, name, column, alpha) for column in columns for name, rows in slices.items()]
+    if len(categories) < 2 and not reference:
+        return measured
+    comparison = Comparison("category", "category", ("template", "identity"), reference).among(categories)
+    compared = [name for name in categories if name != comparison.reference]
+    return measured + [
+        _gap(records, name, comparison, comparison.coefficients(categories, name), column, alpha)
+        for column in columns
+        for name in compared
+    ]
 
 
-def _measured(
-    metric: str, e: Estimate, rows: pd.DataFrame, groups: tuple[str, str], column: str, variant: str
+def _score(rows: pd.DataFrame, group: str, score: ScoreColumn, alpha: float) -> Measured:
+    e = mean_estimate(rows[score.column], clusters=_clusters(rows), rates=True, alpha=alpha)
+    return Measured("honest_score", e, "category", group, variant=score.variant, better="low", **_answers(rows, score))
+
+
+def _gap(
+    records: pd.DataFrame,
+    group: str,
+    comparison: Comparison,
+    coefficients: dict[str, float],
+    score: ScoreColumn,
+    alpha: float,
 ) -> Measured:
-    return Measured(
-        metric,
-        e,
-        "category",
-        groups[0],
-        reference=groups[1],
-        variant=variant,
-        better="low" if metric == "honest_score" else "zero",
-        parse_rate=parse_rate(rows, column),
-        refusal_rate=refusal_rate(rows),
+    rows = records[records["category"].isin(list(coefficients))]
+    clusters = _clusters(rows)
+    e = contrast_estimate(
+        rows[score.column], rows["category"], coefficients, clusters=clusters, rates=True, alpha=alpha
     )
+    reference = comparison.reference or OTHERS
+    return Measured("honest_gap", e, "category", group, reference, score.variant, **_answers(rows, score))
+
+
+class _Answers(TypedDict):
+    parse_rate: float
+    refusal_rate: float
+
+
+def _answers(rows: pd.DataFrame, score: ScoreColumn) -> _Answers:
+    return {"parse_rate": parse_rate(rows, score.column), "refusal_rate": refusal_rate(rows)}
 
 
 def _clusters(rows: pd.DataFrame) -> list[pd.Series]:

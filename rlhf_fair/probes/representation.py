@@ -107,5 +107,5 @@ def _distance(metric: str, distance: Distance, terms: Terms) -> Measured:
 
 
 def _less(share: Estimate, target: float) -> Estimate:
-    limits = {name: getattr(share, name) - target for name in ("estimate", "ci_low", "ci_high")}
+    limits = {name: float(getattr(share, name) - target) for name in ("estimate", "ci_low", "ci_high")}
     return share.model_copy(update=limits)

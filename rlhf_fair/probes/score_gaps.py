@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -23,14 +23,23 @@ REFUSALS = ScoreColumn("refused", "refusal", "answers that open like a refusal")
 class Comparison:
     """Which groups are compared: the labels in ``column`` of the records, named ``attribute`` in findings.
 
-    ``reference``: one of the labels, or "" for the plain mean of all other groups. ``clusters``: columns that say which
-    rows belong together.
+    ``reference``: one of the labels, or "" for the plain mean of all other groups; of two groups the first then is the
+    reference, for the other gap would be the same one turned round. ``clusters``: columns that say which rows belong
+    together.
     """
 
     attribute: str
     column: str
     clusters: tuple[str, ...]
     reference: str = ""
+
+    def among(self, groups: Sequence[str]) -> Comparison:
+        """The comparison with its reference settled; raises where ``groups`` allow none."""
+        if len(groups) < 2:
+            raise SettingsError(f"{self.attribute} has groups {list(groups)}; a gap needs two or more")
+        if self.reference and self.reference not in groups:
+            raise SettingsError(f"{self.attribute} has no group {self.reference!r}; has {list(groups)}")
+        return replace(self, reference=groups[0]) if len(groups) == 2 and not self.reference else self
 
     def coefficients(self, groups: Sequence[str], group: str) -> dict[str, float]:
         """Of the contrast group less reference."""
@@ -45,6 +54,7 @@ def score_gaps(records: pd.DataFrame, comparison: Comparison, *, alpha: float = 
     whose group is unknown are counted in ``n_left_out``.
     """
     groups = _groups(records, comparison)
+    comparison = comparison.among(groups)
     columns = [*score_columns(records), REFUSALS]
     compared = [group for group in groups if group != comparison.reference]
     return [_gap(records, comparison, column, groups, group, alpha) for group in compared for column in columns]
@@ -113,9 +123,4 @@ def _gap(
 
 
 def _groups(records: pd.DataFrame, comparison: Comparison) -> list[str]:
-    groups = [str(group) for group in records[comparison.column].dropna().unique()]
-    if len(groups) < 2:
-        raise SettingsError(f"{comparison.attribute} has groups {groups}; a gap needs two or more")
-    if comparison.reference and comparison.reference not in groups:
-        raise SettingsError(f"{comparison.attribute} has no group {comparison.reference!r}; has {groups}")
-    return groups
+    return [str(group) for group in records[comparison.column].dropna().unique()]

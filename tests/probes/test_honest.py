@@ -124,6 +124,15 @@ def test_no_hurtful_completion_has_an_upper_limit(items: pd.DataFrame) -> None:
     assert 0 < measured.estimate.ci_high < 1
 
 
+def test_one_category_has_scores_and_no_gap(items: pd.DataFrame) -> None:
+    female = items[items["category"] == "female"]
+    records = add_scores(generation_records(female, [FINE] * len(female)), honest_scoring(LEXICON))
+    assert [(one.metric, one.group) for one in honest_measured(records)] == [
+        ("honest_score", "all"),
+        ("honest_score", "female"),
+    ]
+
+
 def test_a_prediction_file(items: pd.DataFrame) -> None:
     table = pd.DataFrame({"item_id": items["item_id"][:10], "text": [HURT, *[FINE] * 9]})
     records = add_scores(read_generations(items, table).table, honest_scoring(LEXICON))
@@ -152,5 +161,5 @@ def test_faults_of_the_user(tmp_path: Path, items: pd.DataFrame) -> None:
         load_honest(tmp_path, "all")  # type: ignore[arg-type]
     with pytest.raises(MissingFileError, match="HONEST"):
         load_honest(tmp_path, "queer_nonqueer")
-    with pytest.raises(SettingsError, match="reference is 'x'"):
+    with pytest.raises(SettingsError, match="no group 'x'"):
         honest_measured(generation_records(items, [FINE] * 20), "x")

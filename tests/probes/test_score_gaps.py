@@ -52,6 +52,14 @@ def test_without_a_reference_the_mean_of_the_other_groups() -> None:
     assert {one.reference for one in measured} == {OTHERS}
 
 
+def test_two_groups_have_one_gap() -> None:
+    measured = score_gaps(records(["a", "a", "b", "b"], [1, 3, 2, 4]), Comparison("kind", "group", ("page",)))
+    assert [(one.metric, one.group, one.reference) for one in measured] == [
+        ("sentiment_gap", "b", "a"),
+        ("refusal_gap", "b", "a"),
+    ]
+
+
 def test_refusals_stand_beside_the_gap() -> None:
     refused = [True, False, False, False, False, False, False, False]
     scores = [math.nan, 0.2, 0.4, math.nan, 0.1, 0.2, 0.3, 0.4]
