@@ -24,6 +24,7 @@ from rlhf_fair.metrics.rates import RowMetric, row_metric
 from rlhf_fair.metrics.replicates import Replicates
 from rlhf_fair.records import Estimate
 from rlhf_fair.stats.bootstrap import replicate_means
+from rlhf_fair.stats.columns import label_column
 from rlhf_fair.stats.contrasts import contrast_estimate, mean_estimate
 from rlhf_fair.stats.sample import Floats, cluster_codes
 from rlhf_fair.stats.simultaneous import AllPairs, all_pairs
@@ -74,10 +75,10 @@ def groups(
     return GroupMetrics(
         values={name: metric(truth, prediction) for name, metric in chosen.items()},
         metrics=chosen,
-        measured=np.isfinite(truth) & np.isfinite(prediction),
+        measured=np.any([metric.measured(truth, prediction) for metric in chosen.values()], axis=0),
         sensitive=sensitive,
         control=control,
-        clusters=tuple(np.asarray(way) for way in clusters),
+        clusters=tuple(label_column(way) for way in clusters),
         weights=None if weights is None else np.asarray(weights, dtype=float),
     )
 
@@ -103,6 +104,8 @@ class GroupMetrics(GroupValues):
 
     def gap(self, metric: str, group: Hashable, reference: Hashable, *, alpha: float = 0.05) -> Estimate:
         """``group`` less ``reference``, within strata where there are control features; 0 = parity."""
+        if group == reference:
+            raise SettingsError(f"group and reference are both {group!r}; allowed: two groups")
         for label in (group, reference):
             if label not in self._groups:
                 raise SettingsError(f"group {label!r} is unknown; allowed: {', '.join(map(repr, self._groups))}")

@@ -34,7 +34,8 @@ class GroupValues:
     ``between_groups`` compares the largest with the smallest group, ``to_overall`` the group farthest from the overall
     value; with control features there is one comparison for each stratum.
 
-    ``values``: metric -> (n,) row values, NaN where a row does not count. ``measured``: (n,) True where labelled.
+    ``values``: metric -> (n,) row values, NaN where a row does not count. ``measured``: (n,) True where all that some
+    metric needs is known.
     """
 
     values: Mapping[str, Floats]

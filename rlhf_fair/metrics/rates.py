@@ -24,12 +24,14 @@ class RowMetric:
     """A metric that is a (weighted) mean over rows.
 
     ``rows(y_true, y_pred)``: (n,) floats, NaN where the row does not count. ``labels``: y_true and y_pred must be 0 or
-    1, and the mean is a rate in [0, 1]. ``better``: the desired direction of the mean.
+    1, and the mean is a rate in [0, 1]. ``uses_truth``: y_true enters; else rows without an outcome count as well,
+    which matters where outcomes are known only of those who were selected. ``better``: the desired direction.
     """
 
     name: str
     rows: Callable[[Floats, Floats], Floats]
     labels: bool = True
+    uses_truth: bool = True
     better: Better = "high"
 
     def __call__(self, y_true: Any, y_pred: Any) -> Floats:
@@ -42,15 +44,18 @@ class RowMetric:
                     raise SettingsError(
                         f"{self.name}: {name} row {wrong[0] + 1} is {labels[wrong[0]]:g}; allowed: 0, 1"
                     )
-        measured = np.isfinite(truth) & np.isfinite(prediction)
-        return np.where(measured, self.rows(truth, prediction), np.nan)
+        return np.where(self.measured(truth, prediction), self.rows(truth, prediction), np.nan)
+
+    def measured(self, truth: Floats, prediction: Floats) -> NDArray[np.bool_]:
+        """(n,) True where everything is known that the metric needs."""
+        return np.isfinite(prediction) & (np.isfinite(truth) | (not self.uses_truth))
 
 
 def _among(condition: NDArray[np.bool_], values: Floats) -> Floats:
     return np.where(condition, values, np.nan)
 
 
-selection_rate = RowMetric("selection_rate", lambda y, p: p, better="zero")
+selection_rate = RowMetric("selection_rate", lambda y, p: p, uses_truth=False, better="zero")
 """P(ŷ = 1). Equal rates are demographic parity."""
 
 true_positive_rate = RowMetric("true_positive_rate", lambda y, p: _among(y == 1, p))
@@ -77,7 +82,7 @@ precision = RowMetric("precision", lambda y, p: _among(p == 1, y))
 base_rate = RowMetric("base_rate", lambda y, p: y, better="zero")
 """P(y = 1): not a property of the model, yet it explains differences between the rates above."""
 
-mean_prediction = RowMetric("mean_prediction", lambda y, p: p, labels=False, better="zero")
+mean_prediction = RowMetric("mean_prediction", lambda y, p: p, labels=False, uses_truth=False, better="zero")
 """Mean of a score, in its unit."""
 
 mean_absolute_error = RowMetric("mean_absolute_error", lambda y, p: np.abs(y - p), labels=False, better="low")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rlhf_fair.stats.columns import check_lengths, design_weights, numbers
+from rlhf_fair.stats.columns import check_lengths, design_weights, label_column, numbers
 from rlhf_fair.stats.sample import Codes, Floats, cluster_codes
 
 Mask = NDArray[np.bool_]
@@ -78,7 +78,7 @@ def measured_rows(
         kept &= np.isfinite(array)
     return Rows(
         columns={name: array[kept] for name, array in arrays.items()},
-        clusters=tuple(cluster_codes(np.asarray(way))[kept] for way in clusters),
+        clusters=tuple(cluster_codes(label_column(way))[kept] for way in clusters),
         weights=None if weights is None else design_weights(weights, n)[kept],
         kept=kept,
     )

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 from rlhf_fair.errors import SettingsError
+from rlhf_fair.stats.columns import label_column
 
 Level = Literal["nominal", "ordinal", "interval", "ratio"]
 
@@ -53,7 +54,7 @@ def krippendorff_alpha(units: ArrayLike, values: ArrayLike, *, level: Level) -> 
     >>> krippendorff_alpha(["x", "x", "y", "y"], [1, 1, 2, 2], level="nominal").alpha
     1.0
     """
-    table = pd.DataFrame({"unit": np.asarray(units), "value": np.asarray(values)}).dropna()
+    table = pd.DataFrame({"unit": label_column(units), "value": label_column(values)}).dropna()
     unit, _ = pd.factorize(table["unit"])
     size = np.bincount(unit)
     paired = size[unit] >= 2

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from rlhf_fair.errors import RowError
@@ -21,6 +22,15 @@ def numbers(name: str, values: ArrayLike) -> Floats:
     if column.ndim != 1:
         raise RowError(f"{name} has shape {column.shape}; allowed: one number per row")
     return column
+
+
+def label_column(labels: Any) -> NDArray[Any]:
+    """(n,) labels of groups or clusters; a missing one (None, NaN) stays missing, also in a plain list of texts.
+
+    >>> label_column(["a", float("nan")]).tolist()
+    ['a', nan]
+    """
+    return labels if isinstance(labels, np.ndarray) else pd.Series(labels).to_numpy()
 
 
 def check_lengths(columns: Mapping[str, Any], n: int, like: str) -> None:

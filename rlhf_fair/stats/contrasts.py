@@ -19,7 +19,7 @@ from rlhf_fair.stats.group_sums import GroupMeans
 from rlhf_fair.stats.intervals import t_interval
 from rlhf_fair.stats.power import minimum_detectable_effect
 from rlhf_fair.stats.rate_contrasts import RateContrast
-from rlhf_fair.stats.sample import Codes, Floats, Sample, sample
+from rlhf_fair.stats.sample import Floats, Sample, sample
 from rlhf_fair.stats.student_t import t_quantile
 
 RATE_VALUES = (0.0, 0.5, 1.0)
@@ -71,7 +71,8 @@ def contrast_estimate(
     clusters: arrays of shape (n,), one for each way in which rows belong together; empty means independent rows.
     weights: (n,) positive design weights, default 1.
     control_features: (n,) labels or a table: the contrast is taken within each stratum and averaged with the strata's
-        shares of the weight, over the strata that hold all groups (direct standardisation; ``reason`` tells of others).
+        shares of the weight, taken as given, over the strata in which every group has two clusters (direct
+        standardisation; ``reason`` tells of others).
     rates: the values are trials (0, 1, a tie's 0.5) and the means rates in [0, 1]; default: if no other value occurs.
         Say False for differences and other values that may happen to be 0 and 1 alone.
     null: the value that ``p_value`` is of; default 0, for a rate none (no p-value, which is also what NaN says).
@@ -80,8 +81,8 @@ def contrast_estimate(
     Returns
     -------
     Estimate with a jackknife standard error and Satterthwaite degrees of freedom. The interval is the t interval; for
-    rates that of `rate_contrasts`, unless the groups share the clusters of a single clustering. ``n_left_out`` counts
-    the rows without a finite value or without a known group.
+    rates that of `rate_contrasts`, unless the groups share the clusters of a single clustering or there are strata.
+    ``n_left_out`` counts the rows without a finite value or without a known group.
     """
     rows = sample(
         values,
@@ -98,9 +99,12 @@ def contrast_estimate(
         empty = ", ".join(str(label) for label, count in zip(rows.labels, counts, strict=True) if not count)
         return Estimate.not_estimable(f"no measured rows in group {empty}", n=n, n_left_out=left_out)
     a = np.array([coefficients[label] for label in rows.labels], dtype=float)
-    cell, cell_coefficients, note, used = _cells(rows, a)
+    cell_coefficients, used = _standardised(rows, a)
+    cell = rows.cell
     if not used.any():
         return Estimate.not_estimable("no stratum holds all groups", n=n, n_left_out=left_out)
+    outside = f"{int((~used).sum())} rows in strata that lack a group are left out" if not used.all() else ""
+    note = "; ".join(filter(None, [outside, rows.remark]))
     means = GroupMeans.of(
         (rows.weights * rows.values)[used],
         rows.weights[used],
@@ -111,7 +115,8 @@ def contrast_estimate(
     x = rows.values[used]
     if rates:
         check_shares("values", x)
-    as_rates = np.isin(x, RATE_VALUES).all() if rates is None else rates
+    # Score limits of many small strata do not add up to a score limit of their mean.
+    as_rates = len(rows.strata) == 1 and (np.isin(x, RATE_VALUES).all() if rates is None else rates)
     return linear_estimate(
         means,
         cell_coefficients,
@@ -191,14 +196,8 @@ def _rate_estimate(
     )
 
 
-def _cells(rows: Sample, a: Floats) -> tuple[Codes, Floats, str, NDArray[np.bool_]]:
-    """Group × stratum codes, the coefficient of each such cell, a note, and which rows are in a full stratum."""
-    n_groups, n_strata = len(rows.labels), len(rows.strata)
-    cell = rows.stratum * n_groups + rows.group
-    weight = np.bincount(cell, rows.weights, n_strata * n_groups).reshape(n_strata, n_groups)
-    full = np.asarray((weight > 0).all(axis=1))
-    share = np.where(full, weight.sum(axis=1), 0)
-    coefficients = ((share / max(share.sum(), 1e-300))[:, None] * a).reshape(-1)
-    used: NDArray[np.bool_] = full[rows.stratum]
-    note = "" if used.all() else f"{int((~used).sum())} rows in strata that lack a group are left out"
-    return cell, coefficients, note, used
+def _standardised(rows: Sample, a: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+    """The coefficient of each stratum × group, and which rows lie in a stratum where all groups can be compared."""
+    whole = np.asarray(rows.comparable.all(axis=1))
+    share = np.where(whole, rows.weight_per_cell.sum(axis=1), 0)
+    return ((share / max(share.sum(), 1e-300))[:, None] * a).reshape(-1), np.asarray(whole[rows.stratum])

@@ -17,6 +17,7 @@ from scipy import sparse
 
 from rlhf_fair.errors import RowError, SettingsError
 from rlhf_fair.stats.agreement import Level, squared_distances
+from rlhf_fair.stats.columns import label_column
 
 FloatArray = NDArray[np.float64]
 
@@ -139,7 +140,7 @@ def permutation_p(statistic: float, null: FloatArray) -> float:
 
 def _count(items: ArrayLike, raters: ArrayLike, values: ArrayLike, groups: ArrayLike) -> _Ratings:
     columns = {"item": items, "rater": raters, "value": values, "group": groups}
-    table = pd.DataFrame({name: np.asarray(column) for name, column in columns.items()}).dropna()
+    table = pd.DataFrame({name: label_column(column) for name, column in columns.items()}).dropna()
     if table.empty:
         raise RowError("no rating has a value and a rater of known group")
     several = table.groupby("rater")["group"].nunique()

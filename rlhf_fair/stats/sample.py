@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 from typing import Any
 
@@ -13,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from rlhf_fair.stats.columns import Codes as Codes
 from rlhf_fair.stats.columns import Floats as Floats
-from rlhf_fair.stats.columns import check_lengths, design_weights, numbers
+from rlhf_fair.stats.columns import check_lengths, design_weights, label_column, numbers
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Sample:
     array of cluster codes for each way in which rows belong together; never empty, since independent rows are
     clusters of one. Input rows = n + ``n_missing`` (no finite value) + ``n_unknown`` (no group or no control feature)
     + ``n_other`` (a group nobody asked for); a row is counted under the first that applies, from the right.
+    ``n_alone``: usable rows without a cluster label, each a cluster of its own (the most over the ways).
     """
 
     values: Floats
@@ -36,11 +38,46 @@ class Sample:
     n_missing: int = 0
     n_unknown: int = 0
     n_other: int = 0
+    n_alone: int = 0
 
     @property
     def rows_per_group(self) -> Codes:
         """(n_groups,) usable rows."""
         return np.bincount(self.group, minlength=len(self.labels))
+
+    @property
+    def cell(self) -> Codes:
+        """(n,) position of the row in the table strata × groups."""
+        return self.stratum * len(self.labels) + self.group
+
+    @cached_property
+    def weight_per_cell(self) -> Floats:
+        """(n_strata, n_groups) sums of the weights."""
+        return self._per_cell(self.weights)
+
+    @cached_property
+    def comparable(self) -> NDArray[np.bool_]:
+        """(n_strata, n_groups) True where a stratum's group can be compared: it has rows, in two clusters at least.
+
+        Without strata, rows are enough: a group with one cluster has a mean, and its gap has no interval.
+        """
+        if len(self.strata) == 1:
+            return np.asarray(self.weight_per_cell > 0)
+        n_cells = self.weight_per_cell.size
+        enough = np.ones(self.weight_per_cell.shape, dtype=bool)
+        for way in self.ways:
+            distinct = np.unique(way * n_cells + self.cell) % n_cells
+            enough &= np.bincount(distinct, minlength=n_cells).reshape(enough.shape) >= 2
+        return enough
+
+    @property
+    def remark(self) -> str:
+        """What should be known about rows that were used; empty if nothing."""
+        return f"{self.n_alone} rows without a cluster label count as clusters of their own" if self.n_alone else ""
+
+    def _per_cell(self, amounts: Floats) -> Floats:
+        shape = (len(self.strata), len(self.labels))
+        return np.bincount(self.cell, amounts, shape[0] * shape[1]).astype(float).reshape(shape)
 
 
 def sample(
@@ -79,7 +116,8 @@ def sample(
     other, unknown = group == OTHER, (group == UNKNOWN) | (stratum == UNKNOWN)
     missing = ~np.isfinite(x)
     keep = ~(other | unknown | missing)
-    ways = tuple(cluster_codes(np.asarray(way)[keep]) for way in clusters) or (np.arange(int(keep.sum())),)
+    labelled = [label_column(way)[keep] for way in clusters]
+    ways = tuple(map(cluster_codes, labelled)) or (np.arange(int(keep.sum())),)
     return Sample(
         values=x[keep],
         group=group[keep],
@@ -91,6 +129,7 @@ def sample(
         n_missing=int((missing & ~unknown & ~other).sum()),
         n_unknown=int((unknown & ~other).sum()),
         n_other=int(other.sum()),
+        n_alone=max((int(pd.isna(way).sum()) for way in labelled), default=0),
     )
 
 
@@ -111,7 +150,7 @@ def encode(features: Any, labels: Sequence[Hashable] | None = None) -> tuple[Cod
             codes, found = _factorize(index, known)
             return _relabel(codes, [tuple(label) for label in found], labels)
         features = table.iloc[:, 0]
-    column = pd.Series(np.asarray(features) if not isinstance(features, pd.Series) else features.to_numpy())
+    column = pd.Series(label_column(features))
     codes, found = _factorize(pd.Index(column), column.notna().to_numpy())
     return _relabel(codes, [label.item() if isinstance(label, np.generic) else label for label in found], labels)
 

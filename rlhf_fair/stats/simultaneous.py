@@ -43,10 +43,10 @@ from numpy.typing import ArrayLike
 from scipy.special import ndtri
 
 from rlhf_fair.errors import SettingsError
-from rlhf_fair.records import NAN, Estimate
-from rlhf_fair.stats.contrasts import linear_estimate
+from rlhf_fair.records import Estimate
+from rlhf_fair.stats.columns import kish_effective_rows
+from rlhf_fair.stats.contrasts import RATE_VALUES, linear_estimate
 from rlhf_fair.stats.group_sums import GroupMeans
-from rlhf_fair.stats.intervals import t_interval
 from rlhf_fair.stats.sample import Floats, Sample, sample
 from rlhf_fair.stats.smallest_p import smallest_p_values
 
@@ -115,19 +115,22 @@ def versus_reference(
 
 def simultaneous(rows: Sample, pairs: Sequence[Pair], *, alpha: float, rng: np.random.Generator) -> AllPairs:
     """The family of ``pairs`` of group codes; a pair that cannot be estimated keeps its row and is no test."""
-    n_groups, n_strata = len(rows.labels), len(rows.strata)
-    cell = rows.stratum * n_groups + rows.group
-    weight = np.bincount(cell, rows.weights, n_strata * n_groups).astype(float).reshape(n_strata, n_groups)
+    weight = np.where(rows.comparable, rows.weight_per_cell, 0)
     contrasts = np.array([_coefficients(weight, pair) for pair in pairs]).reshape(len(pairs), weight.size)
-    means = GroupMeans.of(rows.weights * rows.values, rows.weights, cell, rows.ways, n_strata * n_groups)
-    estimates = [_estimate(rows, cell, means, a, pair, alpha) for a, pair in zip(contrasts, pairs, strict=True)]
-    tested = np.array([np.isfinite(e.p_value) for e in estimates], dtype=bool)
+    means = GroupMeans.of(rows.weights * rows.values, rows.weights, rows.cell, rows.ways, weight.size)
+    as_rates = len(rows.strata) == 1 and bool(np.isin(rows.values, RATE_VALUES).all())
+    rate_rows = kish_effective_rows(rows.weights, rows.cell, weight.size) if as_rates else None
+    family = _Family(rows, means, rate_rows)
+    estimates = [family.estimate(a, pair, alpha) for a, pair in zip(contrasts, pairs, strict=True)]
+    # A pair of rates may have an interval without any variance to simulate (all 0, or all 1); its p-value is large.
+    tested = np.array([np.isfinite(e.p_value) and np.isfinite(e.standard_error) for e in estimates], dtype=bool)
     level, smallest = alpha, np.empty(0)
     if tested.sum() > 1:
         smallest = np.sort(smallest_p_values(means, contrasts[tested], rng))
         level = min(alpha, float(smallest[max(int(alpha * (len(smallest) + 1)) - 1, 0)]))
+    at_level = [family.estimate(a, pair, level) for a, pair in zip(contrasts, pairs, strict=True)]
     table = pd.DataFrame(
-        [_row(rows, pair, e, level, smallest) for pair, e in zip(pairs, estimates, strict=True)], columns=COLUMNS
+        [_row(rows, pair, e, smallest) for pair, e in zip(pairs, at_level, strict=True)], columns=COLUMNS
     )
     return AllPairs(
         labels=rows.labels,
@@ -168,31 +171,38 @@ def _coefficients(weight: Floats, pair: Pair) -> Floats:
     return table.reshape(-1)
 
 
-def _estimate(rows: Sample, cell: Any, means: GroupMeans, a: Floats, pair: Pair, alpha: float) -> Estimate:
-    used = a[cell] != 0
-    n = int(used.sum())
-    if not n:
-        empty = [str(rows.labels[g]) for g in pair if not rows.rows_per_group[g]]
-        said = f"no measured rows in group {', '.join(empty)}" if empty else "no stratum holds both groups"
-        return Estimate.not_estimable(said)
-    e = linear_estimate(means, a, scale=float(np.abs(rows.values[used]).max()), n=n, alpha=alpha)
-    lost = int(np.isin(rows.group, pair).sum()) - n
-    note = f"{lost} rows in strata that lack a group are left out" if lost and not e.reason else e.reason
-    n_clusters = min(len(np.unique(way[used])) for way in rows.ways) if np.isfinite(e.p_value) else e.n_clusters
-    return e.model_copy(update={"n_clusters": n_clusters, "reason": note})
+@dataclass(frozen=True)
+class _Family:
+    """What all pairs have in common. ``rate_rows``: (G,) effective rows of rates, which get score limits; else None."""
+
+    rows: Sample
+    means: GroupMeans
+    rate_rows: Floats | None
+
+    def estimate(self, a: Floats, pair: Pair, alpha: float) -> Estimate:
+        """One pair's gap at level ``alpha``, with its own count of clusters."""
+        rows = self.rows
+        used = a[rows.cell] != 0
+        n = int(used.sum())
+        if not n:
+            empty = [str(rows.labels[g]) for g in pair if not rows.rows_per_group[g]]
+            said = f"no measured rows in group {', '.join(empty)}" if empty else "no stratum holds both groups"
+            return Estimate.not_estimable(said)
+        scale = float(np.abs(rows.values[used]).max())
+        e = linear_estimate(self.means, a, scale=scale, rate_rows=self.rate_rows, n=n, note=rows.remark, alpha=alpha)
+        lost = int(np.isin(rows.group, pair).sum()) - n
+        said = f"{lost} rows in strata that lack a group are left out" if lost else ""
+        n_clusters = min(len(np.unique(way[used])) for way in rows.ways) if np.isfinite(e.p_value) else e.n_clusters
+        return e.model_copy(update={"n_clusters": n_clusters, "reason": "; ".join(filter(None, [said, e.reason]))})
 
 
-def _row(rows: Sample, pair: Pair, e: Estimate, level: float, smallest: Floats) -> list[Any]:
+def _row(rows: Sample, pair: Pair, e: Estimate, smallest: Floats) -> list[Any]:
     group, reference = (rows.labels[code] for code in pair)
-    low = high = p_adjusted = mde = NAN
-    if np.isfinite(e.p_value):
-        at_level = t_interval(e.estimate, e.standard_error, e.df, alpha=level)
-        low, high, mde = at_level.ci_low, at_level.ci_high, at_level.mde
-        p_adjusted = e.p_value
-        if len(smallest):
-            rank = 1 + np.searchsorted(smallest, e.p_value, side="right")
-            p_adjusted = max(e.p_value, float(rank / (len(smallest) + 1)))
-    effect = [e.estimate, low, high, e.standard_error, e.df, e.p_value, p_adjusted, mde]
+    p_adjusted = e.p_value
+    if np.isfinite(e.p_value) and len(smallest):
+        rank = 1 + np.searchsorted(smallest, e.p_value, side="right")
+        p_adjusted = max(e.p_value, float(rank / (len(smallest) + 1)))
+    effect = [e.estimate, e.ci_low, e.ci_high, e.standard_error, e.df, e.p_value, p_adjusted, e.mde]
     return [group, reference, *effect, e.n, e.n_clusters, e.reason]
 
 

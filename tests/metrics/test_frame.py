@@ -153,6 +153,15 @@ def test_a_group_of_one_row_has_a_value_and_no_interval() -> None:
     assert "1 cluster" in row["reason"]
 
 
+def test_selection_counts_people_whose_outcome_nobody_knows() -> None:
+    # outcomes are known of the selected alone: a 3 of 4, b 1 of 4 selected
+    selected, outcome = [1, 1, 1, 0, 1, 0, 0, 0], [1, 0, 1, np.nan, 1, np.nan, np.nan, np.nan]
+    frame = groups(["selection_rate", "precision"], outcome, selected, sensitive_features=list("aaaabbbb"))
+    assert frame.by_group["selection_rate"].tolist() == [0.75, 0.25]
+    assert frame.n_by_group["precision"].tolist() == [3, 1]
+    assert frame.counts.excluded == 0
+
+
 def test_an_empty_combination_is_missing_not_zero() -> None:
     people = pd.DataFrame({"sex": ["f", "f", "m", "m"], "race": ["x", "y", "x", "x"]})
     frame = groups("selection_rate", None, [0, 1, 1, 1], sensitive_features=people)
@@ -198,6 +207,11 @@ def test_gap_within_strata() -> None:
             lambda: groups("accuracy", [0, 1], [0, 1], sensitive_features=["a", "b"]).gap("accuracy", "a", "c"),
             SettingsError,
             "group 'c' is unknown; allowed: 'a', 'b'",
+        ),
+        (
+            lambda: groups("accuracy", [0, 1], [0, 1], sensitive_features=["a", "b"]).gap("accuracy", "a", "a"),
+            SettingsError,
+            "both 'a'",
         ),
     ],
 )

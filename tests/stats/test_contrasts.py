@@ -323,6 +323,37 @@ def test_variance_and_degrees_of_freedom_equal_the_long_way(seed: int, crossed: 
     assert e.df == pytest.approx(degrees_of_freedom_by_matrices(*design), rel=1e-6)
 
 
+def test_many_small_strata_of_trials_cover() -> None:
+    # score limits for each stratum of 2 and 6 rows would cover 85 %
+    rng = np.random.default_rng(30)
+    strata, groups = np.repeat(np.arange(60), 8), np.tile([*"aa", *"bbbbbb"], 60)
+    covered = 0
+    for _ in range(400):
+        trials = (rng.random(480) < 0.3).astype(float)
+        e = contrast_estimate(trials, groups, GAP, control_features=strata)
+        covered += e.ci_low <= 0 <= e.ci_high
+    low, high = distributions.binom(400, 0.95).interval(0.999)
+    assert low <= covered <= high
+
+
+def test_a_stratum_whose_group_has_one_cluster_is_left_out_and_said_so() -> None:
+    values = [1, 2, 3, 4, 9, 5, 6.0]
+    e = contrast_estimate(values, list("aabbabb"), GAP, control_features=list("xxxxyyy"))
+    assert e.estimate == pytest.approx(-2)
+    assert np.isfinite(e.ci_low)
+    assert e.reason == "3 rows in strata that lack a group are left out"
+
+
+def test_missing_labels_in_a_plain_list_are_missing() -> None:
+    values = [1, 0, 1, 0, 1, 1.0]
+    e = contrast_estimate(values, ["a", "a", "b", "b", np.nan, None], GAP)
+    assert (e.n, e.n_left_out) == (4, 2)
+    clusters: list[object] = ["k", "k", np.nan, "l", np.nan, None]
+    alone = mean_estimate([1, 0, 2, 0, 3, 5.0], clusters=[clusters])
+    assert alone.n_clusters == 5  # k, l, and three of their own
+    assert alone.reason == "3 rows without a cluster label count as clusters of their own"
+
+
 def test_strata_are_compared_within_and_weighted_by_their_size() -> None:
     # stratum x (5 rows): a 4, 6 -> 5; b 1, 2, 3 -> 2; gap 3. stratum y (4 rows): a 0 2 -> 1; b 1 3 -> 2; gap -1.
     # gap = (5 * 3 + 4 * -1) / 9 = 11/9; stratum z has no b and is left out.

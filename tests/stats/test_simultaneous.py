@@ -158,3 +158,24 @@ def test_equal_groups_err_as_a_family_one_time_in_twenty(shared: bool, n_groups:
         unadjusted += bool((table["p_value"] <= 0.05).any())
     assert wrong <= distributions.binom(simulations, 0.06).ppf(0.999)
     assert unadjusted > simulations / 5  # 6 groups: 15 pairs, about one family in three
+
+
+def test_rare_events_in_a_small_group_raise_no_more_alarms_than_alpha() -> None:
+    # of 40 people none may have the event, which is no certainty; t intervals accuse somebody in 40 % of families
+    rng = np.random.default_rng(40)
+    groups = np.repeat(["a", "b", "c"], [40, 400, 400])
+    alarms = 0
+    for _ in range(200):
+        table = all_pairs((rng.random(840) < 0.02).astype(float), groups, rng=rng).table
+        outside = bool(((table["ci_low"] > 0) | (table["ci_high"] < 0)).any())
+        assert outside == bool((table["p_adjusted"] < 0.049).any()) or outside == bool(
+            (table["p_adjusted"] < 0.051).any()
+        )
+        alarms += outside
+    assert alarms <= 20  # 99.9 % of runs at a true error of 5 %
+
+
+def test_no_event_at_all_has_intervals_and_no_alarm() -> None:
+    table = all_pairs(np.zeros(60), np.repeat(["a", "b", "c"], 20), rng=np.random.default_rng(1)).table
+    assert (table["p_adjusted"] == 1).all()
+    assert ((table["ci_low"] < 0) & (table["ci_high"] > 0)).all()
