@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from rlhf_fair.audit.findings import Measurement
 from rlhf_fair.audit.panel_feedback_attributes import NO_GROUPS, cross, cross_name
@@ -22,6 +24,8 @@ from rlhf_fair.stats.within import within_estimate
 STAGE = "feedback"
 GAP, DIFFERENCE_OF_GAPS = "mean_rating_gap", "difference_of_gaps"
 SAME_ITEMS, INTERSECTIONS = "same_items", "intersection"
+POINTS = 100.0
+"""Scores run from 0 to 100."""
 
 
 class Sizes:
@@ -167,22 +171,41 @@ def contrast(records: pd.DataFrame, labels: pd.Series, coefficients: dict[str, f
     """A contrast of mean scores, clustered by rater and item."""
     rows = labels.isin(list(coefficients))
     part, policy = records[rows], plan.policy
-    return contrast_estimate(
-        part["score"].to_numpy(float),
+    values, rates = _rates_or_scores(part, plan)
+    e = contrast_estimate(
+        values,
         labels[rows].to_numpy(object),
         coefficients,
         clusters=[way.to_numpy() for way in clusters(part)],
         weights=part["weight"].to_numpy(float),
+        rates=rates,
         alpha=policy.alpha,
         power=policy.power,
     )
+    return _in_points(e) if rates else e
 
 
 def group_mean(records: pd.DataFrame, plan: FeedbackPlan) -> Estimate:
     """The mean score of ``records``, clustered by rater and item."""
     ways = [way.to_numpy() for way in clusters(records)]
     weights = records["weight"].to_numpy(float)
-    return mean_estimate(records["score"].to_numpy(float), clusters=ways, weights=weights, alpha=plan.policy.alpha)
+    values, rates = _rates_or_scores(records, plan)
+    e = mean_estimate(values, clusters=ways, weights=weights, rates=rates, alpha=plan.policy.alpha)
+    return _in_points(e) if rates else e
+
+
+def _rates_or_scores(records: pd.DataFrame, plan: FeedbackPlan) -> tuple[NDArray[np.float64], bool]:
+    """(n,) 0 and 1 and True where the plan's scale has two values, else the scores, from 0 to 100, and False."""
+    scores = records["score"].to_numpy(float)
+    if not plan.ratings.two_valued:
+        return scores, False
+    return np.round(scores / POINTS), True  # the upper end of the scale can miss 100 by a rounding
+
+
+def _in_points(rate: Estimate) -> Estimate:
+    """An estimate of rates from 0 to 1 in points from 0 to 100."""
+    lengths = ("estimate", "ci_low", "ci_high", "standard_error", "mde")
+    return rate.model_copy(update={name: POINTS * getattr(rate, name) for name in lengths})
 
 
 def _measurement(estimate: Estimate, plan: FeedbackPlan, *, metric: str = GAP, **what: Any) -> Measurement:

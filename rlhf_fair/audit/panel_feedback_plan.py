@@ -58,6 +58,14 @@ class RatingsPlan(Settings):
             raise ValueError("keys 'low' and 'high' are needed, low < high: the ends of the scale")
         return self
 
+    @property
+    def two_valued(self) -> bool:
+        """True where a rating can only be the one or the other end of the scale: a mean score is a rate in percent.
+
+        The plan decides, not the ratings: a scale of five points does not become a rate where all raters choose 1.
+        """
+        return self.format != FEEDBACK_FORMAT and {*self.values.values()} == {self.low, self.high}
+
 
 class RatersPlan(Settings):
     """A separate table with one row per rater, joined by ``key`` to the ratings' annotator column."""
