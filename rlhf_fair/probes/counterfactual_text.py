@@ -24,7 +24,7 @@ from rlhf_fair.probes.counterfactual_text_rules import Place
 from rlhf_fair.probes.holistic_bias import article
 
 Mode = Literal["all", "subject"]
-"""all: both groups change places. subject: only words of the group that is exchanged, so "he met her" is "she met her"."""
+"""all: both groups change places. subject: the words of one group alone, so that "he met her" becomes "she met her"."""
 
 LIMIT = (
     "A swap changes words, not worlds: what else a text says of a person (a body, a history, a place of work) stays as "

@@ -14,6 +14,8 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Literal
 
+from pydantic import Field
+
 from rlhf_fair.errors import SettingsError
 from rlhf_fair.probes.counterfactual_text_rules import LEXICONS, RULES, Place
 from rlhf_fair.settings import Settings, read_toml
@@ -31,7 +33,7 @@ class _File(Settings):
     groups: tuple[str, ...]
     limit: str
     names: Literal["", "gender", "ethnicity"] = ""
-    years: dict[str, tuple[int, int]] = {}
+    years: dict[str, tuple[int, int]] = Field(default_factory=dict)
     keep: tuple[str, ...] = ()
     only_one: tuple[str, ...] = ()
     object: tuple[Row, ...] = ()

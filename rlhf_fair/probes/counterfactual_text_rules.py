@@ -22,7 +22,7 @@ REACH = 80
 
 _TOKEN = re.compile(r"\n\s*\n|\w+(?:['’.\-]\w+)*\.?(?=\W|$)|[^\w\s]")
 _WORD = re.compile(r"\w")
-_QUOTES = frozenset("\"“‘'(")
+_QUOTES = frozenset("\"“‘'")
 
 
 @cache
@@ -90,13 +90,11 @@ def names_person(place: Place) -> bool:
     """Whether a word such as "young" or "Black" is said of a person: "a young nurse", "she is young"."""
     if place.text[place.end : place.end + 1] == "-" or place.text[: place.start].endswith("-"):
         return False  # part of a compound
-    between = 0
-    for token in place.after[:4]:
+    for token in place.after[:3]:
         if is_in(token, "people"):
             return True
-        if _ends_clause(token) or is_in(token, "closing") or between == 2:
+        if _ends_clause(token) or is_in(token, "closing"):
             break
-        between += 1
     return _is_predicate(place)
 
 
