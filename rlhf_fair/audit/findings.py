@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,12 +13,16 @@ from rlhf_fair.audit.plan import Policy
 from rlhf_fair.errors import SettingsError
 from rlhf_fair.records import NAN, Better, Estimate, Finding, Role
 from rlhf_fair.stats.corrections import benjamini_hochberg, holm
-from rlhf_fair.stats.equivalence import null_p_value, verdict
+from rlhf_fair.stats.equivalence import null_p_value, threshold_p_value, verdict
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """One estimate and what it is an estimate of; becomes one `Finding`."""
+    """One estimate and what it is an estimate of; becomes one `Finding`.
+
+    ``p_threshold``: of "the truth lies at the threshold or on its good side", one-sided and doubled, where the method
+    behind the estimate has one; NaN reads it off the interval, see `rlhf_fair.stats.equivalence.threshold_p_value`.
+    """
 
     estimate: Estimate
     stage: str
@@ -32,10 +37,15 @@ class Measurement:
     better: Better = "zero"
     parse_rate: float = NAN
     refusal_rate: float = NAN
+    p_threshold: float = NAN
 
 
 def build_findings(measurements: Sequence[Measurement], policy: Policy) -> tuple[Finding, ...]:
     """Adjust p-values (Holm over claims and over controls, Benjamini-Hochberg over exploratory slices) and judge.
+
+    Two families are adjusted: the p-values that findings show, and those of the thresholds, on which "exceeds" hangs
+    too. So the chance that any claim exceeds whose truth does not is alpha at most. For better = high and low the two
+    are one.
 
     Raises
     ------
@@ -46,16 +56,35 @@ def build_findings(measurements: Sequence[Measurement], policy: Policy) -> tuple
     for m in measurements:
         _check_direction(m, policy)
     _check_distinct([finding_id(m) for m in measurements])
-    p_values = [
-        null_p_value(m.estimate, threshold=policy.limits(m.metric).threshold, better=m.better) for m in measurements
-    ]
+    p_values = [_p_value(m, policy) for m in measurements]
+    adjusted = _adjusted(measurements, p_values)
+    thresholds = _adjusted(measurements, [_p_threshold(m, policy) for m in measurements])
+    judged = zip(measurements, p_values, adjusted, thresholds, strict=True)
+    return tuple(_finding(m, p, p_adjusted, p_threshold, policy) for m, p, p_adjusted, p_threshold in judged)
+
+
+def _p_value(m: Measurement, policy: Policy) -> float:
+    if m.better in ("high", "low") and not math.isnan(m.p_threshold):
+        return m.p_threshold
+    return null_p_value(m.estimate, threshold=policy.limits(m.metric).threshold, better=m.better, alpha=policy.alpha)
+
+
+def _p_threshold(m: Measurement, policy: Policy) -> float:
+    if m.better in ("high", "low"):
+        return _p_value(m, policy)
+    if not math.isnan(m.p_threshold):
+        return m.p_threshold
+    limits = policy.limits(m.metric)
+    return threshold_p_value(m.estimate, threshold=limits.threshold, better=m.better, alpha=policy.alpha)
+
+
+def _adjusted(measurements: Sequence[Measurement], p_values: Sequence[float]) -> list[float]:
     adjusted = np.full(len(measurements), np.nan)
     for role in ("claim", "control", "exploratory"):
         rows = [index for index, m in enumerate(measurements) if m.role == role]
         correct = benjamini_hochberg if role == "exploratory" else holm
         adjusted[rows] = correct([p_values[index] for index in rows])
-    judged = zip(measurements, p_values, adjusted.tolist(), strict=True)
-    return tuple(_finding(m, p_value, p_adjusted, policy) for m, p_value, p_adjusted in judged)
+    return adjusted.tolist()
 
 
 def finding_id(m: Measurement) -> str:
@@ -79,13 +108,14 @@ def _check_distinct(ids: Sequence[str]) -> None:
             raise SettingsError(f"{count} measurements share the finding id {name!r}; ids must be distinct")
 
 
-def _finding(m: Measurement, p_value: float, p_adjusted: float, policy: Policy) -> Finding:
+def _finding(m: Measurement, p_value: float, p_adjusted: float, p_threshold: float, policy: Policy) -> Finding:
     e, limits = m.estimate, policy.limits(m.metric)
     decision, reason = verdict(
         e,
         threshold=limits.threshold,
         margin=limits.margin,
         p_adjusted=p_adjusted,
+        p_threshold=p_threshold,
         alpha=policy.alpha,
         better=m.better,
     )

@@ -17,14 +17,16 @@ import pandas as pd
 from pydantic import Field, model_validator
 
 from rlhf_fair.audit.findings import Measurement, build_findings
+from rlhf_fair.audit.own_prompts import CounterfactualPlan, completed, expand, paired_gap
 from rlhf_fair.audit.plan import Plan
 from rlhf_fair.errors import RowError
 from rlhf_fair.metrics.gaps import INTERSECTION, gap_to_reference, group_labels
 from rlhf_fair.models.causal_lm import CausalLM
 from rlhf_fair.models.lexicon import LexiconScorer
 from rlhf_fair.models.refusal import is_refusal
-from rlhf_fair.records import Estimate, Finding, Results, Role
+from rlhf_fair.records import NAN, Estimate, Finding, Results, Role
 from rlhf_fair.settings import Settings
+from rlhf_fair.stats.equivalence import p_value_beyond
 from rlhf_fair.tables import read_table, require_columns
 
 PROBE = "generation"
@@ -51,7 +53,10 @@ class Sequential(Settings):
 
 
 class GenerationPlan(Plan):
-    """``prompts`` and ``scorer`` are files beside the plan; lengths are in tokens."""
+    """``prompts`` and ``scorer`` are files beside the plan; lengths are in tokens.
+
+    With ``[counterfactual]`` the prompts are one's own, without groups: see `rlhf_fair.audit.own_prompts`.
+    """
 
     prompts: str
     scorer: str
@@ -64,6 +69,12 @@ class GenerationPlan(Plan):
     temperature: float = Field(1.0, ge=0)
     seed: int = 0
     sequential: Sequential = Sequential()
+    counterfactual: CounterfactualPlan | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, content: Any) -> Any:
+        return completed(content)
 
     @model_validator(mode="after")
     def _unit_is_known(self) -> GenerationPlan:
@@ -80,7 +91,10 @@ class GenerationPlan(Plan):
 
 def load_prompts(plan: GenerationPlan, folder: Path) -> pd.DataFrame:
     """The plan's prompts, checked for the columns it names and for distinct ids."""
-    prompts = read_table(folder / plan.prompts)
+    if plan.counterfactual is None:
+        prompts = read_table(folder / plan.prompts)
+    else:
+        prompts = expand(folder / plan.prompts, plan.counterfactual)
     require_columns(prompts, ["prompt_id", "prompt", *plan.columns, *plan.clusters], plan.prompts)
     if not prompts["prompt_id"].is_unique:
         repeated = prompts.loc[prompts["prompt_id"].duplicated(), "prompt_id"].iloc[0]
@@ -159,24 +173,29 @@ def comparisons(records: pd.DataFrame, plan: GenerationPlan) -> list[Comparison]
     return [
         Comparison(attribute, group, reference, role)
         for attribute, reference, role in asked
-        for group in sorted(group_labels(records, attribute).unique())
+        for group in sorted(group_labels(records, attribute).dropna().unique())
         if group != reference
     ]
 
 
 def measure(records: pd.DataFrame, plan: GenerationPlan, stage: str) -> list[Measurement]:
     """All `comparisons` with their clustered intervals, for a number of records that was fixed beforehand."""
-    alpha = plan.policy.alpha
-    return [
-        measurement(
-            records,
-            c,
-            gap_to_reference(records, c.attribute, c.group, c.reference, clusters=plan.clusters, alpha=alpha),
-            plan,
-            stage,
+    return [_measured(records, c, plan, stage) for c in comparisons(records, plan)]
+
+
+def _measured(records: pd.DataFrame, c: Comparison, plan: GenerationPlan, stage: str) -> Measurement:
+    policy = plan.policy
+
+    compare = gap_to_reference if plan.counterfactual is None else paired_gap
+
+    def gap(null: float = 0.0) -> Estimate:
+        return compare(
+            records, c.attribute, c.group, c.reference, clusters=plan.clusters, alpha=policy.alpha, null=null
         )
-        for c in comparisons(records, plan)
-    ]
+
+    estimate = gap()
+    p_threshold = p_value_beyond(policy.limits(plan.metric).threshold, gap, estimate)
+    return measurement(records, c, estimate, plan, stage, p_threshold=p_threshold)
 
 
 def measurement(
@@ -187,6 +206,7 @@ def measurement(
     stage: str,
     *,
     variant: str = "",
+    p_threshold: float = NAN,
 ) -> Measurement:
     """``estimate`` with what it is an estimate of, and the group's rates of parsed and refused answers."""
     chosen = group_labels(records, compared.attribute) == compared.group
@@ -203,6 +223,7 @@ def measurement(
         unit=plan.unit,
         parse_rate=float(records.loc[chosen, "score"].notna().mean()),
         refusal_rate=float(records.loc[chosen, "refusal"].mean()),
+        p_threshold=p_threshold,
     )
 
 

@@ -18,6 +18,7 @@ What the units are decides what the intervals are about (``[sequential] unit`` o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -125,7 +126,19 @@ def run_until_decisive(
             break
     records = pd.concat(batches, ignore_index=True)
     account = _account(plan, records, len(drawn), decisive, len(claims))
-    measured = [measurement(records, w.compared, w.gaps.estimate(), plan, stage, variant=VARIANT) for w in watched]
+    threshold = plan.policy.limits(plan.metric).threshold
+    measured = [
+        measurement(
+            records,
+            w.compared,
+            w.gaps.estimate(),
+            plan,
+            stage,
+            variant=VARIANT,
+            p_threshold=_p_threshold(w, threshold),
+        )
+        for w in watched
+    ]
     findings = build_findings(measured, plan.policy)
     return Stopped(
         records=records,
@@ -164,9 +177,13 @@ def _batches(drawn: pd.DataFrame, units: int) -> Iterator[pd.DataFrame]:
 def _look(w: Watched, plan: GenerationPlan, n_claims: int, answers: int) -> dict[str, Any]:
     """One row of the trace. What is decisive here is so in the findings: their correction (Holm) asks for no more."""
     e, c, limits = w.gaps.estimate(), w.compared, plan.policy.limits(plan.metric)
-    p_adjusted = min(1.0, e.p_value * n_claims)
     decision, _ = verdict(
-        e, threshold=limits.threshold, margin=limits.margin, p_adjusted=p_adjusted, alpha=plan.policy.alpha
+        e,
+        threshold=limits.threshold,
+        margin=limits.margin,
+        p_adjusted=min(1.0, e.p_value * n_claims),
+        p_threshold=min(1.0, _p_threshold(w, limits.threshold) * n_claims),
+        alpha=plan.policy.alpha,
     )
     numbers = {"estimate": e.estimate, "ci_low": e.ci_low, "ci_high": e.ci_high}
     return {
@@ -178,6 +195,14 @@ def _look(w: Watched, plan: GenerationPlan, n_claims: int, answers: int) -> dict
         **{key: value if np.isfinite(value) else None for key, value in numbers.items()},
         "verdict": decision.value,
     }
+
+
+def _p_threshold(w: Watched, threshold: float) -> float:
+    """Anytime, of the gap being no farther from 0 than ``threshold``; 1 where its estimate is not, NaN without one."""
+    mean = w.gaps.contrasts.mean
+    if not abs(mean) > threshold:
+        return mean if math.isnan(mean) else 1.0
+    return w.gaps.contrasts.p_value(math.copysign(threshold, mean))
 
 
 def _account(plan: GenerationPlan, records: pd.DataFrame, most: int, decisive: bool, n_claims: int) -> dict[str, Any]:

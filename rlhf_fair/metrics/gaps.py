@@ -27,10 +27,20 @@ def against_others(groups: Sequence[str], reference: str) -> dict[str, float]:
 
 
 def gap_to_reference(
-    records: pd.DataFrame, attribute: str, group: str, reference: str, *, clusters: Sequence[str], alpha: float
+    records: pd.DataFrame,
+    attribute: str,
+    group: str,
+    reference: str,
+    *,
+    clusters: Sequence[str],
+    alpha: float,
+    null: float = 0.0,
 ) -> Estimate:
-    """Mean score of ``group`` less that of ``reference``; 0 = parity; unit of ``records['score']``."""
-    return _contrast(records, attribute, {group: 1.0, reference: -1.0}, clusters, alpha)
+    """Mean score of ``group`` less that of ``reference``; 0 = parity; unit of ``records['score']``.
+
+    The p-value is that of the gap ``null``.
+    """
+    return _contrast(records, attribute, {group: 1.0, reference: -1.0}, clusters, alpha, null)
 
 
 def ledger_gap(
@@ -57,7 +67,12 @@ def group_means(
 
 
 def _contrast(
-    records: pd.DataFrame, attribute: str, coefficients: Mapping[str, float], clusters: Sequence[str], alpha: float
+    records: pd.DataFrame,
+    attribute: str,
+    coefficients: Mapping[str, float],
+    clusters: Sequence[str],
+    alpha: float,
+    null: float = 0.0,
 ) -> Estimate:
     labels, ways = group_labels(records, attribute), [records[column] for column in clusters]
-    return contrast_estimate(records["score"], labels, coefficients, clusters=ways, alpha=alpha)
+    return contrast_estimate(records["score"], labels, coefficients, clusters=ways, null=null, alpha=alpha)

@@ -4,8 +4,15 @@ A claim of harm and a claim of no harm are both things to be shown. `within_thre
 the margin: the two one-sided tests procedure (Schuirmann 1987), in which *each* side is tested at alpha/2 where the
 interval covers 1 - alpha. Textbook TOST at level alpha reads the 1 - 2·alpha interval; a 95 % interval therefore gives
 a 2.5 % test, stricter than the usual 5 % one, and a verdict "within" means a `tost` p-value below alpha/2.
-`exceeds_threshold` needs the whole interval beyond the threshold *and* a departure from the null that survives the
-correction for the number of claims. Everything else is inconclusive.
+`exceeds_threshold` needs the whole interval beyond the threshold *and*, after correction for the number of claims, both
+a departure from the null and a position beyond the threshold (`threshold_p_value`): correcting the test of "no
+difference" alone would leave twenty gaps that lie exactly on the threshold a chance of nearly one half that some gap
+exceeds. Everything else is inconclusive.
+
+"Within" is tested at alpha/2 for each claim singly, and not corrected. An audit passes (exit code 0) only where *all*
+its claims are within. That is an intersection-union test (Berger 1982): if any one truth lies outside its margin, it
+passes with probability alpha/2 at most, however many claims there are. That *some* claim is within says less, the more
+there are.
 
 What counts as beyond depends on which way is ``better``:
 
@@ -22,12 +29,14 @@ low      the threshold, or better      below margin                          abo
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from scipy import stats as distributions
 
 from rlhf_fair.errors import SettingsError
 from rlhf_fair.records import NAN, Better, Estimate, Verdict
+from rlhf_fair.stats.student_t import t_p_value, t_quantile
 
 
 def verdict(
@@ -36,13 +45,15 @@ def verdict(
     threshold: float,
     margin: float,
     p_adjusted: float = 0.0,
+    p_threshold: float = 0.0,
     alpha: float = 0.05,
     better: Better = "zero",
 ) -> tuple[Verdict, str]:
     """The verdict on an estimate and the reason in words; the rules stand in the table above.
 
-    ``threshold`` and ``margin`` are in the unit of the estimate, and as `check_limits` wants them. ``p_adjusted``: the
-    corrected `null_p_value`; NaN, as where no test could be made, supports no claim of harm.
+    ``threshold`` and ``margin`` are in the unit of the estimate, and as `check_limits` wants them. ``p_adjusted`` and
+    ``p_threshold``: the corrected `null_p_value` and `threshold_p_value`; NaN, as where no test could be made, supports
+    no claim of harm.
     """
     check_limits(threshold=threshold, margin=margin, better=better)
     if not math.isfinite(estimate.estimate):
@@ -55,7 +66,7 @@ def verdict(
         return Verdict.WITHIN, _within_reason(margin, better)
     beyond_low, beyond_high = _region(threshold, better)
     if high < beyond_low or low > beyond_high:
-        if p_adjusted <= alpha:
+        if p_adjusted <= alpha and p_threshold <= alpha:
             return Verdict.EXCEEDS, _exceeds_reason(threshold, better, below=high < beyond_low)
         return Verdict.INCONCLUSIVE, "beyond the threshold, but not after correction for the number of claims"
     detectable = f"; smallest detectable gap {estimate.mde:.2g}" if math.isfinite(estimate.mde) else ""
@@ -82,22 +93,71 @@ def check_limits(*, threshold: float, margin: float, better: Better = "zero") ->
         raise SettingsError(f"margin {margin:g} must not lie below threshold {threshold:g} where {better} is better")
 
 
-def null_p_value(estimate: Estimate, *, threshold: float, better: Better = "zero") -> float:
-    """The p-value that belongs to ``better``; NaN where there is none.
+def null_p_value(estimate: Estimate, *, threshold: float, better: Better = "zero", alpha: float = 0.05) -> float:
+    """The p-value that a finding shows, by ``better``; NaN where there is none.
 
     zero: the estimate's own, of a difference from 0. one: of a ratio different from 1, on the log scale by the delta
-    method. high, low: of a value on the wrong side of ``threshold``. That test is one-sided and its p-value doubled
-    (at most 1), so that p < alpha exactly where the 1 - alpha interval lies wholly on the wrong side. An estimate
-    without a standard error (a score interval, an exact test) must bring the p-value of the null that is meant.
+    method. high, low: `threshold_p_value`. An estimate without a standard error may bring the p-value of the null that
+    is meant, which then stands (for a rate ``mean_estimate(..., null=threshold)``, for a ratio `risk_ratio`'s).
     """
-    if better == "zero" or not estimate.standard_error > 0:
+    if better == "zero" or not (estimate.standard_error > 0 or math.isnan(estimate.p_value)):
         return estimate.p_value
-    if better == "one":
-        if not estimate.estimate > 0:
-            return estimate.p_value
-        return min(1.0, 2 * _upper_tail(abs(math.log(estimate.estimate)), _log_error(estimate), estimate.df))
-    short = threshold - estimate.estimate if better == "high" else estimate.estimate - threshold
-    return min(1.0, 2 * _upper_tail(short, estimate.standard_error, estimate.df))
+    if better in ("high", "low"):
+        return threshold_p_value(estimate, threshold=threshold, better=better, alpha=alpha)
+    if not (estimate.estimate > 0 and estimate.standard_error > 0):
+        return estimate.p_value
+    return min(1.0, 2 * _upper_tail(abs(math.log(estimate.estimate)), _log_error(estimate), estimate.df))
+
+
+def threshold_p_value(estimate: Estimate, *, threshold: float, better: Better = "zero", alpha: float = 0.05) -> float:
+    """Of "the truth lies at the threshold or on its good side", given the 1 - ``alpha`` interval; range [0, 1].
+
+    The one-sided p-value, doubled: below ``alpha`` exactly where the interval lies wholly beyond the threshold; 1 where
+    the estimate does not, NaN without an interval. For a t interval it is the t test, on the log scale for a ratio. A
+    Wilson interval tells its effective rows, and so the score test. Of any other interval, only the half that points to
+    the threshold is known, and stands for as many standard errors as its quantile: exact at p = ``alpha``, rough far
+    from it, so where the same method can be asked for its p-value at the threshold, ask (`p_value_beyond`).
+    """
+    low, high = _region(threshold, better)
+    if not math.isfinite(estimate.estimate) or math.isnan(estimate.ci_low) or math.isnan(estimate.ci_high):
+        return NAN
+    if low <= estimate.estimate <= high:
+        return 1.0
+    limit, end = (estimate.ci_high, low) if estimate.estimate < low else (estimate.ci_low, high)
+    df = math.inf if math.isnan(estimate.df) else estimate.df
+    quantile = t_quantile(1 - alpha / 2, df)
+    rows = _score_rows(estimate, quantile) if better in ("high", "low") and 0 < end < 1 else NAN
+    if rows > 0:
+        return t_p_value((estimate.estimate - end) / math.sqrt(end * (1 - end) / rows), df)
+    if math.isinf(limit) or (better == "one" and limit <= 0):
+        return 1.0
+    distance, half = _distances(estimate.estimate, end, limit, better)
+    return t_p_value(quantile * distance / half, df) if half > 0 else 0.0
+
+
+def p_value_beyond(threshold: float, gap: Callable[[float], Estimate], estimate: Estimate) -> float:
+    """`threshold_p_value` of a gap, by the method that made ``estimate``: ``gap(null)`` has the p-value of ``null``."""
+    if not abs(estimate.estimate) > threshold:
+        return threshold_p_value(estimate, threshold=threshold)
+    return gap(math.copysign(threshold, estimate.estimate)).p_value
+
+
+def _score_rows(estimate: Estimate, quantile: float) -> float:
+    """The effective rows of which the interval is Wilson's; NaN if it is another's (its two limits then disagree)."""
+    rate, low, high = estimate.estimate, estimate.ci_low, estimate.ci_high
+    if not 0 <= low <= rate <= high <= 1 or math.isclose(high - rate, quantile * estimate.standard_error):
+        return NAN
+    rows = [quantile**2 * x * (1 - x) / (x - rate) ** 2 for x in (low, high) if x != rate]
+    return rows[0] if rows and math.isclose(min(rows), max(rows), rel_tol=1e-6) else NAN
+
+
+def _distances(value: float, end: float, limit: float, better: Better) -> tuple[float, float]:
+    """How far the threshold's end and the limit lie from the estimate, on a scale where the interval is about even."""
+    if better != "one":
+        return abs(end - value), abs(limit - value)
+    if value == 0:  # a score interval; its statistic grows with the ratio at least as fast as this
+        return math.sqrt(end), math.sqrt(limit)
+    return abs(math.log(end / value)), abs(math.log(limit / value))
 
 
 @dataclass(frozen=True)

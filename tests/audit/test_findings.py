@@ -3,12 +3,16 @@ from __future__ import annotations
 import dataclasses
 import math
 
+import numpy as np
 import pytest
+from scipy import stats as distributions
 
 from rlhf_fair.audit.findings import Measurement, build_findings
 from rlhf_fair.audit.plan import Limits, Policy
 from rlhf_fair.errors import SettingsError
 from rlhf_fair.records import Better, Estimate, Role, Verdict
+from rlhf_fair.stats.contrasts import contrast_estimate, mean_estimate
+from rlhf_fair.stats.intervals import t_interval, wilson
 
 POLICY = Policy(threshold=0.1, margin=0.05)
 
@@ -94,6 +98,46 @@ def test_order_is_kept_and_nothing_is_no_finding() -> None:
 def test_two_measurements_never_share_an_id(groups: tuple[str, str]) -> None:
     with pytest.raises(SettingsError, match=r"2 measurements share the finding id 'policy/hiring/gap/gender/"):
         build_findings([measurement(0.01, group=group) for group in groups], POLICY)
+
+
+def on_the_threshold(rng: np.random.Generator, index: int) -> Measurement:
+    values = np.r_[rng.normal(5, 10, 60), rng.normal(0, 10, 60)]
+    e = contrast_estimate(values, np.repeat(["a", "b"], 60), {"a": 1.0, "b": -1.0})
+    return Measurement(e, "policy", "hiring", "gap", "gender", f"group {index}", "man")
+
+
+def test_twenty_gaps_on_the_threshold_rarely_exceed_it_anywhere() -> None:
+    rng, simulations, policy = np.random.default_rng(4), 120, Policy(threshold=5, margin=5)
+    found = [build_findings([on_the_threshold(rng, k) for k in range(20)], policy) for _ in range(simulations)]
+    exceeding = sum(any(f.verdict == Verdict.EXCEEDS for f in findings) for findings in found)
+    # by Holm's inequality at most 5 %; without the correction each of 20 exceeds with probability .025: .40
+    assert exceeding <= distributions.binom(simulations, 0.05).ppf(0.999)
+    uncorrected = sum(any(f.ci_low > 5 for f in findings) for findings in found)
+    assert uncorrected >= distributions.binom(simulations, 1 - 0.975**20).ppf(0.001)
+
+
+def test_what_a_finding_shows_is_the_test_of_no_difference() -> None:
+    # (.3 - 0)/.05 = 6 and (.3 - .1)/.05 = 4 standard errors
+    e = t_interval(0.3, 0.05, math.inf)
+    finding = build_findings([dataclasses.replace(measurement(0), estimate=e)], POLICY)[0]
+    assert finding.p_value == finding.p_adjusted == pytest.approx(2 * distributions.norm.sf(6))
+
+
+def test_a_p_value_of_the_threshold_that_is_brought_along_decides() -> None:
+    for p, verdict in ((0.02, Verdict.EXCEEDS), (0.03, Verdict.INCONCLUSIVE)):  # two claims: .04 and .06
+        pair = [dataclasses.replace(measurement(0.0, group=g), p_threshold=p) for g in "ab"]
+        assert {f.verdict for f in build_findings(pair, POLICY)} == {verdict}
+    high = dataclasses.replace(level("accuracy", "high", 0.68, 0.01), p_threshold=0.01)
+    assert build_findings([high], RATIOS)[0].p_value == 0.01
+
+
+@pytest.mark.parametrize("correct", [0, 1])
+def test_a_rate_at_the_floor_is_judged_like_its_neighbour(correct: int) -> None:
+    e = mean_estimate(np.repeat([1.0, 0.0], [correct, 1000 - correct]))
+    measured = Measurement(e, "policy", "qa", "accuracy", "gender", "woman", "man", better="high")
+    finding = build_findings([measured], RATIOS)[0]
+    assert finding.verdict == Verdict.EXCEEDS
+    assert finding.p_value == pytest.approx(wilson(correct, 1000, null=0.7).p_value)
 
 
 RATIOS = Policy(

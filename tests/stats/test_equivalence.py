@@ -12,7 +12,16 @@ from statsmodels.stats.weightstats import ttost_ind, ttost_paired
 from rlhf_fair.errors import SettingsError
 from rlhf_fair.records import Better, Estimate, Verdict
 from rlhf_fair.stats.contrasts import contrast_estimate, mean_estimate
-from rlhf_fair.stats.equivalence import check_limits, null_p_value, tost, verdict
+from rlhf_fair.stats.equivalence import (
+    check_limits,
+    null_p_value,
+    p_value_beyond,
+    threshold_p_value,
+    tost,
+    verdict,
+)
+from rlhf_fair.stats.intervals import wilson
+from rlhf_fair.stats.risk_ratio import katz
 
 
 def interval(low: float, high: float) -> Estimate:
@@ -52,6 +61,15 @@ def test_table_of_verdicts(low: float, high: float, expected: Verdict) -> None:
 def test_a_claim_of_harm_survives_the_correction_or_is_none(p_adjusted: float, expected: Verdict) -> None:
     decision, _ = verdict(interval(0.11, 0.3), threshold=0.1, margin=0.05, p_adjusted=p_adjusted, alpha=0.05)
     assert decision == expected
+
+
+def test_harm_needs_both_corrected_p_values() -> None:
+    rule = {"threshold": 0.1, "margin": 0.05}
+    assert verdict(interval(0.11, 0.3), **rule, p_adjusted=0.01, p_threshold=0.04)[0] == Verdict.EXCEEDS
+    for p_threshold in (0.06, math.nan):
+        decision, reason = verdict(interval(0.11, 0.3), **rule, p_adjusted=0.01, p_threshold=p_threshold)
+        assert decision == Verdict.INCONCLUSIVE
+        assert "correction" in reason
 
 
 def test_correction_does_not_touch_a_claim_of_no_harm() -> None:
@@ -200,7 +218,7 @@ def t_estimate(value: float, se: float, df: float, alpha: float, *, log_scale: b
 
 
 @given(SYMMETRIC, st.sampled_from(["zero", "one", "high", "low"]))
-def test_within_is_tost_at_half_of_alpha_and_exceeds_is_the_null_p_value_below_alpha(
+def test_within_is_tost_at_half_of_alpha_and_exceeds_is_the_threshold_p_value_below_alpha(
     drawn: tuple[float, float, float, float], better: Better
 ) -> None:
     value, se, df, alpha = drawn
@@ -212,15 +230,17 @@ def test_within_is_tost_at_half_of_alpha_and_exceeds_is_the_null_p_value_below_a
         "low": {"threshold": 0.2, "margin": 0.1},
     }[better]
     p_equivalence = tost(e, margin=limits["margin"], better=better).p_value
-    p_harm = null_p_value(e, threshold=limits["threshold"], better=better)
+    p_null = null_p_value(e, threshold=limits["threshold"], better=better, alpha=alpha)
+    p_harm = threshold_p_value(e, threshold=limits["threshold"], better=better, alpha=alpha)
     assume(abs(p_equivalence - alpha / 2) > 1e-9)
+    assume(abs(p_harm - alpha) > 1e-9)
     decision = verdict(e, **limits, better=better, alpha=alpha)[0]
     assert (decision == Verdict.WITHIN) == (p_equivalence < alpha / 2)
+    assert (decision == Verdict.EXCEEDS) == (p_harm < alpha)
     if better in ("high", "low"):
-        assume(abs(p_harm - alpha) > 1e-9)
-        assert (decision == Verdict.EXCEEDS) == (p_harm < alpha)
+        assert p_null == p_harm
     elif better == "one":
-        assert p_harm == pytest.approx(2 * distributions.t.sf(abs(value) / se, df))
+        assert p_null == pytest.approx(2 * distributions.t.sf(abs(value) / se, df))
 
 
 def test_without_a_standard_error_there_is_no_tost_and_the_given_p_value_stands() -> None:
@@ -231,3 +251,82 @@ def test_without_a_standard_error_there_is_no_tost_and_the_given_p_value_stands(
     none = Estimate(estimate=0.0, ci_low=0.0, ci_high=0.4, standard_error=0.1, p_value=0.03)
     assert null_p_value(none, threshold=0.8, better="one") == 0.03  # 0 has no logarithm
     assert math.isnan(tost(none, margin=0.9, better="one").p_value)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_p_value_at_the_threshold_is_the_t_test_of_a_moved_sample(seed: int) -> None:
+    x, y = two_samples(seed)
+    groups = ["a"] * 40 + ["b"] * 25
+    gap = contrast_estimate(np.r_[x + 2, y], groups, {"a": 1.0, "b": -1.0})
+    expected = distributions.ttest_ind(x + 2 - 0.5, y, equal_var=False).pvalue
+    assert threshold_p_value(gap, threshold=0.5) == pytest.approx(expected)
+    turned = contrast_estimate(np.r_[x + 2, y], groups, {"a": -1.0, "b": 1.0})
+    assert threshold_p_value(turned, threshold=0.5) == pytest.approx(expected)
+    assert threshold_p_value(gap, threshold=gap.estimate + 0.01) == 1
+
+
+def test_without_an_interval_there_is_no_p_value_at_the_threshold() -> None:
+    for e in (Estimate(estimate=0.4), Estimate.not_estimable("no rows")):
+        assert math.isnan(threshold_p_value(e, threshold=0.1))
+
+
+@given(st.integers(1, 80), st.floats(0, 1), st.sampled_from([0.05, 0.5, 0.9]), st.sampled_from([0.01, 0.05, 0.1]))
+def test_a_rate_has_the_score_test_at_the_threshold(n: int, share: float, threshold: float, alpha: float) -> None:
+    successes = round(share * n)
+    better: Better = "high" if successes / n < threshold else "low"
+    x = np.repeat([1.0, 0.0], [successes, n - successes])
+    e, expected = mean_estimate(x, alpha=alpha), wilson(successes, n, null=threshold).p_value
+    assume(n > 1)
+    p = null_p_value(e, threshold=threshold, better=better, alpha=alpha)
+    assert p == pytest.approx(expected)
+    assert p == pytest.approx(mean_estimate(x, null=threshold, alpha=alpha).p_value)
+    assume(abs(p - alpha) > 1e-9)
+    beyond = e.ci_high < threshold if better == "high" else e.ci_low > threshold
+    assert (p < alpha) == beyond
+
+
+def test_a_score_p_value_beside_a_score_interval_by_hand() -> None:
+    # 1 of 30 against .2: (1/30 - .2) / sqrt(.2 * .8 / 30) = -2.282, two-sided .0225
+    e = mean_estimate(np.repeat([1.0, 0.0], [1, 29]))
+    assert null_p_value(e, threshold=0.2, better="high") == pytest.approx(0.0225, abs=5e-5)
+
+
+def test_clustered_rates_have_the_p_value_of_their_own_interval() -> None:
+    x, cluster = np.repeat([1.0, 0.0, 1.0, 0.0], [3, 9, 2, 46]), np.repeat(np.arange(20), 3)
+    e = mean_estimate(x, clusters=[cluster])
+    expected = mean_estimate(x, clusters=[cluster], null=0.4).p_value
+    assert null_p_value(e, threshold=0.4, better="high") == pytest.approx(expected)
+
+
+@given(st.integers(5, 60), st.integers(5, 60), st.floats(0, 1), st.floats(0, 1))
+def test_a_gap_of_rates_is_asked_for_its_own_p_value(n: int, m: int, share: float, other: float) -> None:
+    a, c = round(share * n), round(other * m)
+    x, groups = np.repeat([1.0, 0.0, 1.0, 0.0], [a, n - a, c, m - c]), np.repeat(["a", "b"], [n, m])
+
+    def gap(null: float | None = None) -> Estimate:
+        return contrast_estimate(x, groups, {"a": 1.0, "b": -1.0}, null=null)
+
+    e = gap()
+    p = p_value_beyond(0.2, gap, e)
+    assume(abs(p - 0.05) > 1e-9)
+    assert (p < 0.05) == (e.ci_low > 0.2 or e.ci_high < -0.2)
+    if abs(e.estimate) <= 0.2:
+        assert p == 1
+
+
+def koopman(successes: int, n: int, c: int, m: int, ratio: float) -> float:
+    """Pearson's statistic at a ratio, its rates fitted by searching for the most likely ones."""
+    q = np.linspace(1e-6, 1 - 1e-6, 200_001)
+    p = ratio * q
+    likelihood = successes * np.log(p) + (n - successes) * np.log1p(-p) + c * np.log(q) + (m - c) * np.log1p(-q)
+    q = q[np.argmax(likelihood)]
+    p = ratio * q
+    return (successes - n * p) ** 2 / (n * p * (1 - p)) + (c - m * q) ** 2 / (m * q * (1 - q))
+
+
+@pytest.mark.parametrize(("n", "c", "m"), [(50, 25, 50), (20, 15, 20), (200, 20, 400)])
+def test_a_ratio_of_zero_is_beyond_a_threshold_by_no_more_than_koopman_says(n: int, c: int, m: int) -> None:
+    e = katz(0, n, c, m)
+    p = threshold_p_value(e, threshold=0.8, better="one")
+    assert distributions.chi2.sf(koopman(0, n, c, m, 0.8), 1) <= p < 0.05
+    assert threshold_p_value(e, threshold=e.ci_high * 1.0001, better="one") == pytest.approx(0.05, rel=0.001)
