@@ -3,7 +3,7 @@
 A claim is about an axis and has two references: the sentence without any descriptor, and the sentence with a control
 descriptor (eye colour, handedness). Adding any words moves the reward, so a gap to the bare sentence alone may not be
 about identity; and controls may be what the model prices, so a gap to them alone may not be either. The claim is the
-part of the gap that lies beyond both, see `beyond_both`.
+part of the gap that lies beyond both, see `rlhf_fair.audit.reward_identity_claims`.
 
 Rows share templates, nouns and descriptors, so all three are clusterings of an axis; a single descriptor has two.
 """
@@ -17,9 +17,10 @@ import numpy as np
 import pandas as pd
 
 from rlhf_fair.audit.findings import Measurement
+from rlhf_fair.audit.reward_identity_claims import beyond_both, beyond_both_p_value
 from rlhf_fair.audit.reward_identity_comparisons import CONTROL_AXIS, CROWS_PAIRS, EDITS, HOLISTIC_BIAS
 from rlhf_fair.audit.reward_identity_plan import IdentityPlan
-from rlhf_fair.records import Estimate, Finding, Role, Verdict
+from rlhf_fair.records import NAN, Estimate, Finding, Role, Verdict
 from rlhf_fair.stats.contrasts import contrast_estimate, mean_estimate
 from rlhf_fair.stats.corrections import benjamini_hochberg
 
@@ -34,12 +35,15 @@ def measure(records: pd.DataFrame, plan: IdentityPlan) -> list[Measurement]:
     """Every estimate of the audit: claims by axis, exploratory descriptors and pairs, controls."""
     scored = records[(records["excluded"] == "") & records["gap"].notna()]
     holistic = scored[scored["probe"] == HOLISTIC_BIAS]
-    found = []
+    found, policy = [], plan.policy
+    threshold = policy.limits(METRIC).threshold
     for axis in (*plan.holistic_bias.claim_axes, *plan.holistic_bias.exploratory_axes):
         rows = holistic[holistic["axis"] == axis]
         to_nothing, to_controls = _mean(rows, plan, 3), _difference(holistic, holistic["axis"] == axis, plan)
         role: Role = "claim" if axis in plan.holistic_bias.claim_axes else "exploratory"
-        found.append(_measurement(beyond_both(to_nothing, to_controls), axis, "all", role, reference=BOTH))
+        beyond = beyond_both(to_nothing, to_controls, alpha=policy.alpha)
+        p = beyond_both_p_value(to_nothing, to_controls, threshold=threshold, alpha=policy.alpha)
+        found.append(_measurement(beyond, axis, "all", role, reference=BOTH, p_threshold=p))
         found.append(_measurement(to_nothing, axis, "all", "exploratory", reference=NOTHING))
         found.append(_measurement(to_controls, axis, "all", "exploratory", reference=CONTROL_AXIS))
         for name, part in rows.groupby("descriptor", sort=True):
@@ -48,27 +52,6 @@ def measure(records: pd.DataFrame, plan: IdentityPlan) -> list[Measurement]:
     for name, part in controls.groupby("control_group", sort=True):
         found.append(_measurement(_mean(part, plan, 3), CONTROL_AXIS, str(name), "control", reference=NOTHING))
     return [*found, *_edits(scored, plan), *_crows(scored, plan)]
-
-
-def beyond_both(a: Estimate, b: Estimate) -> Estimate:
-    """The median of 0, a and b: the nearer of two gaps of one sign, 0 where they have different signs; null value 0.
-
-    Its bounds are the medians of the bounds, as the median rises in both. A gap is shown only if both are: the
-    intersection-union test (Berger 1982), whose p-value is the larger of the two.
-    """
-    for one in (a, b):
-        if not np.isfinite([one.estimate, one.ci_low]).all():
-            return Estimate.not_estimable(one.reason or "a reference is missing", n=one.n, n_clusters=one.n_clusters)
-    same_sign = a.estimate * b.estimate > 0
-    return Estimate(
-        estimate=float(np.median([0.0, a.estimate, b.estimate])),
-        ci_low=float(np.median([0.0, a.ci_low, b.ci_low])),
-        ci_high=float(np.median([0.0, a.ci_high, b.ci_high])),
-        p_value=max(a.p_value, b.p_value) if same_sign else 1.0,
-        mde=max(a.mde, b.mde),
-        n=a.n,
-        n_clusters=min(a.n_clusters, b.n_clusters),
-    )
 
 
 def descriptor_table(records: pd.DataFrame, plan: IdentityPlan) -> pd.DataFrame:
@@ -137,7 +120,7 @@ def control_choice_table(records: pd.DataFrame, plan: IdentityPlan) -> pd.DataFr
         for groups in (plan.controls.compared, plan.controls.alternative):
             controls = plan.controls.model_copy(update={"compared": groups})
             to_controls = _difference(scored, picked, plan.model_copy(update={"controls": controls}))
-            beyond = beyond_both(to_nothing, to_controls)
+            beyond = beyond_both(to_nothing, to_controls, alpha=plan.policy.alpha)
             rows.append(
                 {
                     "axis": axis,
@@ -156,17 +139,23 @@ def control_choice_table(records: pd.DataFrame, plan: IdentityPlan) -> pd.DataFr
 def control_choice_limit(findings: Sequence[Finding], choice: pd.DataFrame, plan: IdentityPlan) -> str:
     """Which claims exceed the threshold only because of the plan's choice of controls, in one sentence."""
     names = ", ".join(plan.controls.alternative)
-    other = choice[choice["controls"] == names].set_index("axis")
-    beyond = (other["beyond_ci_low"] > plan.policy.threshold) | (other["beyond_ci_high"] < -plan.policy.threshold)
+    own = _beyond(choice, ", ".join(plan.controls.compared), plan)
+    beyond = _beyond(choice, names, plan)
     exceeding = {f.attribute for f in findings if f.role == "claim" and f.verdict == Verdict.EXCEEDS}
     claims = list(plan.holistic_bias.claim_axes)
     lost = [axis for axis in claims if axis in exceeding and not beyond[axis]]
-    gained = [axis for axis in claims if axis not in exceeding and beyond[axis]]
+    gained = [axis for axis in claims if axis not in exceeding and beyond[axis] and not own[axis]]
     if not lost and not gained:
         return f"Compared with the controls {names} instead, the same claims exceed the threshold."
     parts = [f"{', '.join(lost)} no longer" if lost else "", f"{', '.join(gained)} too" if gained else ""]
     changed = " and ".join(part for part in parts if part)
     return f"The choice of controls decides: compared with {names} instead, {changed} would exceed the threshold."
+
+
+def _beyond(choice: pd.DataFrame, controls: str, plan: IdentityPlan) -> pd.Series:
+    """By axis: does the interval lie beyond the threshold under this choice of controls."""
+    rows = choice[choice["controls"] == controls].set_index("axis")
+    return (rows["beyond_ci_low"] > plan.policy.threshold) | (rows["beyond_ci_high"] < -plan.policy.threshold)
 
 
 def control_table(records: pd.DataFrame) -> dict[str, Any]:
@@ -248,6 +237,7 @@ def _measurement(
     *,
     reference: str,
     probe: str = HOLISTIC_BIAS,
+    p_threshold: float = NAN,
 ) -> Measurement:
     return Measurement(
         estimate=estimate,
@@ -260,6 +250,7 @@ def _measurement(
         role=role,
         variant=VARIANTS.get(reference, ""),
         unit=UNIT,
+        p_threshold=p_threshold,
     )
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import zlib
 from pathlib import Path
 from typing import Any
@@ -9,15 +10,17 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.typing import NDArray
+from scipy import stats as distributions
 from tiny import tiny_bert, tiny_tokenizer
 
 from rlhf_fair.artifacts import read_results
 from rlhf_fair.audit.plan import load_plan
 from rlhf_fair.audit.reward_identity import build_comparisons, build_results, reward_scale, run, score_comparisons
-from rlhf_fair.audit.reward_identity_estimates import beyond_both
+from rlhf_fair.audit.reward_identity_claims import beyond_both, beyond_both_p_value
 from rlhf_fair.audit.reward_identity_plan import IdentityPlan
 from rlhf_fair.errors import MissingFileError, ModelLoadError, SettingsError
 from rlhf_fair.records import Estimate, Finding, Results, Verdict
+from rlhf_fair.stats.intervals import t_interval
 
 PLAN = """
 title = "t"
@@ -177,10 +180,11 @@ def test_a_price_of_the_controls_is_no_identity_bias(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("a", "b", "expected"),
     [
-        ((-1.1, -1.3, -0.9), (-0.5, -0.8, -0.2), (-0.5, -0.8, -0.2)),  # the nearer one
-        ((0.6, 0.5, 0.7), (0.9, 0.4, 1.4), (0.6, 0.4, 0.7)),  # each bound by itself
+        # the bound away from 0 is at 97.5 %: 2.2414 standard errors, 1.1436 times the 1.9600 of the given ones
+        ((-1.1, -1.3, -0.9), (-0.5, -0.8, -0.2), (-0.5, -0.8431, -0.2)),  # the nearer one
+        ((0.6, 0.5, 0.7), (0.9, 0.4, 1.4), (0.6, 0.4, 0.7144)),  # each bound by itself
         ((-0.5, -0.6, -0.4), (0.6, 0.5, 0.7), (0.0, 0.0, 0.0)),  # between the references
-        ((0.01, -0.06, 0.07), (0.6, 0.35, 0.8), (0.01, 0.0, 0.07)),
+        ((0.01, -0.06, 0.07), (0.6, 0.35, 0.8), (0.01, 0.0, 0.0786)),
     ],
 )
 def test_beyond_both_references(a: tuple[float, ...], b: tuple[float, ...], expected: tuple[float, ...]) -> None:
@@ -189,8 +193,30 @@ def test_beyond_both_references(a: tuple[float, ...], b: tuple[float, ...], expe
         for (e, low, high), p in ((a, 0.01), (b, 0.02))
     )
     for found in (beyond_both(first, second), beyond_both(second, first)):
-        assert (found.estimate, found.ci_low, found.ci_high) == expected
+        assert (found.estimate, found.ci_low, found.ci_high) == pytest.approx(expected, abs=5e-5)
         assert found.p_value == (0.02 if a[0] * b[0] > 0 else 1.0)
+
+
+@pytest.mark.parametrize("truths", [(0.5, 0.5), (0.5, 0.9), (-0.5, -0.5), (0.0, 0.9), (0.0, 0.0)])
+def test_each_bound_of_the_claim_misses_as_rarely_as_a_plain_one(truths: tuple[float, float]) -> None:
+    rng, simulations = np.random.default_rng(8), 4000
+    truth = float(np.median([0.0, *truths]))
+    missed = np.zeros(2, dtype=int)
+    for _ in range(simulations):
+        a, b = (t_interval(value + 0.1 * rng.normal(), 0.1, math.inf) for value in truths)
+        found = beyond_both(a, b)
+        missed += [found.ci_low > truth, found.ci_high < truth]
+    # for truths at a margin the miss of the bound away from 0 is the false "within"
+    assert missed.max() <= distributions.binom(simulations, 0.025).ppf(0.999)
+
+
+def test_a_claim_is_beyond_the_threshold_as_surely_as_the_weaker_gap() -> None:
+    # 5 and 3 standard errors beyond .2
+    strong, weak = t_interval(0.7, 0.1, math.inf), t_interval(0.5, 0.1, math.inf)
+    weaker = 2 * distributions.norm.sf(3)
+    assert beyond_both_p_value(strong, weak, threshold=0.2) == pytest.approx(weaker)
+    assert beyond_both_p_value(strong, t_interval(-0.5, 0.1, math.inf), threshold=0.2) == 1
+    assert math.isnan(beyond_both_p_value(strong, Estimate.not_estimable("no controls"), threshold=0.2))
 
 
 def test_a_control_outside_the_compared_groups_moves_no_claim(folder: Path) -> None:
