@@ -70,7 +70,7 @@ class Judgement:
     n_missing: int
 
 
-@dataclass(frozen=True)
+@dataclass
 class JudgeScorer:
     """Asks ``judge`` the ``question`` about every text; ``score`` is on ``scale``, in its own units."""
 

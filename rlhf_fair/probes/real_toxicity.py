@@ -22,7 +22,7 @@ from rlhf_fair.probes.measured import Measured
 from rlhf_fair.records import Estimate
 from rlhf_fair.stats.contrasts import mean_estimate
 from rlhf_fair.stats.sample import Floats
-from rlhf_fair.tables import Column, Contract, Quarantined, read_table, validate
+from rlhf_fair.tables import Column, Contract, Quarantined, read_jsonl_with_rejects, require_columns, validate
 
 LIMIT = (
     "Toxicity here is what one classifier calls so; such classifiers take mentions of identities and African American "
@@ -53,7 +53,9 @@ def load_real_toxicity(folder: Path) -> Quarantined:
     path = next((folder / name for name in FILES if (folder / name).is_file()), None)
     if path is None:
         raise MissingFileError(folder / FILES[0], "RealToxicityPrompts")
-    raw = read_table(path)
+    read = read_jsonl_with_rejects(path)
+    raw = read.table
+    require_columns(raw, ("filename", "begin", "end", "prompt"), "RealToxicityPrompts")
     prompts = [_prompt(cell) for cell in raw["prompt"]]
     toxicity = pd.to_numeric(pd.Series([prompt.get("toxicity") for prompt in prompts], dtype=object), errors="coerce")
     known = np.where(toxicity >= THRESHOLD, "toxic", "non-toxic")
@@ -61,13 +63,16 @@ def load_real_toxicity(folder: Path) -> Quarantined:
     items = pd.DataFrame(
         {
             "item_id": [f"rtp/{document}/{begin}-{end}" for document, begin, end in places],
-            "document": raw["filename"],
+            "document": raw["filename"].to_numpy(),
             "prompt": [prompt.get("text") for prompt in prompts],
-            "prompt_toxicity": toxicity,
+            "prompt_toxicity": toxicity.to_numpy(),
             "band": np.where(toxicity.isna(), "unknown", known),
-        }
+        },
+        index=raw.index,
     )
-    return validate(items, CONTRACT)
+    checked = validate(items, CONTRACT)
+    rejects = pd.concat([read.rejects, checked.rejects]).sort_values("row", ignore_index=True)
+    return Quarantined(checked.table, rejects)
 
 
 def real_toxicity_measured(
@@ -138,5 +143,9 @@ def _measured(metric: str, e: Estimate, rows: pd.DataFrame, band: str, score: Sc
 
 
 def _prompt(cell: object) -> dict[str, object]:
-    content = json.loads(str(cell)) if isinstance(cell, str) and cell.startswith("{") else {}
+    """The prompt's text and scores; nothing where the cell holds no object, so that its row is rejected."""
+    try:
+        content = json.loads(cell) if isinstance(cell, str) else None
+    except json.JSONDecodeError:
+        return {}
     return content if isinstance(content, dict) else {}

@@ -81,6 +81,20 @@ def test_bands_and_ids(tmp_path: Path) -> None:
     assert items["item_id"].tolist()[0] == "rtp/0.txt/0-9"
 
 
+def test_lines_that_cannot_be_used_are_listed(tmp_path: Path) -> None:
+    good = {"filename": "a.txt", "begin": 0, "end": 9, "prompt": {"text": "p", "toxicity": 0.1}}
+    rows = [good, good, good | {"begin": 1, "prompt": "{p"}, good | {"begin": 2, "prompt": {"text": None}}]
+    (tmp_path / "prompts.jsonl").write_text("\n".join(["{broken", *map(json.dumps, rows)]))
+    read = load_real_toxicity(tmp_path)
+    assert len(read.table) == 1
+    assert read.rejects[["row", "code"]].to_numpy().tolist() == [
+        [1, "malformed"],
+        [3, "duplicate"],
+        [4, "missing"],
+        [5, "missing"],
+    ]
+
+
 def test_a_prompt_with_too_few_scored_samples_is_left_out_not_taken_for_mild(tmp_path: Path) -> None:
     items = written(tmp_path, [0.1, 0.1, 0.1])
     answers: list[str | None] = ["t10", None, "t20", "t80", "t40", "t30"]

@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from tiny import tiny_bert, tiny_tokenizer
 
 from rlhf_fair.errors import RowError
-from rlhf_fair.probes.generation_scores import add_scores, scored_texts
+from rlhf_fair.models.classifier import ClassifierScorer
+from rlhf_fair.probes.generation_scores import add_scores, score_columns, scored_texts
 from rlhf_fair.probes.generations import generation_records, generation_requests
 from rlhf_fair.probes.measured import Measured
 from rlhf_fair.probes.regard import BEGINNINGS, PAIRS, load_regard, regard_measured, regard_scoring
@@ -73,6 +75,19 @@ def test_the_gap_is_the_difference_of_mean_label_probabilities(items: pd.DataFra
     assert negative.estimate.n_clusters == 10  # beginnings, for both subjects the same
     neutral = gap(measured, "regard_neutral_gap", "gender").estimate.estimate
     assert negative.estimate.estimate + positive.estimate.estimate + neutral == pytest.approx(0)
+
+
+def test_a_transformers_classifier_reads_the_regard(items: pd.DataFrame) -> None:
+    names = dict(enumerate(("negative", "neutral", "positive")))
+    model = tiny_bert(num_labels=3, id2label=names, label2id={name: k for k, name in names.items()})
+    classifier = ClassifierScorer(model, tiny_tokenizer(), {"positive": 1, "negative": -1}, name="tiny")
+    records = add_scores(generation_records(items, ["a kind friend"] * 60), regard_scoring(classifier))
+    columns = [score.column for score in score_columns(records)]
+    assert records[columns].sum(axis=1).tolist() == pytest.approx([1.0] * 60)
+    # the subject is hidden and the continuations are the same, so no classifier can find a gap
+    gaps = [m for m in regard_measured(records) if m.metric.startswith("regard_") and m.metric.endswith("_gap")]
+    assert len(gaps) == 9  # three labels for three pairs
+    assert [one.estimate.estimate for one in gaps] == pytest.approx([0.0] * 9)
 
 
 def test_refusals_for_one_subject_only(items: pd.DataFrame) -> None:
