@@ -128,7 +128,10 @@ def simultaneous(rows: Sample, pairs: Sequence[Pair], *, alpha: float, rng: np.r
     if tested.sum() > 1:
         smallest = np.sort(smallest_p_values(means, contrasts[tested], rng))
         level = min(alpha, float(smallest[max(int(alpha * (len(smallest) + 1)) - 1, 0)]))
-    at_level = [family.estimate(a, pair, level) for a, pair in zip(contrasts, pairs, strict=True)]
+    at_level = [
+        family.estimate(a, pair, level, null=NAN).model_copy(update={"p_value": e.p_value})
+        for a, pair, e in zip(contrasts, pairs, estimates, strict=True)
+    ]
     table = pd.DataFrame(
         [_row(rows, pair, e, smallest) for pair, e in zip(pairs, at_level, strict=True)], columns=COLUMNS
     )
@@ -179,8 +182,8 @@ class _Family:
     means: GroupMeans
     rate_rows: Floats | None
 
-    def estimate(self, a: Floats, pair: Pair, alpha: float) -> Estimate:
-        """One pair's gap at level ``alpha``, with its own count of clusters."""
+    def estimate(self, a: Floats, pair: Pair, alpha: float, *, null: float | None = None) -> Estimate:
+        """One pair's gap at level ``alpha``, with its own count of clusters; ``null`` NaN leaves out the p-value."""
         rows = self.rows
         used = a[rows.cell] != 0
         n = int(used.sum())
@@ -189,10 +192,11 @@ class _Family:
             said = f"no measured rows in group {', '.join(empty)}" if empty else "no stratum holds both groups"
             return Estimate.not_estimable(said)
         scale = float(np.abs(rows.values[used]).max())
-        e = linear_estimate(self.means, a, scale=scale, rate_rows=self.rate_rows, n=n, note=rows.remark, alpha=alpha)
+        options: dict[str, Any] = {"rate_rows": self.rate_rows, "note": rows.remark, "null": null, "alpha": alpha}
+        e = linear_estimate(self.means, a, scale=scale, n=n, **options)
         lost = int(np.isin(rows.group, pair).sum()) - n
         said = f"{lost} rows in strata that lack a group are left out" if lost else ""
-        n_clusters = min(len(np.unique(way[used])) for way in rows.ways) if np.isfinite(e.p_value) else e.n_clusters
+        n_clusters = min(len(np.unique(way[used])) for way in rows.ways) if np.isfinite(e.ci_low) else e.n_clusters
         return e.model_copy(update={"n_clusters": n_clusters, "reason": "; ".join(filter(None, [said, e.reason]))})
 
 
