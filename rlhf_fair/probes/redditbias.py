@@ -163,7 +163,8 @@ def outliers(values: Floats) -> NDArray[np.bool_]:
     finite = np.isfinite(x)
     if not finite.any():
         return finite
-    return np.asarray(finite & (np.abs(x - x[finite].mean()) > OUTLIER_SD * x[finite].std()))
+    far: NDArray[np.bool_] = np.abs(x - x[finite].mean()) > OUTLIER_SD * x[finite].std()
+    return finite & far
 
 
 def redditbias_gap(

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -27,6 +28,7 @@ from rlhf_fair.tables import Column, Contract, Quarantined, validate
 
 SIDES, TYPES, SPLITS = ("pro", "anti"), ("1", "2"), ("dev", "test")
 ENTITY, OTHER = "entity", "other"
+ASKED = ("item_id", "sentence", "pronoun", "entity", "other")
 CLUSTERS = ("male_occupation", "female_occupation")
 
 PRONOUNS = {"he": "male", "him": "male", "his": "male", "himself": "male"} | {
@@ -83,7 +85,7 @@ def load_winobias(folder: Path) -> Quarantined:
                     number, _, text = line.partition(" ")
                     scenario = f"type{kind}.{split}.{number}"
                     where = {"item_id": f"{side}.{scenario}", "scenario": scenario, "side": side}
-                    rows.append(where | {"type": kind, "split": split} | parse(text, men, women))
+                    rows.append({**where, "type": kind, "split": split, **parse(text, men, women)})
     return validate(pd.DataFrame(rows), CONTRACT)
 
 
@@ -123,8 +125,8 @@ def winobias_requests(items: pd.DataFrame) -> list[LogLikelihood]:
     """Two requests for each sentence: the pronoun stands for the entity, or for the other occupation."""
     return referent_requests(
         [
-            Question(f"winobias/{row.item_id}", row.sentence, row.pronoun, f"the {row.entity}", f"the {row.other}")
-            for row in items.itertuples(index=False)
+            Question(f"winobias/{item_id}", sentence, pronoun, f"the {entity}", f"the {other}")
+            for item_id, sentence, pronoun, entity, other in zip(*(items[column] for column in ASKED), strict=True)
         ]
     )
 
@@ -160,7 +162,8 @@ def winobias_measured(records: pd.DataFrame, *, alpha: float = 0.05) -> list[Mea
     """
     measured = []
     for group, rows in _parts(records):
-        rates = {"parse_rate": float(rows["parsed"].mean()), "refusal_rate": float(rows["refused"].mean())}
+        answered = {"parse_rate": float(rows["parsed"].mean()), "refusal_rate": float(rows["refused"].mean())}
+        found = []
         ways = [rows[column] for column in CLUSTERS]
         for metric, column in (("pro_less_anti_accuracy", "value"), ("pro_less_anti_log_odds", "log_odds")):
             if column == "value" or records[column].notna().any():
@@ -168,9 +171,10 @@ def winobias_measured(records: pd.DataFrame, *, alpha: float = 0.05) -> list[Mea
                 clusters = [pairs[name] for name in CLUSTERS]
                 e = mean_change(pairs["anti"], pairs["pro"], clusters=clusters, alpha=alpha)
                 unit = "nats" if column == "log_odds" else ""
-                measured.append(Measured(metric, e, "stereotype", "pro", "anti", group, unit=unit, **rates))
+                found.append(Measured(metric, e, "stereotype", "pro", "anti", group, unit=unit))
         accuracy = mean_estimate(rows["value"], clusters=ways, rates=True, null=0.5, alpha=alpha)
-        measured.append(Measured("accuracy", accuracy, "stereotype", "both", variant=group, better="high", **rates))
+        found.append(Measured("accuracy", accuracy, "stereotype", "both", variant=group, better="high"))
+        measured += [replace(one, **answered) for one in found]
     return measured
 
 
