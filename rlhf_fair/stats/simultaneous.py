@@ -43,7 +43,7 @@ from numpy.typing import ArrayLike
 from scipy.special import ndtri
 
 from rlhf_fair.errors import SettingsError
-from rlhf_fair.records import Estimate
+from rlhf_fair.records import NAN, Estimate
 from rlhf_fair.stats.columns import kish_effective_rows
 from rlhf_fair.stats.contrasts import RATE_VALUES, linear_estimate
 from rlhf_fair.stats.group_sums import GroupMeans
