@@ -21,6 +21,7 @@ from rlhf_fair.audit.generation import (
     load_scorer,
     score_answers,
 )
+from rlhf_fair.audit.own_prompts import with_account
 from rlhf_fair.audit.panel_feedback_plan import PANEL_FEEDBACK
 from rlhf_fair.audit.plan import Plan, load_plan
 from rlhf_fair.audit.reward_identity_comparisons import HOLISTIC_BIAS
@@ -82,6 +83,8 @@ def _generation(
     progress: Progress | None,
 ) -> Results:
     plan = load_plan(plan_file, GenerationPlan)
+    if until_decisive and plan.counterfactual is not None:
+        raise SettingsError(f"plan {plan_file}: --until-decisive draws single prompts; not with [counterfactual]")
     make_folder(out)
     prompts, scorer = load_prompts(plan, plan_file.parent), load_scorer(plan, plan_file.parent)
     ask_all: Callable[[], pd.DataFrame]
@@ -108,6 +111,8 @@ def _generation(
     else:
         records = score_answers(ask_all(), scorer)
         results = build_results(records, plan, stage="policy", audit=audit)
+    if plan.counterfactual is not None:
+        results = with_account(results, prompts, plan.counterfactual)
     results = results.model_copy(update={"manifest": {"inputs": inputs}})
     write_table(out / "records.parquet", records[[*(["step"] if until_decisive else []), *kept_columns(plan)]])
     write_results(out, results)
