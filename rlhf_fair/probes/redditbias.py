@@ -159,12 +159,12 @@ def outliers(values: Floats) -> NDArray[np.bool_]:
     Values that are not finite take no part. One of n values is at most sqrt(n - 1) standard deviations away, so fewer
     than 11 have no outliers.
     """
-    x = np.asarray(values, dtype=float)
-    finite = np.isfinite(x)
+    x: Floats = np.asarray(values, dtype=float)
+    finite: NDArray[np.bool_] = np.isfinite(x)
     if not finite.any():
         return finite
-    far: NDArray[np.bool_] = np.abs(x - x[finite].mean()) > OUTLIER_SD * x[finite].std()
-    return finite & far
+    far = np.abs(x - x[finite].mean()) > OUTLIER_SD * x[finite].std()
+    return np.asarray(finite & far, dtype=np.bool_)
 
 
 def redditbias_gap(

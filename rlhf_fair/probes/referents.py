@@ -6,7 +6,7 @@ A language model is asked which of two continuations it finds likelier; a corefe
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,7 @@ from rlhf_fair.errors import RowError
 from rlhf_fair.metrics.preference import preferred
 from rlhf_fair.models.requests import LogLikelihood
 from rlhf_fair.probes.likelihoods import DUPLICATE, MALFORMED, MISSING, Answers, check_answers, first_problem, totals
+from rlhf_fair.probes.measured import Measured
 from rlhf_fair.stats.columns import Floats
 from rlhf_fair.tables import require_columns
 
@@ -100,6 +101,12 @@ def read_choices(ids: Sequence[str], table: pd.DataFrame, labels: tuple[str, str
     read = [found.get(id, (np.nan, MISSING)) for id in ids]
     values = np.array([value for value, _ in read], dtype=float)
     return Choices(values, np.full(len(values), np.nan), [problem for _, problem in read])
+
+
+def with_answer_rates(measured: Sequence[Measured], records: pd.DataFrame) -> list[Measured]:
+    """The same numbers, beside the shares of ``records`` that were answered and refused."""
+    parsed, refused = float(records["parsed"].mean()), float(records["refused"].mean())
+    return [replace(one, parse_rate=parsed, refusal_rate=refused) for one in measured]
 
 
 def _read_choice(choice: object, labels: tuple[str, str]) -> tuple[float, str]:

@@ -213,8 +213,8 @@ def _unit_vectors(embeddings: ArrayLike, n: int) -> Floats:
         raise RowError(f"embeddings have shape {vectors.shape}; allowed: ({n}, dimensions), one row for each text")
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     usable = np.isfinite(length) & (length > 0)
-    return np.divide(vectors, length, out=np.full_like(vectors, np.nan), where=usable)
+    return np.asarray(np.divide(vectors, length, out=np.full_like(vectors, np.nan), where=usable))
 
 
 def _usable(vectors: Floats) -> Floats:
-    return vectors[np.isfinite(vectors).all(axis=1)]
+    return np.asarray(vectors[np.isfinite(vectors).all(axis=1)], dtype=float)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -21,7 +20,14 @@ from rlhf_fair.metrics.counterfactual import mean_change
 from rlhf_fair.models.requests import LogLikelihood
 from rlhf_fair.probes.likelihoods import Answers
 from rlhf_fair.probes.measured import Measured
-from rlhf_fair.probes.referents import Choices, Question, choices_from_likelihoods, read_choices, referent_requests
+from rlhf_fair.probes.referents import (
+    Choices,
+    Question,
+    choices_from_likelihoods,
+    read_choices,
+    referent_requests,
+    with_answer_rates,
+)
 from rlhf_fair.probes.upstream_files import read_lines, upstream_file
 from rlhf_fair.stats.contrasts import mean_estimate
 from rlhf_fair.tables import Column, Contract, Quarantined, validate
@@ -162,7 +168,6 @@ def winobias_measured(records: pd.DataFrame, *, alpha: float = 0.05) -> list[Mea
     """
     measured = []
     for group, rows in _parts(records):
-        answered = {"parse_rate": float(rows["parsed"].mean()), "refusal_rate": float(rows["refused"].mean())}
         found = []
         ways = [rows[column] for column in CLUSTERS]
         for metric, column in (("pro_less_anti_accuracy", "value"), ("pro_less_anti_log_odds", "log_odds")):
@@ -174,7 +179,7 @@ def winobias_measured(records: pd.DataFrame, *, alpha: float = 0.05) -> list[Mea
                 found.append(Measured(metric, e, "stereotype", "pro", "anti", group, unit=unit))
         accuracy = mean_estimate(rows["value"], clusters=ways, rates=True, null=0.5, alpha=alpha)
         found.append(Measured("accuracy", accuracy, "stereotype", "both", variant=group, better="high"))
-        measured += [replace(one, **answered) for one in found]
+        measured += with_answer_rates(found, rows)
     return measured
 
 

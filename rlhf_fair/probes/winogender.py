@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,14 @@ from rlhf_fair.errors import SettingsError
 from rlhf_fair.models.requests import LogLikelihood
 from rlhf_fair.probes.likelihoods import Answers
 from rlhf_fair.probes.measured import Measured
-from rlhf_fair.probes.referents import Choices, Question, choices_from_likelihoods, read_choices, referent_requests
+from rlhf_fair.probes.referents import (
+    Choices,
+    Question,
+    choices_from_likelihoods,
+    read_choices,
+    referent_requests,
+    with_answer_rates,
+)
 from rlhf_fair.probes.upstream_files import upstream_file
 from rlhf_fair.records import Estimate
 from rlhf_fair.stats.contrasts import contrast_estimate, mean_estimate
@@ -147,7 +153,6 @@ def winogender_measured(records: pd.DataFrame, *, alpha: float = 0.05) -> list[M
 
     All intervals are clustered by occupation.
     """
-    answered = {"parse_rate": float(records["parsed"].mean()), "refusal_rate": float(records["refused"].mean())}
     measured = []
     for group, reference in (("female", "male"), ("neutral", "male"), ("neutral", "female")):
         e = paired_disagreement(records, group, reference, alpha=alpha)
@@ -164,7 +169,7 @@ def winogender_measured(records: pd.DataFrame, *, alpha: float = 0.05) -> list[M
         gap = pronoun_gaps(records, column)
         e = correlation_estimate(gap["gap"], gap["percent_female"], alpha=alpha)
         measured.append(Measured("pronoun_gap_correlation", e, "pronoun", "female", "male", variant))
-    return [replace(one, **answered) for one in measured]
+    return with_answer_rates(measured, records)
 
 
 def paired_disagreement(records: pd.DataFrame, group: str, reference: str, *, alpha: float = 0.05) -> Estimate:
