@@ -37,7 +37,11 @@ class Reading(StrEnum):
 
 @dataclass(frozen=True)
 class FourFifths:
-    """One category against the highest. ``p_adjusted``: Fisher's, corrected for all pairs of the table."""
+    """One category against the highest.
+
+    ``p_adjusted``: Fisher's, or with clusters the risk ratio's, corrected for all pairs of the table. ``fisher_p`` and
+    ``standard_deviations`` take rows as independent.
+    """
 
     category: Hashable
     reference: Hashable
@@ -58,11 +62,12 @@ def four_fifths(
 ) -> tuple[FourFifths, ...]:
     """Read every category but the highest of one table.
 
-    A difference is *beyond chance* if three things agree: Fisher's p-value, corrected, is at most ``alpha``; the rates
-    differ by more than two standard deviations; the interval of the ratio leaves out 1 (the only one of the three that
-    knows of clusters). The correction is Holm's over *all* pairs of categories: since the highest category is picked by
-    looking at the data, correcting for the comparisons with it alone would not do. ``threshold`` is compared exactly,
-    as a fraction: 48 % is not below four fifths of 60 %, whatever floats say.
+    A difference is *beyond chance* if three things agree: the p-value, corrected, is at most ``alpha``; the rates
+    differ by more than two standard deviations; the interval of the ratio leaves out 1. The p-value is Fisher's, or the
+    risk ratio's where the table has clusters, of which Fisher's test knows nothing. The correction is Holm's over *all*
+    pairs of categories: since the highest category is picked by looking at the data, correcting for the comparisons
+    with it alone would not do. ``threshold`` is compared exactly, as a fraction: 48 % is not below four fifths of 60 %,
+    whatever floats say.
     """
     rows = table.by_category
     n, selected = rows["n"].to_numpy(), rows["selected"].to_numpy()
@@ -71,7 +76,7 @@ def four_fifths(
         missing = (float("nan"),) * 3
         return tuple(FourFifths(label, None, table.ratios[label], *missing, Reading.NOT_ESTIMABLE) for label in labels)
     reference = labels.index(table.reference)
-    adjusted = _adjusted(selected, n, rows["in_ratio"].to_numpy() & (n > 0), reference)
+    adjusted = _adjusted(table, reference)
     limit = Fraction(str(threshold)) * Fraction(int(selected[reference]), int(n[reference]))
     readings = []
     for code, label in enumerate(labels):
@@ -95,14 +100,19 @@ def _reading(missed: bool, apart: bool, below: bool) -> Reading:
     return Reading.DIFFERENT if apart else Reading.NOT_BELOW
 
 
-def _adjusted(
-    selected: NDArray[np.int64], n: NDArray[np.int64], eligible: NDArray[np.bool_], reference: int
-) -> NDArray[np.float64]:
+def _adjusted(table: ImpactRatioTable, reference: int) -> NDArray[np.float64]:
     """(categories,) Holm p-values of each category against the reference, in the family of all eligible pairs."""
+    rows = table.by_category
+    n, selected = rows["n"].to_numpy(), rows["selected"].to_numpy()
+    eligible = rows["in_ratio"].to_numpy() & (n > 0)
     first, second = np.triu_indices(len(n), k=1)
     pairs = eligible[first] & eligible[second]
     first, second = first[pairs], second[pairs]
-    p = holm(fisher_p_values(selected[first], n[first], selected[second], n[second]))
+    if table.pair_p_values is None:
+        p = fisher_p_values(selected[first], n[first], selected[second], n[second])
+    else:
+        p = table.pair_p_values[first, second]
+    p = holm(p)
     adjusted = np.full(len(n), np.nan)
     adjusted[second[first == reference]] = p[first == reference]
     adjusted[first[second == reference]] = p[second == reference]

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,7 +38,8 @@ Measure = Literal["selection", "scoring"]
 class ImpactRatioOptions:
     """How to table. ``leave_out_below``: categories with a smaller share of the rows whose category is known are left
     out of the ratio; range [0, 0.02]; needs a ``justification``, which the law wants published. ``clusters``: (n,)
-    arrays as in `contrast_estimate`; they widen the intervals of the ratios, the two tests take rows as independent.
+    arrays as in `contrast_estimate`; they widen the intervals of the ratios and give the table ``pair_p_values``; the
+    columns of the two tests take rows as independent.
     """
 
     leave_out_below: float = 0.0
@@ -62,6 +64,8 @@ class ImpactRatioTable:
     against the highest category, ``standard_deviations`` and ``fisher_p``; ``reason`` where a number is missing. Where
     categories tie for the highest rate, the comparisons are with the largest of them.
     ``ratios``: the impact ratios as estimates, by category. ``median``: of the full sample, for scoring rates.
+    ``pair_p_values``: with clusters, of equal rates, from the risk ratio of each pair of categories that are in the
+    ratio and have outcomes; (categories, categories), symmetric, NaN where there is no test. None without clusters.
     """
 
     attribute: str
@@ -75,6 +79,7 @@ class ImpactRatioTable:
     n_unknown: int
     median: float = NAN
     justification: str = ""
+    pair_p_values: NDArray[np.float64] | None = None
 
     def to_csv(self, path: Path | None = None) -> str | None:
         """``by_category`` with an added row for those of unknown category, who have a count and no rate."""
@@ -132,6 +137,7 @@ def _table(
     table["in_ratio"] = table["share"] >= options.leave_out_below
     reference = _highest(table)
     ratios = _ratios(x, codes, table, reference, options)
+    pairs = _pair_p_values(x, codes, table, options) if len(options.clusters) else None
     table = _compared(table, ratios, reference)
     table.index = _index(labels, categories, attribute)
     return ImpactRatioTable(
@@ -146,6 +152,7 @@ def _table(
         n_unknown=int((measured & (codes == UNKNOWN)).sum()),
         median=median,
         justification=options.justification if not table["in_ratio"].all() else "",
+        pair_p_values=pairs,
     )
 
 
@@ -186,11 +193,31 @@ def _ratios(
         elif code == reference:
             e = Estimate(estimate=1.0, reason="the highest category itself", n=n)
         else:
-            both = np.isin(codes, (code, reference))
-            ways = [np.asarray(way)[both] for way in options.clusters]
-            e = risk_ratio(x[both], codes[both], group=code, reference=reference, clusters=ways, alpha=options.alpha)
+            e = _ratio_of_pair(x, codes, code, reference, options)
         estimates.append(e)
     return estimates
+
+
+def _ratio_of_pair(
+    x: NDArray[np.float64], codes: NDArray[np.intp], code: int, reference: int, options: ImpactRatioOptions
+) -> Estimate:
+    both = (codes == code) | (codes == reference)
+    ways = [np.asarray(way)[both] for way in options.clusters]
+    return risk_ratio(x[both], codes[both], group=code, reference=reference, clusters=ways, alpha=options.alpha)
+
+
+def _pair_p_values(
+    x: NDArray[np.float64], codes: NDArray[np.intp], table: pd.DataFrame, options: ImpactRatioOptions
+) -> NDArray[np.float64]:
+    rate = table["rate"].to_numpy()
+    eligible = np.flatnonzero(table["in_ratio"].to_numpy() & (table["n"].to_numpy() > 0))
+    p_values = np.full((len(table), len(table)), np.nan)
+    for one, other in combinations(eligible.tolist(), 2):
+        # the higher rate is the reference, so that a rate of 0 is a ratio of 0 and not of anything to 0
+        lower, higher = (one, other) if rate[one] <= rate[other] else (other, one)
+        p = 1.0 if rate[lower] == rate[higher] else _ratio_of_pair(x, codes, lower, higher, options).p_value
+        p_values[one, other] = p_values[other, one] = p
+    return p_values
 
 
 def _compared(table: pd.DataFrame, ratios: list[Estimate], reference: int | None) -> pd.DataFrame:

@@ -3,9 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy import stats as distributions
+from statsmodels.stats.multitest import multipletests
 
 from rlhf_fair.metrics.four_fifths import FourFifths, Reading, four_fifths
 from rlhf_fair.metrics.impact_ratio import ImpactRatioOptions, selection_rates
+from rlhf_fair.stats.risk_ratio import risk_ratio
 
 
 def read(*counts: tuple[int, int], **options: object) -> tuple[FourFifths, ...]:
@@ -55,6 +57,42 @@ def test_copies_of_the_same_people_are_no_evidence() -> None:
     (aware,) = four_fifths(selection_rates(often, np.repeat(labels, 20), options=options))
     assert blind.is_finding
     assert aware.reading == Reading.MISS_WITHIN_CHANCE
+
+
+def test_with_clusters_the_correction_is_of_the_risk_ratios() -> None:
+    rng = np.random.default_rng(2)
+    category, cluster = np.repeat(["a", "b", "c"], 60), np.repeat(np.arange(30), 6)
+    outcomes = (rng.random(180) < np.repeat([0.2, 0.5, 0.7], 60)).astype(float)
+    table = selection_rates(outcomes, category, options=ImpactRatioOptions(clusters=[cluster]))
+    p = []
+    for group, higher in (("a", "b"), ("a", "c"), ("b", "c")):
+        rows = np.isin(category, [group, higher])
+        e = risk_ratio(outcomes[rows], category[rows], group=group, reference=higher, clusters=[cluster[rows]])
+        p.append(e.p_value)
+    _, adjusted, _, _ = multipletests(p, method="holm")
+    found = {row.category: row.p_adjusted for row in four_fifths(table)}
+    assert found == pytest.approx({"a": adjusted[1], "b": adjusted[2]})
+
+
+def test_a_clustered_category_without_success_is_compared_and_equal_ones_are_no_evidence() -> None:
+    category, cluster = np.repeat(["a", "b", "c"], 180), np.repeat(np.arange(90), 6)
+    outcomes = np.r_[np.zeros(180), np.tile([1.0, 1.0, 0.0, 1.0], 45), np.zeros(180)]
+    table = selection_rates(outcomes, category, options=ImpactRatioOptions(clusters=[cluster]))
+    assert table.pair_p_values is not None
+    assert table.pair_p_values[0, 2] == 1
+    assert {row.reading for row in four_fifths(table)} == {Reading.BELOW}
+
+
+def test_clusters_that_differ_make_no_finding_out_of_equal_categories() -> None:
+    # within-cluster correlation .2: beta(1.6, 2.4) rates, mean .4; uncorrected intervals find something in every other
+    rng, simulations, found = np.random.default_rng(3), 40, 0
+    cluster = np.repeat(np.arange(8 * 20), 30)
+    category = cluster // 20
+    for _ in range(simulations):
+        outcomes = (rng.random(len(cluster)) < rng.beta(1.6, 2.4, 160)[cluster]).astype(float)
+        table = selection_rates(outcomes, category, options=ImpactRatioOptions(clusters=[cluster]))
+        found += any(row.is_finding for row in four_fifths(table))
+    assert found <= distributions.binom(simulations, 0.05).ppf(0.999)
 
 
 def two_equal_groups(rate: float, n: int) -> tuple[np.ndarray, np.ndarray]:
