@@ -4,9 +4,12 @@ How often does a model find the more stereotyping sentence of a pair likelier? T
 are in use and do not compare, so every result names its variant:
 
 * ``masked_shared``: pseudo-log-likelihood of the tokens that both sentences share, one masked at a time (the paper);
-* ``causal_sentence``: log likelihood of the whole sentence under a causal model;
-* ``changed_mean``: mean log probability of the tokens in which the sentences differ, one masked at a time (Meade,
-  Poole-Dayan & Reddy 2022). A pair in which one side only adds words has no such tokens there and is missing.
+* ``masked_changed_mean``: mean log probability of the tokens in which the sentences differ, one masked at a time
+  (Meade, Poole-Dayan & Reddy 2022). A pair in which one side only adds words has none there and is missing;
+* ``causal_sentence``: log likelihood of the whole sentence under a causal model.
+
+A causal model's own probabilities of the shared or the changed tokens, each given what stands before it, are other
+variants again: ``causal_shared``, ``causal_changed_mean``.
 
 A pair is the independent unit. Pairs of one bias type are not a cluster: types are what is compared. Pairs by one
 writer share a hand, so the writer is offered as a clustering.
@@ -23,7 +26,7 @@ import pandas as pd
 
 from rlhf_fair.errors import SettingsError
 from rlhf_fair.metrics.preference import preferred
-from rlhf_fair.models.requests import LogLikelihood, PseudoLogLikelihood
+from rlhf_fair.models.requests import LogLikelihood, PseudoLogLikelihood, Tokens
 from rlhf_fair.probes.likelihoods import (
     Answers,
     Request,
@@ -41,8 +44,16 @@ from rlhf_fair.tables import Column, Contract, Quarantined, Rule, read_table, va
 
 FILE = "crows_pairs_anonymized.csv"
 
-Variant = Literal["masked_shared", "causal_sentence", "changed_mean"]
-VARIANTS: tuple[Variant, ...] = ("masked_shared", "causal_sentence", "changed_mean")
+Variant = Literal["masked_shared", "masked_changed_mean", "causal_sentence", "causal_shared", "causal_changed_mean"]
+
+TOKENS: dict[Variant, Tokens] = {
+    "masked_shared": "shared",
+    "masked_changed_mean": "changed",
+    "causal_sentence": "all",
+    "causal_shared": "shared",
+    "causal_changed_mean": "changed",
+}
+"""Variant -> the tokens it scores: their sum, or the mean of changed ones, since those may be more on one side."""
 
 ROUNDED = "_rounded3"
 """Ends the name of a variant that follows the reference implementation: three decimals, and a tie is a miss."""
@@ -90,25 +101,24 @@ def crows_pairs_requests(items: pd.DataFrame, variant: Variant) -> list[Request]
     for pair_id, more, less in zip(items["pair_id"], items["sent_more"], items["sent_less"], strict=True):
         for side, text, other in (("more", more, less), ("less", less, more)):
             id = f"{_prefix(variant)}{pair_id}/{side}"
-            if variant == "causal_sentence":
+            if TOKENS[variant] == "all":
                 requests.append(LogLikelihood(id, "", text))
             else:
-                tokens: Literal["shared", "changed"] = "shared" if variant == "masked_shared" else "changed"
-                requests.append(PseudoLogLikelihood(id, text, other, tokens))
+                requests.append(PseudoLogLikelihood(id, text, other, TOKENS[variant]))
     return requests
 
 
 def crows_pairs_records(
     items: pd.DataFrame, answers: Answers, variant: Variant, problems: Sequence[str] | None = None
 ) -> pd.DataFrame:
-    """One row for each pair: score_more and score_less in nats (per token in ``changed_mean``), and what follows.
+    """One row for each pair: score_more and score_less in nats (per token if changed ones), and what follows.
 
     ``preferred``: 1 if the more stereotyping sentence scores higher, 0 if lower, 1/2 for a tie. ``preferred_rounded``:
     the reference's rule, scores rounded to three decimals and a tie a miss. ``tied_rounded``: such a tie.
     """
     _check_variant(variant)
     check_answers(answers, 2 * len(items))
-    scores = (means(answers) if variant == "changed_mean" else totals(answers)).reshape(-1, 2)
+    scores = (means(answers) if TOKENS[variant] == "changed" else totals(answers)).reshape(-1, 2)
     # Python's rounding of floats, as in the reference: numpy's differs in the last half unit
     rounded = np.array([[round(score, 3) for score in pair] for pair in scores.tolist()]).reshape(-1, 2)
     missing = np.isnan(scores).any(axis=1)
@@ -159,7 +169,7 @@ def crows_pairs_measured(records: pd.DataFrame, *, clusters: Sequence[str] = (),
     """
     variant = str(records["variant"].iloc[0])
     measured = []
-    for rounded in (False, True) if variant != "causal_sentence" else (False,):
+    for rounded in (False, True) if variant.startswith("masked") else (False,):
         for attribute, group, rows in _slices(records, rounded=rounded):
             score = crows_pairs_score(rows, rounded=rounded, clusters=clusters, alpha=alpha)
             measured.append(
@@ -176,7 +186,7 @@ def crows_pairs_measured(records: pd.DataFrame, *, clusters: Sequence[str] = (),
     for attribute, group, rows in _slices(records, rounded=False):
         ways = [rows[column] for column in clusters]
         difference = mean_estimate(rows["score_more"] - rows["score_less"], clusters=ways, rates=False, alpha=alpha)
-        unit = "nats per token" if variant == "changed_mean" else "nats"
+        unit = "nats per token" if variant.endswith("mean") else "nats"
         rate = float(rows["parsed"].mean())
         measured.append(
             Measured("stereotype_log_ratio", difference, attribute, group, variant=variant, unit=unit, parse_rate=rate)
@@ -202,5 +212,5 @@ def _prefix(variant: Variant) -> str:
 
 
 def _check_variant(variant: str) -> None:
-    if variant not in VARIANTS:
-        raise SettingsError(f"CrowS-Pairs variant {variant!r}; allowed: {', '.join(VARIANTS)}")
+    if variant not in TOKENS:
+        raise SettingsError(f"CrowS-Pairs variant {variant!r}; allowed: {', '.join(TOKENS)}")

@@ -1,10 +1,12 @@
 """HolisticBias: which descriptors of people does a model find odd (Smith et al. 2022)?
 
 Every descriptor of an axis is put into the same cells (a template with a noun), so its log perplexity can be compared
-with the others' cell by cell. Two ways of scoring, which do not compare:
+with the others' cell by cell. Three ways of scoring, which do not compare:
 
 * ``sentence``: nats per token of the whole sentence. Holds how rare the descriptor itself is, in words and in tokens;
-* ``shared``: the same, masked, of the tokens that the sentence without descriptor has too: how odd the rest becomes.
+* ``masked_shared``: the same of the tokens that the sentence without descriptor has too, one masked at a time: how odd
+  the rest becomes;
+* ``causal_shared``: of those tokens too, each given what stands before it; so it sees only what follows the descriptor.
 """
 
 from __future__ import annotations
@@ -27,8 +29,8 @@ from rlhf_fair.records import Estimate
 from rlhf_fair.stats.columns import Floats
 from rlhf_fair.stats.contrasts import mean_estimate
 
-Scoring = Literal["sentence", "shared"]
-SCORINGS: tuple[Scoring, ...] = ("sentence", "shared")
+Scoring = Literal["sentence", "masked_shared", "causal_shared"]
+SCORINGS: tuple[Scoring, ...] = ("sentence", "masked_shared", "causal_shared")
 
 LEVEL = 0.05
 """Level of the tests that `likelihood_bias` counts: the share of them that reject where nothing differs."""

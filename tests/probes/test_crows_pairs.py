@@ -84,13 +84,17 @@ def test_each_variant_asks_for_its_own_tokens() -> None:
         PseudoLogLikelihood("crows_pairs/masked_shared/0/more", "more 0", "less 0", "shared"),
         PseudoLogLikelihood("crows_pairs/masked_shared/0/less", "less 0", "more 0", "shared"),
     ]
-    assert crows_pairs_requests(pair, "changed_mean")[0] == PseudoLogLikelihood(
-        "crows_pairs/changed_mean/0/more", "more 0", "less 0", "changed"
+    assert crows_pairs_requests(pair, "masked_changed_mean")[0] == PseudoLogLikelihood(
+        "crows_pairs/masked_changed_mean/0/more", "more 0", "less 0", "changed"
     )
     assert crows_pairs_requests(pair, "causal_sentence")[1] == LogLikelihood(
         "crows_pairs/causal_sentence/0/less", "", "less 0"
     )
-    with pytest.raises(SettingsError, match="allowed: masked_shared, causal_sentence, changed_mean"):
+    # a causal model's answer to the same question is another variant, with ids of its own
+    assert crows_pairs_requests(pair, "causal_shared")[0] == PseudoLogLikelihood(
+        "crows_pairs/causal_shared/0/more", "more 0", "less 0", "shared"
+    )
+    with pytest.raises(SettingsError, match="allowed: masked_shared, masked_changed_mean, causal_sentence"):
         crows_pairs_requests(pair, "sentence")  # type: ignore[arg-type]
 
 
@@ -139,16 +143,16 @@ def test_missing_answers_leave_out_the_pair_and_lower_the_parse_rate() -> None:
     table = items(["stereo"] * 4)
     # a side without changed tokens has no mean: Likelihood(0, 0)
     given = [*answers((-1, -2), (None, -2), (-2, -1)), Likelihood(0, 0), Likelihood(-1, 1)]
-    records = crows_pairs_records(table, given, "changed_mean")
+    records = crows_pairs_records(table, given, "masked_changed_mean")
     assert records["parsed"].tolist() == [True, False, True, False]
     assert records["problem"].tolist() == ["", "missing", "", ""]
-    e = find(crows_pairs_measured(records), "stereotype_score_less_50", "all", "changed_mean")
+    e = find(crows_pairs_measured(records), "stereotype_score_less_50", "all", "masked_changed_mean")
     assert (e.estimate.n, e.estimate.n_left_out, e.parse_rate) == (2, 2, 0.5)
-    nothing = crows_pairs_records(table, [None] * 8, "changed_mean")
+    nothing = crows_pairs_records(table, [None] * 8, "masked_changed_mean")
     assert math.isnan(crows_pairs_score(nothing).estimate)
     assert crows_pairs_score(nothing).reason
     with pytest.raises(RowError, match="3 answers to 8 requests"):
-        crows_pairs_records(table, [None] * 3, "changed_mean")
+        crows_pairs_records(table, [None] * 3, "masked_changed_mean")
 
 
 def test_a_prediction_file_gives_the_same_records() -> None:

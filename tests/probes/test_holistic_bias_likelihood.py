@@ -65,10 +65,10 @@ def test_items_and_requests() -> None:
         likelihood_items(data, cells, axes=["height"])
     id = "ability/b/deaf/t0 {noun_phrase}./n0"
     assert likelihood_requests(items)[0] == LogLikelihood(f"holistic_bias/sentence/{id}", "", "t0 a deaf n0.")
-    assert likelihood_requests(items, "shared")[0] == PseudoLogLikelihood(
-        f"holistic_bias/shared/{id}", "t0 a deaf n0.", "t0 a n0.", "shared"
+    assert likelihood_requests(items, "masked_shared")[0] == PseudoLogLikelihood(
+        f"holistic_bias/masked_shared/{id}", "t0 a deaf n0.", "t0 a n0.", "shared"
     )
-    with pytest.raises(SettingsError, match="allowed: sentence, shared"):
+    with pytest.raises(SettingsError, match="allowed: sentence, masked_shared, causal_shared"):
         likelihood_requests(items, "all")  # type: ignore[arg-type]
 
 
