@@ -19,11 +19,20 @@ from scipy import stats as distributions
 from scipy.optimize import brentq
 
 from rlhf_fair.errors import RowError, SettingsError
-from rlhf_fair.records import NAN
+from rlhf_fair.records import NAN, Estimate
 from rlhf_fair.stats.columns import check_lengths
-from rlhf_fair.stats.contrasts import mean_estimate
+from rlhf_fair.stats.contrasts import contrast_estimate, mean_estimate
 from rlhf_fair.stats.sample import UNKNOWN, Codes, Floats, encode
-from rlhf_fair.stats.sorted_assignment import GROUP, OTHER_GROUP, REFERENCE, UNKNOWN_GROUP, Counts, Pool, largest_gap
+from rlhf_fair.stats.sorted_assignment import (
+    GROUP,
+    OTHER_GROUP,
+    REFERENCE,
+    UNKNOWN_GROUP,
+    Counts,
+    Extreme,
+    Pool,
+    largest_gap,
+)
 
 
 @dataclass(frozen=True)
@@ -146,25 +155,46 @@ def _bounds(
     if upper is None or lower is None:
         return Bounds(NAN, NAN, reason="a group has no rows and no row of unknown group can be in it", **size)
     ways = [np.asarray(way)[part] for way in options.clusters]
-    return _with_interval(-lower.value, upper.value, (lower.influence, upper.influence), ways, size, options.alpha)
+    return _with_interval(lower, upper, ways, size, options.alpha)
 
 
 def _with_interval(
-    low: float,
-    high: float,
-    influences: tuple[Floats, Floats],
-    ways: Sequence[ArrayLike],
-    size: dict[str, Any],
-    alpha: float,
+    lower: Extreme, upper: Extreme, ways: Sequence[ArrayLike], size: dict[str, Any], alpha: float
 ) -> Bounds:
-    # The mean of n times the influences is 0, and its standard error is that of the bound.
-    below, above = (mean_estimate(len(influence) * influence, clusters=ways, rates=False) for influence in influences)
+    low, high = -lower.value, upper.value
+    below, above = _error(lower, ways), _error(upper, ways)
     size = size | {"n_clusters": below.n_clusters}
     errors = (below.standard_error, above.standard_error)
     if not (errors[0] > 0 and errors[1] > 0):
         return Bounds(low, high, reason=below.reason or above.reason, **size)
     ci_low, ci_high = imbens_manski(low, high, *errors, df=min(below.df, above.df), alpha=alpha)
     return Bounds(low, high, ci_low, ci_high, errors[0], errors[1], **size)
+
+
+def _error(extreme: Extreme, ways: Sequence[ArrayLike]) -> Estimate:
+    """The standard error of a bound and its degrees of freedom, from the rows' influences.
+
+    Taken twice: over all rows, whose number in a group is chance too; and as a contrast of the groups as they were
+    filled, with a variance and a share of the degrees of freedom for each, since three rows against three hundred are
+    no sample of 303. The larger error and the fewer degrees of freedom stand.
+    """
+    # Means of n times the influences, whose true value is 0; rows in neither group have none but a constant.
+    every = mean_estimate(len(extreme.influence) * extreme.influence, clusters=ways, rates=False)
+    rows = np.bincount(extreme.place, minlength=OTHER_GROUP + 1)
+    groups = {place: 1.0 for place in (GROUP, REFERENCE) if rows[place]}
+    by_group = contrast_estimate(
+        rows[extreme.place] * extreme.influence, extreme.place, groups, clusters=ways, rates=False
+    )
+    if not by_group.standard_error > 0:
+        return by_group.model_copy(update={"n_clusters": every.n_clusters})
+    if not every.standard_error > 0:
+        return every
+    return every.model_copy(
+        update={
+            "standard_error": max(every.standard_error, by_group.standard_error),
+            "df": min(every.df, by_group.df),
+        }
+    )
 
 
 def _roles(codes: Codes, labels: tuple[Hashable, ...], group: Hashable, reference: Hashable | None) -> Codes:

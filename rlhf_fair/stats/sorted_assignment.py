@@ -43,10 +43,14 @@ class Pool:
 
 @dataclass(frozen=True)
 class Extreme:
-    """The largest gap, and (n,) what each row contributes to its sampling error, summing to 0."""
+    """The largest gap, (n,) what each row contributes to its sampling error, summing to 0, and (n,) where it was put.
+
+    ``place``: codes as of roles; `OTHER_GROUP` for a row of unknown group that joins neither.
+    """
 
     value: float
     influence: Floats
+    place: Codes
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,8 @@ def largest_gap(pool: Pool, counts: Counts, *, mean_only: bool = False) -> Extre
     split = _search(known, counts, pool.smallest, pool.largest)
     if split is None:
         return None
-    return Extreme(split.value, _influence(pool, split, mean_only))
+    place = np.where(pool.role == UNKNOWN_GROUP, _places(pool, split), pool.role)
+    return Extreme(split.value, _influence(pool, split, place, mean_only), place)
 
 
 def _known(pool: Pool, mean_only: bool) -> _Known:
@@ -141,13 +146,12 @@ def _search_block(
     return _Split(float(gap[row, column]), int(missing_to_group[row, 0]), int(column), int(joined[row, column]))
 
 
-def _influence(pool: Pool, split: _Split, mean_only: bool) -> Floats:
+def _influence(pool: Pool, split: _Split, place: Codes, mean_only: bool) -> Floats:
     """By the envelope theorem, a row counts as where it was put, less the price of a place where places are limited.
 
     The price is what the row at the margin would gain by a place. It is 0 where any number may join, since then the
     last one to join gains nothing; summed over rows, prices paid and places there are cancel.
     """
-    place = np.where(pool.role == UNKNOWN_GROUP, _places(pool, split), pool.role)
     x = np.where(place == GROUP, _filled(pool.values, pool.largest), _filled(pool.values, pool.smallest))
     n = [max(int((place == code).sum()), 1) for code in (GROUP, REFERENCE)]
     mean = [float(x[place == code].sum()) / size for code, size in zip((GROUP, REFERENCE), n, strict=True)]

@@ -139,8 +139,9 @@ def test_nothing_unknown_is_the_plain_estimate() -> None:
     found = gap_bounds(values, groups, group="a", reference="b", options=BoundsOptions(clusters=[cluster]))
     e = contrast_estimate(values, groups, {"a": 1.0, "b": -1.0}, clusters=[cluster])
     assert found.low == pytest.approx(found.high) == pytest.approx(e.estimate)
-    # one variance for all clusters here, one of each group there
-    assert (found.ci_low, found.ci_high) == pytest.approx((e.ci_low, e.ci_high), rel=0.1)
+    # never narrower; the number of rows in each group, given there, is chance here
+    assert (found.ci_low, found.ci_high) == pytest.approx((e.ci_low, e.ci_high), rel=0.05)
+    assert found.ci_high - found.ci_low >= (e.ci_high - e.ci_low) * (1 - 1e-9)
     assert found.n_clusters == e.n_clusters
     mean = mean_bounds(values, np.full(len(values), "a"), group="a", options=BoundsOptions(clusters=[cluster]))
     e = mean_estimate(values, clusters=[cluster])
@@ -216,6 +217,27 @@ def population_bound(cut: float | None) -> float:
         return a - b
 
     return gap(cut) if cut is not None else max(gap(c) for c in np.linspace(-3, 3, 6001))
+
+
+@pytest.mark.parametrize(("sizes", "per_cluster"), [((3, 300), 1), ((5, 200), 3)])
+def test_a_small_group_beside_a_large_one_is_covered(sizes: tuple[int, int], per_cluster: int) -> None:
+    rng, simulations, covered = np.random.default_rng(5), 200, 0
+    cluster = np.repeat(np.arange(sum(sizes)), per_cluster)
+    groups = np.where(cluster < sizes[0], "a", "b")
+    options = BoundsOptions(clusters=[cluster])
+    for _ in range(simulations):
+        values = rng.normal(size=len(cluster)) + rng.normal(size=sum(sizes))[cluster]
+        found = gap_bounds(values, groups, group="a", reference="b", options=options)
+        covered += found.ci_low <= 0 <= found.ci_high
+    assert covered >= distributions.binom(simulations, 0.95).ppf(0.001)
+
+
+def test_a_group_of_one_row_has_bounds_and_no_interval() -> None:
+    found = gap_bounds([1.0, 0.0, 0.5, 0.2], ["a", "b", "b", "b"], group="a", reference="b")
+    assert (found.low, found.high) == pytest.approx((1 - 0.7 / 3, 1 - 0.7 / 3))
+    assert math.isnan(found.ci_low)
+    assert "1 cluster" in found.reason
+    assert found.n_clusters == 4
 
 
 def test_clusters_of_copies_are_counted_once() -> None:
