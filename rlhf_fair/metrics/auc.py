@@ -67,8 +67,8 @@ def auc_estimate(
 ) -> Estimate:
     """The AUC of ``scores`` (n,) for ``outcomes`` (n,), 0 or 1; range [0, 1]; high is better; p-value against 0.5.
 
-    The interval is symmetric on the logit scale, so it stays within [0, 1]; ``standard_error`` is DeLong's, summed
-    within clusters.
+    The interval is symmetric on the logit scale, so it stays within [0, 1], and the test is made on that scale too:
+    p < ``alpha`` exactly where the interval leaves out 0.5. ``standard_error`` is DeLong's, summed within clusters.
     """
     rows = scored_rows(scores, outcomes, clusters, weights)
     positive = rows["outcomes"] == 1
@@ -146,12 +146,23 @@ def _stacked_contrast(
 
 
 def within_unit_interval(e: Estimate, alpha: float) -> Estimate:
-    """The interval on the logit scale, where a symmetric one cannot leave [0, 1] (Pepe 2003, section 5.2)."""
+    """Interval and test of `CHANCE` on the logit scale, where a symmetric interval cannot leave [0, 1].
+
+    Pepe 2003, section 5.2; the null's logit is 0.
+    """
     if not np.isfinite(e.ci_low) or not 0 < e.estimate < 1:
         return e
     on_logit_scale = t_interval(
-        float(logit(e.estimate)), e.standard_error / (e.estimate * (1 - e.estimate)), e.df, alpha=alpha
+        float(logit(e.estimate)),
+        e.standard_error / (e.estimate * (1 - e.estimate)),
+        e.df,
+        null=float(logit(CHANCE)),
+        alpha=alpha,
     )
     return e.model_copy(
-        update={"ci_low": float(expit(on_logit_scale.ci_low)), "ci_high": float(expit(on_logit_scale.ci_high))}
+        update={
+            "ci_low": float(expit(on_logit_scale.ci_low)),
+            "ci_high": float(expit(on_logit_scale.ci_high)),
+            "p_value": on_logit_scale.p_value,
+        }
     )

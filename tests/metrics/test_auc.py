@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats as distributions
 from sklearn.metrics import roc_auc_score
@@ -40,8 +40,18 @@ def test_independent_rows_have_delongs_variance(seed: int) -> None:
     e = auc_estimate(scores, outcomes)
     assert e.estimate == pytest.approx(roc_auc_score(outcomes, scores))
     assert e.standard_error == pytest.approx(math.sqrt(variance))
-    t = (e.estimate - 0.5) / math.sqrt(variance)
+    # d logit(A) / dA = 1 / (A (1 - A)), and logit(.5) = 0
+    t = math.log(e.estimate / (1 - e.estimate)) * e.estimate * (1 - e.estimate) / math.sqrt(variance)
     assert e.p_value == pytest.approx(2 * distributions.t.sf(abs(t), e.df))
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(4, 12), st.sampled_from([0.01, 0.05, 0.1]))
+def test_p_value_and_interval_say_the_same_of_chance(seed: int, per_side: int, alpha: float) -> None:
+    rng = np.random.default_rng(seed)
+    outcomes = np.repeat([0, 1], per_side)
+    e = auc_estimate(rng.normal(0.8 * outcomes, 1.0), outcomes, alpha=alpha)
+    assume(math.isfinite(e.ci_low) and abs(e.p_value - alpha) > 1e-9)
+    assert (e.p_value < alpha) == (not e.ci_low <= 0.5 <= e.ci_high)
 
 
 @given(st.integers(0, 2**32 - 1))
