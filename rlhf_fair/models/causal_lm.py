@@ -23,7 +23,7 @@ from rlhf_fair.models.loading import Precision, load_language_model, position_li
 from rlhf_fair.models.requests import Decoding, Generation, Likelihood, LogLikelihood, Progress, PseudoLogLikelihood
 from rlhf_fair.models.reward_model import pick_device
 from rlhf_fair.models.selected_logits import input_device
-from rlhf_fair.models.token_logprobs import DEFAULT_LIMITS, BatchLimits
+from rlhf_fair.models.token_logprobs import BatchLimits
 
 
 @dataclass(frozen=True)
@@ -118,10 +118,10 @@ def _choose(logits: Tensor, uniform: Tensor, temperature: float) -> tuple[Tensor
 class CausalLM:
     """A causal language model and its tokenizer, from a Hugging Face directory or hub id."""
 
-    def __init__(self, model: Any, tokenizer: Any, *, limits: BatchLimits = DEFAULT_LIMITS) -> None:
+    def __init__(self, model: Any, tokenizer: Any, *, limits: BatchLimits | None = None) -> None:
         self.model = model.eval()
         self.tokenizer = tokenizer
-        self.limits = limits
+        self.limits = limits or BatchLimits.for_model(model)
 
     @classmethod
     def load(
@@ -131,7 +131,7 @@ class CausalLM:
         device: str = "cpu",
         precision: Precision = "float32",
         device_map: str | None = None,
-        limits: BatchLimits = DEFAULT_LIMITS,
+        limits: BatchLimits | None = None,
     ) -> CausalLM:
         """Load safetensors weights without running remote code; see `rlhf_fair.models.loading`.
 

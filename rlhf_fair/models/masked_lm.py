@@ -18,7 +18,7 @@ from rlhf_fair.models.loading import Precision, load_language_model, position_li
 from rlhf_fair.models.requests import Likelihood, Progress, PseudoLogLikelihood
 from rlhf_fair.models.reward_model import pad, pick_device
 from rlhf_fair.models.selected_logits import input_device, logprobs_of, selected_logits
-from rlhf_fair.models.token_logprobs import DEFAULT_LIMITS, BatchLimits
+from rlhf_fair.models.token_logprobs import BatchLimits
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,12 @@ class _Blank:
 class MaskedLM:
     """A masked language model and its tokenizer, from a Hugging Face directory or hub id."""
 
-    def __init__(self, model: Any, tokenizer: Any, *, limits: BatchLimits = DEFAULT_LIMITS) -> None:
+    def __init__(self, model: Any, tokenizer: Any, *, limits: BatchLimits | None = None) -> None:
         if tokenizer.mask_token_id is None:
             raise ModelLoadError("not a masked language model: its tokenizer has no mask token")
         self.model = model.eval()
         self.tokenizer = tokenizer
-        self.limits = limits
+        self.limits = limits or BatchLimits.for_model(model)
 
     @classmethod
     def load(
@@ -49,7 +49,7 @@ class MaskedLM:
         device: str = "cpu",
         precision: Precision = "float32",
         device_map: str | None = None,
-        limits: BatchLimits = DEFAULT_LIMITS,
+        limits: BatchLimits | None = None,
     ) -> MaskedLM:
         """Load safetensors weights without running remote code; see `rlhf_fair.models.loading`.
 

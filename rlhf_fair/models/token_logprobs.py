@@ -29,12 +29,14 @@ class BatchLimits:
     every sequence in full.
     """
 
-    tokens: int = 8192
+    tokens: int = 2048
     logits_mib: int = 256
     share_prefixes: bool = True
 
-
-DEFAULT_LIMITS = BatchLimits()
+    @classmethod
+    def for_model(cls, model: Any) -> BatchLimits:
+        """A CPU is busy with small batches and slows down when they leave its caches; a GPU is not."""
+        return cls() if input_device(model).type == "cpu" else cls(tokens=32768, logits_mib=2048)
 
 
 @torch.inference_mode()  # type: ignore[untyped-decorator]
@@ -43,7 +45,7 @@ def token_logprobs(
     sequences: Sequence[Sequence[int]],
     starts: Sequence[int],
     *,
-    limits: BatchLimits = DEFAULT_LIMITS,
+    limits: BatchLimits | None = None,
     on_done: Callable[[Sequence[int]], None] | None = None,
 ) -> list[NDArray[np.float64]]:
     """For each sequence, the log probabilities (nats) of its tokens from ``starts[i]`` >= 1 to the end.
@@ -51,6 +53,7 @@ def token_logprobs(
     ``on_done`` hears the indices of the sequences of each finished batch. In float32 the numbers agree with one
     forward pass for each sequence up to rounding (about 1e-6 a token).
     """
+    limits = limits or BatchLimits.for_model(model)
     scores = [np.empty(len(tokens) - start) for tokens, start in zip(sequences, starts, strict=True)]
     groups = group_by_prefix(sequences) if limits.share_prefixes and _copies_its_cache(model) else alone(sequences)
     for batch in _batches(groups, sequences, starts, limits, model.config.get_text_config().vocab_size):
