@@ -193,7 +193,7 @@ class _Family:
             return Estimate.not_estimable(said)
         scale = float(np.abs(rows.values[used]).max())
         options: dict[str, Any] = {"rate_rows": self.rate_rows, "note": rows.remark, "null": null, "alpha": alpha}
-        e = linear_estimate(self.means, a, scale=scale, n=n, **options)
+        e = linear_estimate(self.means, a, scale=scale, n=n, n_groups=len(rows.labels), **options)
         lost = int(np.isin(rows.group, pair).sum()) - n
         said = f"{lost} rows in strata that lack a group are left out" if lost else ""
         n_clusters = min(len(np.unique(way[used])) for way in rows.ways) if np.isfinite(e.ci_low) else e.n_clusters
