@@ -95,9 +95,10 @@ def paired_gap(
     others = [column for column in clusters if column != PAIR]
     before, after = (records.loc[records[attribute] == one, [PAIR, "score", *others]] for one in (reference, group))
     pairs = before.merge(after[[PAIR, "score"]], on=PAIR, suffixes=("_before", "_after"))
-    if pairs.empty:
-        return Estimate.not_estimable(f"no prompt has a version for {group} and one for {reference}")
     change = pairs["score_after"] - pairs["score_before"]
+    if change.isna().all():
+        reason = f"no prompt has a measured version for {group} and one for {reference}"
+        return Estimate.not_estimable(reason, n_left_out=len(pairs))
     ways = [pairs[column] for column in others]
     return mean_estimate(change, clusters=ways, rates=False, null=null, alpha=alpha)
 

@@ -83,7 +83,9 @@ def test_paired_gap_is_the_paired_t_test() -> None:
     oracle = stats.ttest_rel(woman, man)
     assert (e.estimate, e.p_value, e.n) == pytest.approx(((woman - man).mean(), oracle.pvalue, 30))
     assert (e.ci_low, e.ci_high) == pytest.approx(tuple(oracle.confidence_interval()))
-    assert np.isnan(paired_gap(records, "gender", "other", "man", clusters=["twin_of"], alpha=0.05).estimate)
+    missing = paired_gap(records, "gender", "other", "man", clusters=["twin_of"], alpha=0.05)
+    assert np.isnan(missing.estimate)
+    assert "no prompt has a measured version for other" in missing.reason
 
 
 def test_a_text_file_and_faulty_plans(tmp_path: Path) -> None:
