@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from rlhf_fair.models.continuation import bordered, text_start, tokens_of
 from rlhf_fair.models.counterpart import check_tokens, chosen_positions
 from rlhf_fair.models.loading import position_limit
 from rlhf_fair.models.requests import Likelihood, LogLikelihood, Progress, PseudoLogLikelihood
+from rlhf_fair.models.selected_logits import input_device
 from rlhf_fair.models.token_logprobs import BatchLimits, token_logprobs
 
 
@@ -48,6 +50,14 @@ def text_likelihoods(
         chosen = chosen_positions(ids, other, request.tokens)
         answers.append(None if values is None else Likelihood(float(values[chosen].sum()), len(chosen)))
     return answers
+
+
+@torch.inference_mode()  # type: ignore[untyped-decorator]
+def reads_ahead(model: Any) -> bool:
+    """True where what follows a token changes what is predicted behind it: an encoder that was loaded as a decoder."""
+    ids = torch.tensor([[1, 2], [1, 3]], device=input_device(model))
+    first = model(input_ids=ids, use_cache=False).logits[:, 0].float()
+    return bool((first[0] - first[1]).abs().max() > 1e-4 * first.abs().max())
 
 
 def _scored(

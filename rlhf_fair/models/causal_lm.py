@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import DynamicCache
 
-from rlhf_fair.models.causal_likelihood import continuation_likelihoods, text_likelihoods
+from rlhf_fair.errors import ModelLoadError
+from rlhf_fair.models.causal_likelihood import continuation_likelihoods, reads_ahead, text_likelihoods
 from rlhf_fair.models.loading import Precision, load_language_model, position_limit
 from rlhf_fair.models.requests import Decoding, Generation, Likelihood, LogLikelihood, Progress, PseudoLogLikelihood
 from rlhf_fair.models.reward_model import pick_device
@@ -139,6 +140,8 @@ class CausalLM:
         """
         loaded = load_language_model("CausalLM", source, precision=precision, device_map=device_map)
         model = loaded.model if device_map else loaded.model.to(pick_device(device))
+        if reads_ahead(model):
+            raise ModelLoadError(f"model {source}: not a causal language model: a prediction depends on what follows")
         return cls(model, loaded.tokenizer, limits=limits)
 
     def log_likelihoods(

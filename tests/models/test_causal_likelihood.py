@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,18 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import byte_pair_tokenizer, tiny_gpt2, tiny_language_model, tiny_tokenizer
+from tiny import (
+    byte_pair_tokenizer,
+    masking_tokenizer,
+    tiny_gpt2,
+    tiny_language_model,
+    tiny_llama,
+    tiny_masked_language_model,
+    tiny_tokenizer,
+)
 from transformers import MistralConfig, MistralForCausalLM
 
-from rlhf_fair.errors import SettingsError
+from rlhf_fair.errors import ModelLoadError, SettingsError
 from rlhf_fair.models.causal_lm import CausalLM
 from rlhf_fair.models.requests import Decoding, Generation, Likelihood, LogLikelihood, PseudoLogLikelihood
 from rlhf_fair.models.shared_prefix import group_by_prefix, saving
@@ -328,3 +337,32 @@ def test_texts_that_are_each_the_beginning_of_the_next_need_no_deep_recursion() 
     sequences = [list(range(length)) for length in range(2, 3000)]
     groups = group_by_prefix(sequences)
     assert sum(len(group.members) for group in groups) == len(sequences)
+
+
+# ---- loading
+
+
+def test_an_encoder_is_not_taken_for_a_causal_model(tmp_path: Path) -> None:
+    """Its weights fit a decoder of the same name, so nothing is missing, and every probability would have peeked."""
+    tokenizer = masking_tokenizer()
+    tiny_masked_language_model(tokenizer, initializer_range=0.3).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(ModelLoadError, match="a prediction depends on what follows"):
+        CausalLM.load(tmp_path)
+
+
+def test_a_classifier_is_not_taken_for_a_language_model(tmp_path: Path) -> None:
+    tiny_llama().save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    with pytest.raises(ModelLoadError, match=r"not a trained CausalLM: lacks lm_head\.weight"):
+        CausalLM.load(tmp_path)
+
+
+def test_precision_and_device_map_reach_the_model(model: CausalLM, tmp_path: Path) -> None:
+    model.model.save_pretrained(tmp_path)
+    model.tokenizer.save_pretrained(tmp_path)
+    mapped = CausalLM.load(tmp_path, device_map="cpu")
+    assert mapped.log_likelihoods(REQUESTS) == model.log_likelihoods(REQUESTS)
+    assert next(CausalLM.load(tmp_path, precision="bfloat16").model.parameters()).dtype == torch.bfloat16
+    with pytest.raises(SettingsError, match="precision is 'int3', not one of"):
+        CausalLM.load(tmp_path, precision="int3")  # type: ignore[arg-type]
