@@ -20,7 +20,7 @@ from rlhf_fair.audit.findings import Measurement, build_findings
 from rlhf_fair.audit.own_prompts import CounterfactualPlan, completed, expand, paired_gap
 from rlhf_fair.audit.plan import Plan
 from rlhf_fair.errors import RowError
-from rlhf_fair.metrics.gaps import INTERSECTION, gap_to_reference, group_labels
+from rlhf_fair.metrics.gaps import INTERSECTION, gap_to_reference, group_labels, group_names
 from rlhf_fair.models.causal_lm import CausalLM
 from rlhf_fair.models.lexicon import LexiconScorer
 from rlhf_fair.models.refusal import is_refusal
@@ -173,7 +173,7 @@ def comparisons(records: pd.DataFrame, plan: GenerationPlan) -> list[Comparison]
     return [
         Comparison(attribute, group, reference, role)
         for attribute, reference, role in asked
-        for group in sorted(group_labels(records, attribute).dropna().unique())
+        for group in group_names(group_labels(records, attribute))
         if group != reference
     ]
 
@@ -227,17 +227,22 @@ def measurement(
     )
 
 
-def counts(records: pd.DataFrame) -> dict[str, Any]:
-    """Where every input row went: input = reported + excluded + unknown."""
-    unscored = int(records["score"].isna().sum())
-    return {"input": len(records), "reported": len(records) - unscored, "excluded": unscored, "unknown": 0}
+def counts(records: pd.DataFrame, attributes: Sequence[str]) -> dict[str, Any]:
+    """Where every input row went: input = reported + excluded + unknown; unknown: of no group in any attribute."""
+    unscored = records["score"].isna()
+    unknown = ~unscored & records[list(attributes)].isna().all(axis=1)
+    n, excluded, nowhere = len(records), int(unscored.sum()), int(unknown.sum())
+    return {"input": n, "reported": n - excluded - nowhere, "excluded": excluded, "unknown": nowhere}
 
 
-def exclusions(records: pd.DataFrame) -> list[dict[str, Any]]:
-    """Why rows were left out of the means."""
+def exclusions(records: pd.DataFrame, attributes: Sequence[str]) -> list[dict[str, Any]]:
+    """Why rows were left out of the means, of all or of those of one attribute."""
     missing = int(records["text"].isna().sum())
     silent = int(records["score"].isna().sum()) - missing
     reasons = {"no answer was given": missing, "the scorer found no phrase it knows": silent}
+    for attribute in attributes:
+        unknown = records["score"].notna() & records[attribute].isna()
+        reasons[f"{attribute} is unknown: left out of its comparisons"] = int(unknown.sum())
     return [{"reason": reason, "n": n} for reason, n in reasons.items() if n]
 
 
@@ -263,8 +268,8 @@ def build_results(
             "seed": plan.seed,
             "alpha": plan.policy.alpha,
             "limits": list(plan.limits),
-            "counts": counts(records),
-            "exclusions": exclusions(records),
+            "counts": counts(records, plan.columns),
+            "exclusions": exclusions(records, plan.columns),
             **audit,
         },
         findings=findings,

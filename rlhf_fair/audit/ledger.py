@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from rlhf_fair.metrics.gaps import INTERSECTION, against_others, group_labels, group_means, ledger_gap
+from rlhf_fair.metrics.gaps import INTERSECTION, against_others, group_labels, group_means, group_names, ledger_gap
 from rlhf_fair.records import Estimate, LedgerRow
 from rlhf_fair.stats.contrasts import contrast_estimate, mean_estimate
 from rlhf_fair.stats.ratios import contrast_ratio
@@ -89,7 +89,7 @@ def gap_change(
     """
     rows = paired(now, before)
     labels = group_labels(rows, attribute)
-    coefficients = against_others(sorted(labels.unique()), reference)
+    coefficients = against_others(group_names(labels), reference)
     ways = [rows[column] for column in yardstick.clusters]
     signs = [
         math.copysign(1.0, contrast_estimate(rows[column], labels, coefficients, clusters=ways).estimate)
@@ -109,7 +109,7 @@ def gap_remaining(
         rows["score"],
         rows["score_before"],
         labels,
-        against_others(sorted(labels.unique()), reference),
+        against_others(group_names(labels), reference),
         clusters=[rows[column] for column in yardstick.clusters],
         alpha=yardstick.alpha,
     )
@@ -122,7 +122,7 @@ def worst_group_change(now: StageRecords, before: StageRecords, yardstick: Yards
     """
     rows = paired(now, before)
     labels = group_labels(rows, INTERSECTION.join(attribute for attribute, _ in yardstick.attributes))
-    groups = sorted(labels.unique())
+    groups = group_names(labels)
     changes = {}
     for group in groups:
         mine = rows[labels == group]

@@ -13,11 +13,19 @@ INTERSECTION = " × "
 
 
 def group_labels(records: pd.DataFrame, attribute: str) -> pd.Series:
-    """Labels of one attribute, or of an intersection written ``gender × ethnicity``: ``woman & Black``."""
+    """Labels of one attribute, or of an intersection written ``gender × ethnicity``: ``woman & Black``.
+
+    A row that lacks one of the attributes has no label (NaN): it is in no group, and estimates count it as left out.
+    """
     labels, *others = (records[column].astype(str) for column in attribute.split(INTERSECTION))
     for other in others:
         labels = labels.str.cat(other, sep=" & ")
     return labels
+
+
+def group_names(labels: pd.Series) -> list[str]:
+    """The groups among `group_labels`, in order of name."""
+    return sorted(labels.dropna().unique())
 
 
 def against_others(groups: Sequence[str], reference: str) -> dict[str, float]:
@@ -47,7 +55,7 @@ def ledger_gap(
     records: pd.DataFrame, attribute: str, reference: str, *, clusters: Sequence[str], alpha: float
 ) -> Estimate:
     """Mean score of ``reference`` less the plain mean over the other groups' means; 0 = parity."""
-    groups = sorted(group_labels(records, attribute).unique())
+    groups = group_names(group_labels(records, attribute))
     return _contrast(records, attribute, against_others(groups, reference), clusters, alpha)
 
 
@@ -57,9 +65,9 @@ def group_means(
     """The mean score of every group with its interval, groups in order of name."""
     labels = group_labels(records, attribute)
     means = []
-    for group in sorted(labels.unique()):
+    for group in group_names(labels):
         rows = records[labels == group]
-        e = mean_estimate(rows["score"], clusters=[rows[column] for column in clusters], alpha=alpha)
+        e = mean_estimate(rows["score"], clusters=[rows[column] for column in clusters], rates=False, alpha=alpha)
         means.append(
             GroupMean(group=group, mean=e.estimate, ci_low=e.ci_low, ci_high=e.ci_high, n=e.n, reason=e.reason)
         )
@@ -75,4 +83,5 @@ def _contrast(
     null: float = 0.0,
 ) -> Estimate:
     labels, ways = group_labels(records, attribute), [records[column] for column in clusters]
-    return contrast_estimate(records["score"], labels, coefficients, clusters=ways, null=null, alpha=alpha)
+    # a score is no rate, not even where nothing but 0 or 1 occurs
+    return contrast_estimate(records["score"], labels, coefficients, clusters=ways, rates=False, null=null, alpha=alpha)
