@@ -39,8 +39,8 @@ from scipy.special import ndtr, ndtri
 
 from rlhf_fair.errors import SettingsError
 from rlhf_fair.records import NAN, Estimate
-from rlhf_fair.stats.contrasts import linear_estimate
-from rlhf_fair.stats.group_sums import GroupMeans, GroupSums
+from rlhf_fair.stats.contrasts import one_way_contrast
+from rlhf_fair.stats.group_sums import GroupSums
 from rlhf_fair.stats.replicates import Units, ratio, replicate_means
 from rlhf_fair.stats.sample import Floats, sample
 
@@ -86,23 +86,15 @@ def bootstrap_interval(
     second-order accurate). ``standard_error`` is the replicates' standard deviation; for ``studentised``, the
     jackknife's, as in `GroupSums`. p-values invert the interval and are never below 2 / (n_boot + 1).
     """
-    if len(clusters) > 1:
-        raise SettingsError(f"clusters has {len(clusters)} ways; allowed: 0 or 1 (contrast_estimate takes more)")
+    plain = one_way_contrast(values, groups, coefficients, clusters=clusters, weights=weights, alpha=alpha)
     labels = list(coefficients)
     rows = sample(values, groups, labels=labels, clusters=clusters, weights=weights)
-    n, left_out = len(rows.values), rows.n_missing + rows.n_unknown
-    empty = [str(label) for label, count in zip(labels, rows.rows_per_group, strict=True) if not count]
-    if empty:
-        return Estimate.not_estimable(f"no measured rows in group {', '.join(empty)}", n=n, n_left_out=left_out)
-    a = np.array([coefficients[label] for label in labels], dtype=float)
-    top, bottom = rows.weights * rows.values, rows.weights
-    units = Units.of(top[:, None], bottom[:, None], rows.group, rows.ways[0] if clusters else None, len(labels))
+    top, bottom = (rows.weights * rows.values)[:, None], rows.weights[:, None]
+    units = Units.of(top, bottom, rows.group, rows.ways[0] if clusters else None, len(labels))
     units = units.stratified() if resampling.stratified else units
-    means = GroupMeans.of(top, bottom, rows.group, rows.ways, len(labels))
-    scale = float(np.abs(rows.values).max())
-    plain = linear_estimate(means, a, scale=scale, n=n, left_out=left_out, alpha=alpha)
     if not np.isfinite(plain.standard_error):
         return plain
+    a = np.array([coefficients[label] for label in labels], dtype=float)
     return _interval(plain, units, a, alpha, resampling, rng)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from rlhf_fair.errors import SettingsError
 from rlhf_fair.records import NAN, Estimate
 from rlhf_fair.stats.columns import check_shares, kish_effective_rows
 from rlhf_fair.stats.group_sums import GroupMeans
@@ -133,6 +134,21 @@ def contrast_estimate(
         alpha=alpha,
         power=power,
     )
+
+
+def one_way_contrast(
+    values: ArrayLike,
+    groups: Any,
+    coefficients: Mapping[Any, float],
+    *,
+    clusters: Sequence[ArrayLike],
+    weights: ArrayLike | None,
+    alpha: float,
+) -> Estimate:
+    """`contrast_estimate` with t limits, as a bootstrap starts from it: at most one way of clustering."""
+    if len(clusters) > 1:
+        raise SettingsError(f"clusters has {len(clusters)} ways; allowed: 0 or 1 (contrast_estimate takes more)")
+    return contrast_estimate(values, groups, coefficients, clusters=clusters, weights=weights, rates=False, alpha=alpha)
 
 
 def linear_estimate(

@@ -21,8 +21,8 @@ from numpy.typing import ArrayLike
 
 from rlhf_fair.errors import SettingsError
 from rlhf_fair.records import NAN, Estimate
-from rlhf_fair.stats.contrasts import linear_estimate
-from rlhf_fair.stats.group_sums import GroupMeans, GroupSums
+from rlhf_fair.stats.contrasts import one_way_contrast
+from rlhf_fair.stats.group_sums import GroupSums
 from rlhf_fair.stats.sample import Floats, sample
 
 Family = Literal["auto", "rademacher", "webb"]
@@ -99,21 +99,14 @@ def wild_bootstrap_estimate(
     per cluster of the scarcer way and the other dependence would be lost, so that is refused.
     ``standard_error`` is the jackknife's, as in `GroupSums`.
     """
-    if len(clusters) > 1:
-        raise SettingsError(f"clusters has {len(clusters)} ways; allowed: 0 or 1 (contrast_estimate takes more)")
-    labels = list(coefficients)
-    rows = sample(values, groups, labels=labels, clusters=clusters, weights=weights)
-    n, left_out = len(rows.values), rows.n_missing + rows.n_unknown
-    empty = [str(label) for label, count in zip(labels, rows.rows_per_group, strict=True) if not count]
-    if empty:
-        return Estimate.not_estimable(f"no measured rows in group {', '.join(empty)}", n=n, n_left_out=left_out)
-    a = np.array([coefficients[label] for label in labels], dtype=float)
-    means = GroupMeans.of(rows.weights * rows.values, rows.weights, rows.group, rows.ways, len(labels))
-    scale = float(np.abs(rows.values).max())
-    plain = linear_estimate(means, a, scale=scale, n=n, left_out=left_out, alpha=alpha)
+    plain = one_way_contrast(values, groups, coefficients, clusters=clusters, weights=weights, alpha=alpha)
     if not np.isfinite(plain.standard_error):
         return plain
-    draws = wild_draws(means.single[0], a, resampling, rng=rng)
+    labels = list(coefficients)
+    rows = sample(values, groups, labels=labels, clusters=clusters, weights=weights)
+    sums = GroupSums.of(rows.weights * rows.values, rows.weights, rows.group, rows.ways[0], len(labels))
+    a = np.array([coefficients[label] for label in labels], dtype=float)
+    draws = wild_draws(sums, a, resampling, rng=rng)
     return _invert(plain, draws, alpha)
 
 
