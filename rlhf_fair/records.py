@@ -76,6 +76,7 @@ class Finding(Record):
     """One answer of an audit: a disparity, its interval, and the verdict against the plan's threshold.
 
     For a gap, ``estimate`` is the mean of ``group`` minus the mean of ``reference``; `LedgerRow` has the other sign.
+    ``reason`` is that of the verdict; ``note`` says what to beware of in an estimate that was used all the same.
     """
 
     id: str
@@ -103,6 +104,7 @@ class Finding(Record):
     unit: str = ""
     verdict: Verdict
     reason: str = ""
+    note: str = ""
 
 
 class GroupMean(Record):

@@ -11,7 +11,7 @@ import numpy as np
 
 from rlhf_fair.audit.plan import Policy
 from rlhf_fair.errors import SettingsError
-from rlhf_fair.records import NAN, Better, Estimate, Finding, Role
+from rlhf_fair.records import NAN, Better, Estimate, Finding, Role, Verdict
 from rlhf_fair.stats.corrections import benjamini_hochberg, holm
 from rlhf_fair.stats.equivalence import null_p_value, threshold_p_value, verdict
 
@@ -145,4 +145,5 @@ def _finding(m: Measurement, p_value: float, p_adjusted: float, p_threshold: flo
         unit=m.unit,
         verdict=decision,
         reason=reason,
+        note="" if decision == Verdict.NOT_MEASURED else e.reason,
     )

@@ -68,7 +68,7 @@ def _cells(finding: Finding, told: dict[str, str], terms: Terms) -> dict[str, Ce
     measured, places = is_measured(finding), terms.places(finding)
     against = f" vs {finding.reference}" if "reference" in told and finding.reference else ""
     about = [f"{name} {text}" if name in _LABELLED else text for name, text in told.items() if text]
-    about = [text for text in dict.fromkeys(about) if text != finding.reference]
+    about = [text for text in dict.fromkeys([*about, finding.note]) if text and text != finding.reference]
     estimate = num.shown(finding.estimate, places) if measured else say.not_measured(finding.reason)
     return {
         "Verdict": Cell(

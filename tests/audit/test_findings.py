@@ -189,3 +189,18 @@ def test_limits_of_one_direction_do_not_judge_another() -> None:
         build_findings([dataclasses.replace(measurement(0.01), better="one")], POLICY)
     with pytest.raises(SettingsError, match="metric 'accuracy' are for better = 'high'"):
         build_findings([dataclasses.replace(measurement(0.01), metric="accuracy")], RATIOS)
+
+
+def test_a_usable_estimate_keeps_its_warning_beside_the_verdict() -> None:
+    warned = "a group has only 3 clusters: the interval may be too narrow"
+    plain = t_interval(0.0, 0.1, 4.0)
+    policy = Policy(threshold=1.0, margin=1.0)
+    (first, second) = (
+        build_findings([dataclasses.replace(measurement(0.5), estimate=estimate)], policy)[0]
+        for estimate in (plain, plain.model_copy(update={"reason": warned}))
+    )
+    assert second.note == warned
+    assert second.model_copy(update={"note": ""}) == first  # it moves neither the verdict nor the reason for it
+    nothing = dataclasses.replace(measurement(0.5), estimate=Estimate.not_estimable("too few"))
+    (third,) = build_findings([nothing], policy)
+    assert (third.verdict, third.reason, third.note) == (Verdict.NOT_MEASURED, "too few", "")

@@ -15,6 +15,7 @@ from rlhf_fair.report import numbers as num
 from rlhf_fair.report import wording as say
 from rlhf_fair.report.data import page
 from rlhf_fair.report.figures import figure
+from rlhf_fair.report.findings_table import findings_table
 from rlhf_fair.report.headline import claim_lines, sensitivity, verdict_sentence
 from rlhf_fair.report.markdown import summarize
 from rlhf_fair.report.reading import Reading, Terms, terms_of
@@ -223,3 +224,14 @@ def test_differences_between_raters_are_no_fault(finding, feedback):
     assert say.better(finding()) == "closer to 0 is better"
     assert "closer to 0 is better" not in repr(page(feedback)).lower()
     assert "information" in say.better(feedback.findings[0])
+
+
+def test_a_warning_about_an_estimate_stands_beside_it(finding):
+    warned = finding(note="a group has only 3 clusters: the interval may be too narrow")
+    tables = [
+        findings_table([f], terms_of(Results(audit={}, findings=(f,))), id="t", caption="c")
+        for f in (finding(), warned)
+    ]
+    texts = [[(cell.text, cell.detail) for cell in table.rows[0]] for table in tables]
+    assert [text for text, _ in texts[0]] == [text for text, _ in texts[1]]
+    assert sum("only 3 clusters" in detail for _, detail in texts[1]) == 1
