@@ -2,6 +2,9 @@
 
 Ratings by one person are alike, and so are ratings of one item: every interval is clustered by both, crossed. Forty
 raters with seven hundred ratings each are forty witnesses, not twenty-eight thousand.
+
+Limit: with few items, where groups also differ more on some than on others, intervals are somewhat too narrow; 12 items
+crossed with 60 raters cover .92 where .95 is meant.
 """
 
 from __future__ import annotations
