@@ -42,11 +42,7 @@ class ExhaustedError(UnansweredError):
 
 
 class _PassingError(Exception):
-    """Worth another attempt, after ``wait_s`` where the server named a time."""
-
-    def __init__(self, reason: str, wait_s: float | None = None) -> None:
-        super().__init__(reason)
-        self.wait_s = wait_s
+    """Worth another attempt."""
 
 
 @dataclass(frozen=True)
@@ -116,11 +112,11 @@ class Caller:
             try:
                 return read(await self._post(path, content))
             except MalformedReplyError as fault:
-                reason, wait_s = f"malformed reply: {fault}", None
+                reason = f"malformed reply: {fault}"
             except _PassingError as fault:
-                reason, wait_s = str(fault), fault.wait_s
+                reason = str(fault)
             if attempt + 1 < self.patience.attempts:
-                await asyncio.sleep(max(self.patience.wait(attempt, self._jitter.random()), wait_s or 0.0))
+                await asyncio.sleep(self.patience.wait(attempt, self._jitter.random()))
         raise ExhaustedError(f"{reason} (attempts: {self.patience.attempts})")
 
     async def _until_open(self) -> None:
@@ -160,23 +156,23 @@ class Caller:
         if status == 429 and "insufficient_quota" in body.decode("utf-8", "replace"):
             raise EndpointError(f"endpoint {self.server.url}: no quota left ({text})")
         if status in TEMPORARY or (status >= 500 and status not in {501, 505}):
-            raise _PassingError(text, self._pause(response))
+            self._pause(response)
+            raise _PassingError(text)
         if status in ABOUT_THE_ITEM:
             raise UnansweredError(text) if status == 413 or _ITS_TEXT.search(body) else RejectedError(text)
         raise EndpointError(f"endpoint {self.server.url}: {text}{self._hint(status)}")
 
-    def _pause(self, response: httpx2.Response) -> float | None:
-        """Seconds that Retry-After asks for; closes the server to all requests for that long."""
+    def _pause(self, response: httpx2.Response) -> None:
+        """Closes the server to all requests for as long as Retry-After asks."""
         wait_s = _seconds(response.headers.get("Retry-After", ""))
         if wait_s is None:
-            return None
+            return
         if wait_s > self.patience.longest_wait_s:
             raise EndpointError(
                 f"endpoint {self.server.url}: status {response.status_code} asks to wait {wait_s:.0f} s; "
                 f"longest_wait_s is {self.patience.longest_wait_s:g}"
             )
         self._closed_until = max(self._closed_until, asyncio.get_running_loop().time() + wait_s)
-        return wait_s
 
     def _hint(self, status: int) -> str:
         variable = self.server.settings.key_variable or KEY_VARIABLE

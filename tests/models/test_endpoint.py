@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
+import signal
+import threading
 import time
 from itertools import pairwise
 from pathlib import Path
@@ -84,6 +87,7 @@ def test_what_is_sent_as_a_chat() -> None:
             }
         ]
         assert "authorization" not in server.headers[0]
+        assert server.headers[0]["accept-encoding"] == "identity"
 
 
 def test_what_is_sent_as_a_completion_and_what_can_be_left_out() -> None:
@@ -158,6 +162,41 @@ def test_it_works_where_an_event_loop_is_running() -> None:
         assert asyncio.run(notebook(server.url)) == capitals(10)
     with serving(lambda request, path: says({}, status=404)) as server, pytest.raises(EndpointError, match="404"):
         asyncio.run(notebook(server.url))
+
+
+def test_an_interrupt_in_a_notebook_closes_all_and_keeps_what_was_answered(caplog: pytest.LogCaptureFixture) -> None:
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    def slow(request: dict[str, Any], path: str) -> Reply:
+        time.sleep(0.02)
+        return echo_upper(request, path)
+
+    told: list[int] = []
+
+    def tell(answered: int) -> None:  # runs beside the main thread, which waits
+        told.append(answered)
+        if len(told) == 10:
+            signal.pthread_kill(main_thread, signal.SIGINT)
+
+    async def notebook(endpoint: Endpoint) -> list[str | None]:
+        return endpoint.answers(items(200), GREEDY, progress=tell)
+
+    before, threads = signal.signal(signal.SIGINT, interrupt), threading.active_count()
+    main_thread = threading.get_ident()
+    try:
+        with serving(slow) as server:
+            endpoint = Endpoint(server.url, "m")
+            with pytest.raises(KeyboardInterrupt):
+                asyncio.run(notebook(endpoint))
+            assert 10 <= server.asked.total() < 200
+            assert asyncio.run(notebook(endpoint)) == capitals(200)
+            assert server.asked.total() <= 200 + endpoint.settings.concurrency
+    finally:
+        signal.signal(signal.SIGINT, before)
+    gc.collect()  # a task that was not waited for says so when it goes
+    assert not caplog.records
+    assert threading.active_count() <= threads
 
 
 def test_the_key_is_sent_and_shown_nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
