@@ -87,6 +87,10 @@ def contrast_estimate(
     Estimate with a jackknife standard error and Satterthwaite degrees of freedom. The interval is the t interval; for
     rates that of `rate_contrasts`, unless the groups share the clusters of a single clustering or there are strata.
     ``n_left_out`` counts the rows without a finite value or without a known group.
+
+    Domain: with 25 clusters or more in the smallest group, 95 % intervals covered 93.5 to 96.4 % in all 120 simulated
+    designs (``tests/benchmarks/calibration``). With 10 they cover 93 to 99 %, most for rare events; a lone rate of 2 %
+    is covered by 92 to 97 %.
     """
     rows = sample(
         values,

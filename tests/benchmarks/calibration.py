@@ -72,7 +72,7 @@ def rare_worlds() -> Iterable[World]:
 def family_worlds() -> Iterable[World]:
     """Many groups at once, all equal."""
     for design, groups, clusters, base in product(
-        ("nested", "paired"), (2, 6, 14), (25, 100), (VALUES[1], VALUES[3])
+        ("nested", "paired"), (2, 6, 14), (10, 25, 100), (VALUES[1], VALUES[3])
     ):
         yield replace(base, design=design, groups=groups, clusters=clusters)
 
@@ -82,7 +82,7 @@ def cells() -> list[Cell]:
     found: list[Cell] = [(measures.gap, (world,), "gap") for world in gap_worlds()]
     found += [(measures.gap, (world,), "rare") for world in rare_worlds()]
     found += [(measures.mean, (world,), "mean") for world in mean_worlds()]
-    found += [(measures.mean, (replace(world, design="nested", groups=1),), "rare mean") for world in RARE_MEANS]
+    found += [(measures.mean, (replace(world, design="nested", groups=1),), "rare-mean") for world in RARE_MEANS]
     found += [(measures.family, (world,), "family") for world in family_worlds()]
     found += [(measures.four_fifths, (rate, rows), "four-fifths") for rate, rows in ((0.5, 50), (0.2, 50), (0.2, 400))]
     found += [

@@ -22,9 +22,9 @@ Row = dict[str, object]
 
 SECTIONS = {
     "gap": "Gap between two groups: the default interval",
-    "rare": "The same at a rate of 2 %, below the default's domain",
+    "rare": "The same at a rate of 2 %",
     "mean": "Mean or rate of one group: the default interval",
-    "rare mean": "The same at a rate of 2 %",
+    "rare-mean": "One rate of 2 %",
     "family": "Many equal groups: family-wise error",
     "four-fifths": "Four-fifths of the best rate, 14 equal cells",
     "methods": "Other intervals for a gap",
@@ -217,7 +217,7 @@ def sequence(simulations: int, rng: np.random.Generator) -> list[Row]:
 
 def summary(section: str, table: pd.DataFrame) -> str:
     """What the table shows, in words computed from it."""
-    if section in ("gap", "rare", "mean", "rare mean", "family"):
+    if section in ("gap", "rare", "mean", "rare-mean", "family"):
         large = table[table["clusters"] >= SMALL]
         small = table[table["clusters"] < SMALL]
         target = "coverage 93–97 %" if section != "family" else "max-t error at most 6 %"
