@@ -57,6 +57,9 @@ class RateContrast:
         correlation = np.divide(covariance, scale, out=np.zeros_like(covariance), where=scale > 0)
         self.correlation = np.clip(correlation, -1, 1)
         np.fill_diagonal(self.correlation, 1)
+        # Crossed clusterings: the contrast, too, varies no less than by any one of them.
+        own = float(self.coefficients @ covariance @ self.coefficients)
+        self.stretch = math.sqrt(max(means.variance(coefficients) / own, 1.0)) if own > 0 else 1.0
 
     @property
     def estimate(self) -> float:
@@ -65,8 +68,12 @@ class RateContrast:
 
     def limits(self, quantile: float) -> tuple[float, float]:
         """Lower and upper limit."""
-        low, high = score_limits(self.rates, self.effective_rows, quantile)
-        return recovered_limits(self.coefficients, self.rates, low, high, self.correlation)
+        ends = score_limits(self.rates, self.effective_rows, quantile)
+        low, high = recovered_limits(self.coefficients, self.rates, *ends, self.correlation)
+        estimate, a = self.estimate, self.coefficients
+        least, most = float(a[a < 0].sum()), float(a[a > 0].sum())
+        low, high = estimate - self.stretch * (estimate - low), estimate + self.stretch * (high - estimate)
+        return max(low, least), min(high, most)
 
     def p_value(self, df: float, null: float | None = None) -> float:
         """Of the contrast being ``null``: the level at which the interval just reaches it.

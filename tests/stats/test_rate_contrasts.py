@@ -58,6 +58,21 @@ def test_p_value_and_interval_agree(seed: int, alpha: float) -> None:
         assert (e.p_value < alpha) == (not e.ci_low <= 0 <= e.ci_high)
 
 
+def test_crossed_clusterings_give_no_less_than_either_alone() -> None:
+    rng = np.random.default_rng(11)
+    rater, item = np.repeat(np.arange(20), 10), np.tile(np.arange(10), 20)
+    groups = np.where(rater < 10, "a", "b")
+    for _ in range(30):
+        values = (rng.random(200) < rng.beta(1, 1, 20)[rater]).astype(float)
+        crossed = contrast_estimate(values, groups, GAP, clusters=[rater, item])
+        t_crossed = contrast_estimate(values, groups, GAP, clusters=[rater, item], rates=False)
+        assert crossed.standard_error == pytest.approx(t_crossed.standard_error)
+        alone = contrast_estimate(values, groups, GAP, clusters=[rater])
+        assert crossed.standard_error >= alone.standard_error - 1e-12
+        # near one half, score limits are about as far apart as t limits
+        assert crossed.ci_high - crossed.ci_low == pytest.approx(t_crossed.ci_high - t_crossed.ci_low, rel=0.12)
+
+
 def test_no_success_in_either_group_still_has_an_interval() -> None:
     e = contrast_estimate(np.zeros(40), ["a"] * 20 + ["b"] * 20, GAP, clusters=[np.arange(40) // 4])
     # five clusters in each group count as five trials; df = 4
