@@ -121,7 +121,7 @@ def _shared_ratings(rows: Sample) -> _Ratings:
     used = np.asarray((items.weight > 0).all(axis=0))[rows.stratum]
     item = rows.stratum[used]
     return _Ratings(
-        values=rows.values[used] - (items.total.sum(axis=0) / items.weight.sum(axis=0))[item],
+        values=rows.values[used] - (items.total.sum(axis=0) / _or_one(items.weight.sum(axis=0)))[item],
         weights=rows.weights[used],
         item=_compact(item),
         member=rows.group[used],

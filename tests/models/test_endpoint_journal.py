@@ -8,6 +8,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -38,9 +39,20 @@ endpoint.answers(requests, Decoding(temperature=1.0, seed=4))
 """
 
 
-def slowly(request: dict[str, Any], path: str) -> Reply:
-    time.sleep(0.003)
-    return echo_upper(request, path)
+class Holding:
+    """Answers ``most`` requests and lets the next ones wait, so that no client ends before it is stopped."""
+
+    def __init__(self, most: int) -> None:
+        self.most, self.begun, self.lock, self.released = most, 0, threading.Lock(), threading.Event()
+
+    def __call__(self, request: dict[str, Any], path: str) -> Reply:
+        with self.lock:
+            self.begun += 1
+            waits = self.begun > self.most
+        time.sleep(0.003)
+        if waits:
+            self.released.wait(60)
+        return echo_upper(request, path)
 
 
 def kept_prompts(journal: Path) -> set[str]:
@@ -75,8 +87,10 @@ def test_a_stopped_run_resumes_and_asks_for_no_kept_answer_again(
     tmp_path: Path, after: int, signal_number: int
 ) -> None:
     journal = tmp_path / "run" / "journal.jsonl"
-    with serving(slowly) as server:
+    hold = Holding(after + 10)
+    with serving(hold) as server:
         assert stop_midway(server, journal, after, signal_number) != 0
+        hold.released.set()
         time.sleep(0.1)  # what was under way reaches the server's counters
         kept, answered_before = kept_prompts(journal), server.answered.copy()
         assert len(kept) < N

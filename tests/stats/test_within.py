@@ -142,3 +142,12 @@ def test_items_of_one_group_are_left_out_and_none_shared_is_a_reason() -> None:
     apart = rows[(rows["group"] == "a") == (rows["item"] < 6)]
     assert gap(apart).reason == "no item was rated by both b and a"
     assert np.isnan(gap(apart).estimate)
+
+
+def test_items_that_neither_group_rated_play_no_part() -> None:
+    values = [1.0, 3.0, 2.0, 5.0, 4.0, 4.0, 9.0]
+    groups, items = ["a", "b", "a", "b", "a", "b", "c"], [1, 1, 2, 2, 3, 3, 4]
+    with_other = within_estimate(values, groups, "a", "b", items=items)
+    without = within_estimate(values[:-1], groups[:-1], "a", "b", items=items[:-1])
+    assert with_other.estimate == pytest.approx(-5 / 3)  # -2, -3, 0
+    assert (with_other.ci_low, with_other.ci_high) == pytest.approx((without.ci_low, without.ci_high), nan_ok=True)
