@@ -88,7 +88,7 @@ def contrast_estimate(
     rates that of `rate_contrasts`, unless the groups share the clusters of a single clustering or there are strata.
     ``n_left_out`` counts the rows without a finite value or without a known group.
 
-    Domain: with 25 clusters or more in the smallest group, 95 % intervals covered 93.5 to 96.4 % in all 120 simulated
+    Domain: with 25 clusters or more in the smallest group, 95 % intervals covered 93.9 to 96.4 % in all 120 simulated
     designs (``tests/benchmarks/calibration``). With 10 they cover 93 to 99 %, most for rare events; a lone rate of 2 %
     is covered by 92 to 97 %.
     """
