@@ -27,7 +27,9 @@ from rlhf_fair.models.requests import Decoding, Generation
 N = 300
 CONCURRENCY = 4
 CLIENT = """
+import signal
 import sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs start with it ignored
 from pathlib import Path
 from rlhf_fair.models.endpoint import Endpoint
 from rlhf_fair.models.endpoint_settings import EndpointSettings
@@ -70,7 +72,11 @@ def stop_midway(server: ModelServer, journal: Path, after: int, signal_number: i
     while server.answered.total() < after and time.monotonic() < deadline:
         time.sleep(0.001)
     client.send_signal(signal_number)
-    return client.wait(timeout=60)
+    try:
+        return client.wait(timeout=60)
+    finally:
+        client.kill()
+        client.wait()
 
 
 @pytest.mark.parametrize(
