@@ -87,13 +87,6 @@ class GroupSums:
         return np.asarray(np.divide(np.sqrt((c - 1) / c), rest, out=np.zeros_like(rest), where=rest > 1e-12))
 
     @cached_property
-    def dense_influence(self) -> Floats:
-        """(C, G) `influence` as a table, 0 where a cluster has no row in a group."""
-        table = np.zeros((self.n_clusters, self.n_groups))
-        table[self.cluster, self.group] = self.influence
-        return table
-
-    @cached_property
     def covariance(self) -> Floats:
         """(G, G) the cluster-robust covariance of the group means."""
         return self._gram(self.influence)
