@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rlhf_fair.audit.plan import Policy
+from rlhf_fair.audit.plan import Judging
 from rlhf_fair.errors import SettingsError
 from rlhf_fair.records import NAN, Better, Estimate, Finding, Role, Verdict
 from rlhf_fair.stats.corrections import benjamini_hochberg, holm
@@ -40,7 +40,7 @@ class Measurement:
     p_threshold: float = NAN
 
 
-def build_findings(measurements: Sequence[Measurement], policy: Policy) -> tuple[Finding, ...]:
+def build_findings(measurements: Sequence[Measurement], policy: Judging) -> tuple[Finding, ...]:
     """Adjust p-values (Holm over claims and over controls, Benjamini-Hochberg over exploratory slices) and judge.
 
     Two families are adjusted: the p-values that findings show, and those of the thresholds, on which "exceeds" hangs
@@ -63,13 +63,13 @@ def build_findings(measurements: Sequence[Measurement], policy: Policy) -> tuple
     return tuple(_finding(m, p, p_adjusted, p_threshold, policy) for m, p, p_adjusted, p_threshold in judged)
 
 
-def _p_value(m: Measurement, policy: Policy) -> float:
+def _p_value(m: Measurement, policy: Judging) -> float:
     if m.better in ("high", "low") and not math.isnan(m.p_threshold):
         return m.p_threshold
     return null_p_value(m.estimate, threshold=policy.limits(m.metric).threshold, better=m.better, alpha=policy.alpha)
 
 
-def _p_threshold(m: Measurement, policy: Policy) -> float:
+def _p_threshold(m: Measurement, policy: Judging) -> float:
     if m.better in ("high", "low"):
         return _p_value(m, policy)
     if not math.isnan(m.p_threshold):
@@ -93,7 +93,7 @@ def finding_id(m: Measurement) -> str:
     return "/".join(part.replace("/", "_").replace(" ", "-") for part in parts if part)
 
 
-def _check_direction(m: Measurement, policy: Policy) -> None:
+def _check_direction(m: Measurement, policy: Judging) -> None:
     limits = policy.limits(m.metric)
     if m.better != limits.better:
         raise SettingsError(
@@ -108,7 +108,7 @@ def _check_distinct(ids: Sequence[str]) -> None:
             raise SettingsError(f"{count} measurements share the finding id {name!r}; ids must be distinct")
 
 
-def _finding(m: Measurement, p_value: float, p_adjusted: float, p_threshold: float, policy: Policy) -> Finding:
+def _finding(m: Measurement, p_value: float, p_adjusted: float, p_threshold: float, policy: Judging) -> Finding:
     e, limits = m.estimate, policy.limits(m.metric)
     decision, reason = verdict(
         e,

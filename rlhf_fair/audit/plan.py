@@ -40,17 +40,21 @@ class Limits(Settings):
         return self
 
 
-class Policy(Limits):
-    """What counts as a finding.
-
-    The limits at the top hold for every metric that has none of its own in ``metrics`` (``[policy.metrics.NAME]``);
-    ``rationale`` says why these values.
-    """
+class Judging(Settings):
+    """What counts as a finding: limits for each metric (``[policy.metrics.NAME]``); ``rationale`` says why these."""
 
     alpha: float = Field(0.05, gt=0, lt=0.5)
     power: float = Field(0.8, gt=0.5, lt=1)
     rationale: str = ""
     metrics: dict[str, Limits] = Field(default_factory=dict)
+
+    def limits(self, metric: str) -> Limits:
+        """The limits of one metric, which must have some."""
+        return self.metrics[metric]
+
+
+class Policy(Judging, Limits):
+    """Limits at the top hold for every metric that has none of its own."""
 
     def limits(self, metric: str) -> Limits:
         """The limits of one metric."""

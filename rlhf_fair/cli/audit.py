@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -14,22 +14,35 @@ from rlhf_fair.cli.progress import progress_bar
 if TYPE_CHECKING:
     from rlhf_fair.records import Results
 
+Precision = Literal["float32", "bfloat16", "float16"]
+
 
 def audit(
     plan: Annotated[str, typer.Argument(metavar="PLAN", help="Folder with a plan.toml, the file, or a shipped audit.")],
-    model: Annotated[str | None, typer.Option(help="Causal language model: directory or hub id.")] = None,
+    model: Annotated[str | None, typer.Option(help="Language model or encoder: directory or hub id.")] = None,
+    endpoint: Annotated[str | None, typer.Option(metavar="URL", help="Server, OpenAI protocol, up to /v1.")] = None,
+    endpoint_model: Annotated[str, typer.Option(metavar="NAME", help="The model's name at the endpoint.")] = "",
     reward_model: Annotated[str | None, typer.Option(help="Reward model: directory or hub id.")] = None,
-    predictions: Annotated[Path | None, typer.Option(help="Table of prompt_id and text, instead of a model.")] = None,
+    predictions: Annotated[Path | None, typer.Option(help="File of answers, instead of a model.")] = None,
     feedback: Annotated[Path | None, typer.Option(help="Table of ratings by people with recorded groups.")] = None,
-    data_dir: Annotated[Path, typer.Option(help="Folder with the public data sets the plan names.")] = Path(),
+    data_dir: Annotated[str, typer.Option(help="Folder with the public data the plan names, or hub:OWNER/NAME.")] = "",
     out: Annotated[Path | None, typer.Option(help="Folder for the report; default reports/PLAN.")] = None,
     until_decisive: Annotated[
         bool, typer.Option("--until-decisive", help="Ask in random order and stop once every claim is decided.")
     ] = False,
+    device: Annotated[str, typer.Option(help="cpu, cuda, or auto: the GPU if there is one.")] = "auto",
+    precision: Annotated[Precision, typer.Option(help="Of the model's weights.")] = "float32",
+    device_map: Annotated[str | None, typer.Option(help="Spread a model over devices: auto, balanced, …")] = None,
+    server: Annotated[Path | None, typer.Option(help="TOML file: the endpoint's api, concurrency, …")] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(help="Folder for answers kept for later runs; default: the user's cache."),
+    ] = None,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Keep no answers outside the report.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON instead of text.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing; the exit code tells.")] = False,
 ) -> None:
-    """Audit a model, a reward model, a file of predictions or a table of human feedback.
+    """Audit a model, a served model, a reward model, a file of predictions or a table of human feedback.
 
     Exits with 0 if every claim lies within its threshold, 1 if one exceeds it, 3 if one is inconclusive or was not
     measured, 2 on bad input.
@@ -38,20 +51,21 @@ def audit(
     """
     from rlhf_fair.audit.plan import find_plan, report_name
     from rlhf_fair.audit.run import run_audit
+    from rlhf_fair.audit.target import Access, Target, default_cache
     from rlhf_fair.records import exit_code
     from rlhf_fair.report.headline import claim_lines
 
     plan_file = find_plan(plan)
     folder = out or Path("reports") / report_name(plan_file)
+    target = Target(model, reward_model, endpoint, predictions, feedback, endpoint_model)
+    kept = None if no_cache else cache or default_cache()
     with progress_bar(hidden=quiet or as_json) as progress:
         results = run_audit(
             plan_file,
-            model=model,
-            reward_model=reward_model,
-            predictions=predictions,
-            feedback=feedback,
+            target,
             data_dir=data_dir,
             out=folder,
+            access=Access(device, precision, device_map, server, kept),
             until_decisive=until_decisive,
             progress=progress,
         )

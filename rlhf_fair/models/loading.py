@@ -131,6 +131,15 @@ def load_for_reward(source: str | Path, *, seed: int) -> Loaded:
     return load_pretrained("SequenceClassification", source, seed=seed, num_labels=1)
 
 
+def is_masked(source: str | Path) -> bool:
+    """Whether the model's config names an architecture that fills in masked words, such as ``BertForMaskedLM``."""
+    import transformers
+
+    with _loading(source):
+        config = transformers.AutoConfig.from_pretrained(resolve(source), trust_remote_code=False)
+    return any(name.endswith("ForMaskedLM") for name in config.architectures or ())
+
+
 def position_limit(model: Any) -> int | None:
     """Most tokens that the model's positions allow; None where its config states no limit."""
     config = model.config.get_text_config()

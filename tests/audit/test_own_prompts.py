@@ -13,6 +13,7 @@ from rlhf_fair.audit.generation import GenerationPlan, load_prompts
 from rlhf_fair.audit.own_prompts import paired_gap
 from rlhf_fair.audit.plan import find_plan, load_plan
 from rlhf_fair.audit.run import run_audit
+from rlhf_fair.audit.target import Target
 from rlhf_fair.errors import SettingsError
 from rlhf_fair.records import Results, Verdict
 
@@ -28,7 +29,7 @@ def audited(prompts: pd.DataFrame, helpful: Any, out: Path) -> Results:
     out.mkdir()
     texts = np.where(helpful, HELPFUL, UNHELPFUL)
     prompts[["prompt_id"]].assign(text=texts).to_csv(out / "answers.csv", index=False)
-    return run_audit(find_plan("own-prompts"), predictions=out / "answers.csv", out=out)
+    return run_audit(find_plan("own-prompts"), Target(predictions=out / "answers.csv"), out=out)
 
 
 def test_the_shipped_audit_pairs_every_prompt(prompts: pd.DataFrame) -> None:
@@ -101,4 +102,6 @@ def test_a_text_file_and_faulty_plans(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"counterfactual\.attributes.*no lexicon for 'height'"):
         load_plan(folder, GenerationPlan)
     with pytest.raises(SettingsError, match="until-decisive"):
-        run_audit(find_plan("own-prompts"), predictions=folder / "mine.txt", out=tmp_path / "o", until_decisive=True)
+        run_audit(
+            find_plan("own-prompts"), Target(predictions=folder / "mine.txt"), out=tmp_path / "o", until_decisive=True
+        )

@@ -18,6 +18,7 @@ from rlhf_fair.audit.panel_feedback_plan import FeedbackPlan, load_feedback_plan
 from rlhf_fair.audit.panel_feedback_table import Ratings, read_ratings
 from rlhf_fair.audit.plan import find_plan, load_plan
 from rlhf_fair.audit.run import run_audit
+from rlhf_fair.audit.target import Target
 from rlhf_fair.errors import MissingFileError, SettingsError
 from rlhf_fair.records import Finding, Results, Verdict
 from rlhf_fair.report.wording import gap_sentence
@@ -223,10 +224,12 @@ def test_bad_input_on_the_command_line(tmp_path: Path) -> None:
 
 
 def test_a_feedback_plan_takes_no_model_and_a_model_plan_no_feedback(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="give --feedback, and neither a model nor --predictions"):
-        run_audit(find_plan("panel-feedback/crehate"), feedback=tmp_path, model="m", out=tmp_path / "out")
-    with pytest.raises(SettingsError, match="--feedback is for probe = 'panel_feedback'"):
-        run_audit(find_plan("hiring"), feedback=tmp_path, model="m", out=tmp_path / "out")
+    with pytest.raises(SettingsError, match="give --feedback; found --model and --feedback"):
+        run_audit(find_plan("panel-feedback/crehate"), Target(feedback=tmp_path, model="m"), out=tmp_path / "out")
+    with pytest.raises(
+        SettingsError, match="--model and --predictions; found --model and --feedback"
+    ):
+        run_audit(find_plan("hiring"), Target(feedback=tmp_path, model="m"), out=tmp_path / "out")
 
 
 def test_missing_files_are_named(tmp_path: Path) -> None:

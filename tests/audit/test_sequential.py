@@ -26,6 +26,7 @@ from rlhf_fair.audit.sequential import (
     run_until_decisive,
     score_bounds,
 )
+from rlhf_fair.audit.target import Target
 from rlhf_fair.cli.app import app
 from rlhf_fair.errors import SettingsError
 from rlhf_fair.models.causal_lm import CausalLM
@@ -287,7 +288,7 @@ def test_audit_of_a_tiny_model_end_to_end(folder: Path) -> None:
     heard: list[tuple[str, int, int]] = []
     results = run_audit(
         folder / "plan" / "plan.toml",
-        model=str(folder / "model"),
+        Target(model=str(folder / "model")),
         out=folder / "out",
         until_decisive=True,
         progress=lambda *args: heard.append(args),
@@ -324,7 +325,7 @@ def test_audit_of_predictions_on_the_command_line(folder: Path, gap: float, code
 
 def test_other_audits_refuse_to_stop_early(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="--until-decisive is for probe = 'generation'"):
-        run_audit(find_plan("reward-identity"), reward_model="m", out=tmp_path, until_decisive=True)
+        run_audit(find_plan("reward-identity"), Target(reward_model="m"), out=tmp_path, until_decisive=True)
 
 
 def test_the_shipped_audit_says_how_it_would_stop() -> None:

@@ -1,0 +1,181 @@
+"""Run a benchmark's plan: items → a model's answers or a prediction file → records → findings → results on disk."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from rlhf_fair.artifacts import make_folder, sha256_file, sha256_tree, write_results
+from rlhf_fair.audit.benchmark_plan import BenchmarkPlan, load_benchmark_plan
+from rlhf_fair.audit.data_folder import data_folder
+from rlhf_fair.audit.findings import Measurement, build_findings
+from rlhf_fair.audit.plan import find_plan
+from rlhf_fair.audit.source import Hear, Source, open_source
+from rlhf_fair.audit.target import Access, Target
+from rlhf_fair.errors import MissingFileError, SettingsError
+from rlhf_fair.probes.measured import Measured
+from rlhf_fair.records import Results
+from rlhf_fair.tables import Quarantined, read_table, write_table
+
+STAGE = "model"
+RECORDS_NAME, REJECTS_NAME = "records.parquet", "rejects.csv"
+
+
+@dataclass(frozen=True)
+class Answered:
+    """Records with who answered, the digests of what was read, and why answers are missing."""
+
+    records: pd.DataFrame
+    name: str
+    inputs: dict[str, str]
+    failures: Counter[str]
+
+
+def run(
+    plan_file: Path,
+    target: Target,
+    data_dir: str | Path,
+    out: Path,
+    *,
+    access: Access | None = None,
+    hear: Hear | None = None,
+) -> Results:
+    """Measure, and write ``results.json``, ``records.parquet`` and, where items were rejected, ``rejects.csv``."""
+    plan = load_benchmark_plan(plan_file)
+    benchmark = plan.benchmark
+    readable = ["--predictions"] if benchmark.predictions else []
+    target.require("--model", "--endpoint", *readable, plan=plan_file)
+    folder = benchmark.place(data_folder(data_dir))
+    source = None
+    if target.predictions is None:
+        source = open_source(target, access or Access(), run=out, hear=hear)
+    elif not target.predictions.is_file():
+        raise MissingFileError(target.predictions, "predictions file")
+    make_folder(out)
+    items = benchmark.load(folder)
+    if items.table.empty:
+        raise SettingsError(f"{folder}: none of the {len(items.rejects)} items of {plan.probe} can be used")
+    answered = _answered(plan, items.table, source, target.predictions)
+    results = build_results(plan, items, answered)
+    inputs = {"plan": sha256_file(find_plan(plan_file)), f"data/{benchmark.folder}": sha256_tree(folder)}
+    results = results.model_copy(update={"manifest": {"inputs": inputs | benchmark.inputs() | answered.inputs}})
+    write_table(out / RECORDS_NAME, answered.records)
+    if len(items.rejects):
+        write_table(out / REJECTS_NAME, items.rejects)
+    write_results(out, results)
+    if source is not None:
+        source.finished()
+    return results
+
+
+def _answered(plan: BenchmarkPlan, items: pd.DataFrame, source: Source | None, predictions: Path | None) -> Answered:
+    if source is not None:
+        records = plan.benchmark.ask(items, source)
+        return Answered(records, source.name, source.inputs, source.failures)
+    assert predictions is not None
+    records = plan.benchmark.read(items, read_table(predictions))
+    name = f"predictions: {predictions.name}"
+    return Answered(records, name, {"predictions": sha256_file(predictions)}, Counter())
+
+
+def measure(plan: BenchmarkPlan, records: pd.DataFrame) -> list[Measured]:
+    """All numbers of the benchmark, from records as `run` writes them."""
+    rng = np.random.default_rng(plan.seed)
+    return plan.benchmark.measure(records, alpha=plan.policy.alpha, rng=rng)
+
+
+def build_results(plan: BenchmarkPlan, items: Quarantined, answered: Answered) -> Results:
+    """Findings and tables from records; needs no model."""
+    measured = measure(plan, answered.records)
+    _check_claims(plan, measured)
+    judged = [m for m in measured if m.metric in plan.policy.metrics]
+    findings = build_findings([_measurement(plan, m) for m in judged], plan.policy)
+    others = [m for m in measured if m.metric not in plan.policy.metrics]
+    tables = {"also measured": [plain_row(m) for m in others]}
+    audit: dict[str, Any] = {
+        "title": plan.title,
+        "question": plan.question,
+        "plan": plan.model_dump(mode="json"),
+        "seed": plan.seed,
+        "alpha": plan.policy.alpha,
+        "models": {"audited": answered.name},
+        "data": {"items": f"{len(items.table):,}", "settings": plan.benchmark.settings_text()},
+        "limits": [plan.benchmark.limit, *plan.limits],
+        "tables": {name: rows for name, rows in tables.items() if rows},
+        **_account(plan, items, answered),
+    }
+    return Results(audit=audit, findings=findings)
+
+
+def plain_row(m: Measured) -> dict[str, Any]:
+    """One number as a table's row; empty cells where there is nothing to say."""
+    e = m.estimate
+    row = {
+        "metric": m.metric,
+        "attribute": m.attribute,
+        "group": m.group,
+        "reference": m.reference,
+        "variant": m.variant,
+        "estimate": e.estimate,
+        "ci_low": e.ci_low,
+        "ci_high": e.ci_high,
+        "unit": m.unit,
+        "n": e.n,
+        "n_clusters": e.n_clusters,
+        "parse_rate": m.parse_rate,
+        "refusal_rate": m.refusal_rate,
+        "reason": e.reason,
+    }
+    return {name: None if isinstance(cell, float) and not np.isfinite(cell) else cell for name, cell in row.items()}
+
+
+def _measurement(plan: BenchmarkPlan, m: Measured) -> Measurement:
+    return Measurement(
+        estimate=m.estimate,
+        stage=STAGE,
+        probe=plan.probe,
+        metric=m.metric,
+        attribute=m.attribute,
+        group=m.group,
+        reference=m.reference,
+        role=plan.role(m),
+        variant=m.variant,
+        unit=m.unit,
+        better=m.better,
+        parse_rate=m.parse_rate,
+        refusal_rate=m.refusal_rate,
+    )
+
+
+def _check_claims(plan: BenchmarkPlan, measured: Sequence[Measured]) -> None:
+    for claim in plan.claims:
+        if not any(claim.covers(m) for m in measured):
+            same = sorted({f"{m.attribute}/{m.group} ({m.variant})" for m in measured if m.metric == claim.metric})
+            found = ", ".join(same[:8]) or f"metrics {', '.join(sorted({m.metric for m in measured}))}"
+            raise SettingsError(f"the plan claims {claim.model_dump(exclude_defaults=True)}; measured was {found}")
+
+
+def _account(plan: BenchmarkPlan, items: Quarantined, answered: Answered) -> dict[str, Any]:
+    """Where every input row went: input = reported + excluded + unknown."""
+    problems = plan.benchmark.problems(answered.records)
+    reasons = Counter(problem for problem in problems if problem)
+    rejected = items.rejects["message"].value_counts()
+    reasons.update({f"item rejected: {reason}": int(n) for reason, n in rejected.items()})
+    excluded = sum(reasons.values())
+    n = len(answered.records) + len(items.rejects)
+    exclusions = [{"reason": reason, "n": count} for reason, count in reasons.most_common()]
+    stray = answered.records.attrs.get("predictions_without_item", 0)
+    noted = {"predictions for items that are not at hand": stray} if stray else {}
+    failures = dict(answered.failures.most_common(10))
+    return {
+        "counts": {"input": n, "reported": n - excluded, "excluded": excluded, "unknown": 0},
+        "exclusions": exclusions,
+        **({"noted": noted} if noted else {}),
+        **({"unanswered": failures} if failures else {}),
+    }

@@ -1,0 +1,78 @@
+"""The plan of a benchmark audit: which benchmark, how it is asked, and which of its numbers are claimed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Self, cast
+
+from pydantic import Field, create_model, model_validator
+
+from rlhf_fair.audit.benchmarks.base import Benchmark
+from rlhf_fair.audit.benchmarks.registry import find_benchmark
+from rlhf_fair.audit.plan import Judging, find_plan
+from rlhf_fair.probes.measured import Measured
+from rlhf_fair.records import Role
+from rlhf_fair.settings import Settings, read_toml, read_toml_table
+
+
+class Claim(Settings):
+    """Numbers that are claims, by what they are; what is left out may be anything. All others are exploratory."""
+
+    metric: str
+    attribute: str = ""
+    groups: tuple[str, ...] = ()
+    variants: tuple[str, ...] = ()
+
+    def covers(self, m: Measured) -> bool:
+        """Whether ``m`` is one of the claimed numbers."""
+        return (
+            m.metric == self.metric
+            and self.attribute in ("", m.attribute)
+            and (not self.groups or m.group in self.groups)
+            and (not self.variants or m.variant in self.variants)
+        )
+
+
+class BenchmarkPlan(Settings):
+    """``policy.metrics`` says which numbers get a verdict, each by limits of its own; the rest are shown in a table.
+
+    ``claims`` decide the exit code. ``seed``: of whatever the benchmark draws (samples, permutations).
+    """
+
+    title: str
+    question: str
+    probe: str
+    policy: Judging
+    claims: tuple[Claim, ...] = Field(min_length=1)
+    limits: tuple[str, ...] = ()
+    seed: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _claims_have_limits(self) -> Self:
+        for claim in self.claims:
+            if claim.metric not in self.policy.metrics:
+                known = ", ".join(self.policy.metrics) or "none"
+                raise ValueError(f"claims metric {claim.metric!r}, which has no limits; [policy.metrics] has: {known}")
+        return self
+
+    @property
+    def benchmark(self) -> Benchmark:
+        """The section that has the benchmark's name."""
+        return cast(Benchmark, getattr(self, self.probe))
+
+    def role(self, m: Measured) -> Role:
+        """Claim or exploratory."""
+        return "claim" if any(claim.covers(m) for claim in self.claims) else "exploratory"
+
+
+def plan_model(probe: str) -> type[BenchmarkPlan]:
+    """The plan with a section for that benchmark."""
+    benchmark = find_benchmark(probe)
+    section: Any = (benchmark, benchmark())
+    return create_model(f"{benchmark.__name__}Plan", __base__=BenchmarkPlan, **{probe: section})
+
+
+def load_benchmark_plan(plan: str | Path) -> BenchmarkPlan:
+    """Read and check a plan whose ``probe`` is one of the registry's; see `rlhf_fair.audit.plan.find_plan`."""
+    file = find_plan(plan)
+    return read_toml(file, plan_model(str(read_toml_table(file, "plan")["probe"])), "plan")

@@ -1,0 +1,85 @@
+"""What every benchmark audit has in common: items in, one record per item out, numbers with intervals from those."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+
+from rlhf_fair.audit.source import Source
+from rlhf_fair.errors import SettingsError
+from rlhf_fair.probes.measured import Measured
+from rlhf_fair.settings import Settings
+from rlhf_fair.tables import Quarantined
+
+
+class Benchmark(Settings):
+    """One benchmark; its fields are what the plan's section of the same name may set.
+
+    ``folder``: where the benchmark's files lie inside ``--data-dir``. What `measure` needs is in the records, and the
+    records are what ``records.parquet`` holds: so every number of a report can be computed again, and two audits can
+    be compared item by item.
+    """
+
+    folder: str = ""
+
+    limit: ClassVar[str]
+    """What the benchmark cannot tell, with its source."""
+
+    predictions: ClassVar[str] = ""
+    """The columns of a prediction file, in words; "" where there is none."""
+
+    @abstractmethod
+    def load(self, folder: Path) -> Quarantined:
+        """The items; rows that cannot be used are kept with reasons."""
+
+    @abstractmethod
+    def ask(self, items: pd.DataFrame, source: Source) -> pd.DataFrame:
+        """The records of a model's answers: one row per item (or per item and sample)."""
+
+    def read(self, items: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+        """The records of a prediction file's answers; an item without a usable one stays, as not answered."""
+        raise SettingsError(f"{type(self).__name__} reads no prediction file: give --model")
+
+    @abstractmethod
+    def measure(self, records: pd.DataFrame, *, alpha: float, rng: np.random.Generator) -> list[Measured]:
+        """Every number that the benchmark defines, with intervals clustered as its items were made."""
+
+    def rulers(self) -> Sequence[str]:
+        """Names of the text scorers that the numbers hang on; none for benchmarks that read likelihoods."""
+        return ()
+
+    def inputs(self) -> dict[str, str]:
+        """Name -> SHA-256 of what was read besides items, such as a scorer's model."""
+        return {}
+
+    def problems(self, records: pd.DataFrame) -> pd.Series:
+        """Why a record holds no measured answer; "" where it holds one.
+
+        Understands the columns that records have by convention: ``problem``, ``answered``, ``refused``, ``parsed``.
+        """
+        found = pd.Series("", index=records.index, dtype="str")
+        for column, bad, reason in (
+            ("answered", False, "no answer was given"),
+            ("refused", True, "the model refused"),
+            ("parsed", False, "the answer could not be read"),
+        ):
+            if column in records:
+                wrong = records[column].fillna(bad).astype(bool) == bad
+                found = found.mask(wrong & (found == ""), reason)
+        if "problem" in records:
+            found = records["problem"].where(records["problem"] != "", found).astype("str")
+        return found
+
+    def place(self, data_dir: Path) -> Path:
+        """The benchmark's folder inside ``data_dir``, or ``data_dir`` itself where that has no such folder."""
+        inside = data_dir / self.folder
+        return inside if inside.exists() else data_dir
+
+    def settings_text(self) -> dict[str, Any]:
+        """What was set, for the report."""
+        return {name: value for name, value in self.model_dump(mode="json").items() if value not in ("", None)}

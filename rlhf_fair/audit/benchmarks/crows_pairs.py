@@ -1,0 +1,59 @@
+"""CrowS-Pairs as an audit: masked and causal models, or a file of likelihoods."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+import pandas as pd
+
+from rlhf_fair.audit.benchmarks.base import Benchmark
+from rlhf_fair.audit.source import Source
+from rlhf_fair.models.requests import LogLikelihood, PseudoLogLikelihood
+from rlhf_fair.probes.crows_pairs import (
+    LIMIT,
+    TOKENS,
+    Variant,
+    crows_pairs_measured,
+    crows_pairs_records,
+    crows_pairs_requests,
+    load_crows_pairs,
+    read_crows_pairs_predictions,
+)
+from rlhf_fair.probes.measured import Measured
+from rlhf_fair.tables import Quarantined
+
+
+class CrowsPairs(Benchmark):
+    """``variant``: which likelihood is compared; "by model" takes masked_shared for a masked model (the original), and
+    causal_sentence for a causal one. Variants do not compare."""
+
+    folder: str = "crows-pairs"
+    variant: Variant | Literal["by model"] = "by model"
+
+    limit: ClassVar[str] = LIMIT
+    predictions: ClassVar[str] = "id (crows_pairs/VARIANT/PAIR/more or less), total, n_tokens"
+
+    def load(self, folder: Path) -> Quarantined:
+        return load_crows_pairs(folder)
+
+    def ask(self, items: pd.DataFrame, source: Source) -> pd.DataFrame:
+        variant = self._variant(masked=source.masked)
+        requests = crows_pairs_requests(items, variant)
+        if TOKENS[variant] == "all":
+            answers = source.log_likelihoods([r for r in requests if isinstance(r, LogLikelihood)])
+        else:
+            answers = source.pseudo_log_likelihoods([r for r in requests if isinstance(r, PseudoLogLikelihood)])
+        return crows_pairs_records(items, answers, variant)
+
+    def read(self, items: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+        return read_crows_pairs_predictions(items, table, self._variant(masked=False))
+
+    def measure(self, records: pd.DataFrame, *, alpha: float, rng: np.random.Generator) -> list[Measured]:
+        return crows_pairs_measured(records, alpha=alpha)
+
+    def _variant(self, *, masked: bool) -> Variant:
+        if self.variant != "by model":
+            return self.variant
+        return "masked_shared" if masked else "causal_sentence"
