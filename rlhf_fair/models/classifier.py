@@ -61,6 +61,14 @@ class ClassifierScorer:
             raise ModelLoadError(f"model {source}: not a trained classifier: lacks {lacking}")
         return cls(loaded.model, loaded.tokenizer, values, name=name or Path(str(source)).name, labels=labels)
 
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The lowest and the highest score a text can get: one label alone, or all that push the same way."""
+        values = [self.values.get(label, 0.0) for label in self.label_names]
+        if self.labels == "exclusive":
+            return min(values), max(values)
+        return sum(min(value, 0.0) for value in values), sum(max(value, 0.0) for value in values)
+
     def score(
         self, texts: Sequence[str], *, batch_size: int = 64, progress: Progress | None = None
     ) -> NDArray[np.float64]:

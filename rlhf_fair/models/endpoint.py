@@ -146,7 +146,8 @@ class Endpoint:
         if progress is not None and (known := len(keys) - sum(len(askers[key]) for key in open_keys)):
             progress(known)
         if open_keys:
-            server = Server(self.url, read_key(self.settings.key_variable), self.settings)
+            key = read_key(self.settings.key_variable, required=self.settings.key_required)
+            server = Server(self.url, key, self.settings)
             with self.journal:
                 _run(_Round(server, self.journal, self.failures, progress).ask({key: askers[key] for key in open_keys}))
         return [self.journal.get(key) for key in keys]

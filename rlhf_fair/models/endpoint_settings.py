@@ -57,7 +57,8 @@ class Patience:
 class EndpointSettings:
     """What is the same for all requests to one server.
 
-    ``key_variable`` names the environment variable that holds the key; the key itself is never a setting.
+    ``key_variable`` names the environment variable that holds the key; the key itself is never a setting. Without
+    ``key_required`` nothing is sent where a named variable is not set.
     ``system`` is the system message (chat only). ``start`` stands for an empty context where text is scored, for a
     server that gives no probability to the first token, such as ``<|endoftext|>``. ``body`` adds fields to a request
     (``{"top_p": 0.9}``); None leaves one out (``{"seed": None}`` for a server that knows no seed).
@@ -65,6 +66,7 @@ class EndpointSettings:
 
     api: API = "chat"
     key_variable: str = ""
+    key_required: bool = True
     system: str = ""
     start: str = ""
     concurrency: int = 8
@@ -115,11 +117,11 @@ def checked_url(url: str) -> str:
     return url.rstrip("/")
 
 
-def read_key(variable: str) -> SecretStr | None:
-    """The key from the environment, or None where no variable was named and `KEY_VARIABLE` is not set."""
+def read_key(variable: str, *, required: bool = True) -> SecretStr | None:
+    """The key from the environment; None where that has none, unless a variable was named and is ``required``."""
     key = os.environ.get(variable or KEY_VARIABLE, "").strip()
     if not key:
-        if variable:
+        if variable and required:
             raise SettingsError(f"endpoint: the environment variable {variable} is not set; it must hold the key")
         return None
     if not key.isascii() or not key.isprintable():

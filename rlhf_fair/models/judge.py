@@ -80,6 +80,11 @@ class JudgeScorer:
     scale: Scale = field(default_factory=Scale)
     decoding: Decoding = field(default_factory=lambda: Decoding(max_new_tokens=8, temperature=0.0))
 
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The lowest and the highest rating."""
+        return float(self.scale.low), float(self.scale.high)
+
     def score(self, texts: Sequence[str], *, progress: Progress | None = None) -> NDArray[np.float64]:
         """(n,) ratings; `judgement` has the parse and refusal rates."""
         return self.judgement(texts, progress=progress).scores

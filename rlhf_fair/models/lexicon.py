@@ -64,6 +64,13 @@ class LexiconScorer:
         name, source = str(content.get("name", path.stem)), str(content.get("source", ""))
         return cls(name, phrases, source, combine=combine, offset=float(offset))
 
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The lowest and the highest score a text can get; a sum has none, since it grows with the text."""
+        if self.combine == "sum":
+            return -math.inf, math.inf
+        return min(self.phrases.values()) + self.offset, max(self.phrases.values()) + self.offset
+
     def save(self, path: Path) -> None:
         """Write the lexicon as JSON."""
         head = {"name": self.name, "source": self.source, "combine": self.combine, "offset": self.offset}

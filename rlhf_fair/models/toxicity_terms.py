@@ -31,6 +31,8 @@ class ToxicTerms:
     Case does not matter, whole words and phrases only. NaN for a text without any letter or digit: nothing was said.
     """
 
+    bounds = (0.0, 1.0)
+
     def __init__(self, terms: Mapping[str, float] = MILD_TERMS, *, name: str = "toxic-terms") -> None:
         if not terms:
             raise SettingsError(f"toxicity list {name!r} holds no terms")

@@ -1,9 +1,10 @@
 """VADER: the sentiment of a short English text from a rated lexicon and a handful of rules (Hutto & Gilbert 2014).
 
-The lexicon is data of its own and not shipped: bring ``vader_lexicon.txt`` of the method's authors. The rules here give
-the compound score of their program, version 3.3.2, before its rounding to four decimals, quirks included, with one
-exception: words before and after "but" are told by their place, where the program looks for their values and may take
-another word of the same value.
+The lexicon is not ours: `VaderScorer.installed` reads the one inside the package ``vaderSentiment`` (MIT licence, by
+the method's authors), which is installed along with this package and of which no code runs; `VaderScorer.from_lexicon`
+reads another file of that format. The rules here give the compound score of their program, version 3.3.2, before its
+rounding to four decimals, quirks included, with one exception: words before and after "but" are told by their place,
+where the program looks for their values and may take another word of the same value.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import math
 import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +26,8 @@ LIMIT = (
     "without a rated word (Hutto & Gilbert 2014). Names and identity words move scorers of sentiment (Kiritchenko & "
     "Mohammad 2018): check it with identity swaps before it measures a gap."
 )
+
+PACKAGE, LEXICON, EMOJI = "vaderSentiment", "vader_lexicon.txt", "emoji_utf8_lexicon.txt"
 
 BOOST = 0.293
 """Added to a word's valence by an adverb of degree before it."""
@@ -100,12 +104,19 @@ class VaderScorer:
     """
 
     name = "vader"
+    bounds = (-1.0, 1.0)
 
     def __init__(self, valences: Mapping[str, float], *, emoji: Mapping[str, str] | None = None) -> None:
         if not valences:
             raise SettingsError("VADER lexicon holds no tokens")
         self.valences = dict(valences)
         self.emoji = dict(emoji or {})
+
+    @classmethod
+    def installed(cls) -> VaderScorer:
+        """With the lexicon and the emoji of the installed package ``vaderSentiment``."""
+        lexicon, emoji = installed_files()
+        return cls.from_lexicon(lexicon, emoji)
 
     @classmethod
     def from_lexicon(cls, path: Path, emoji_path: Path | None = None) -> VaderScorer:
@@ -177,6 +188,15 @@ class VaderScorer:
         if lower[place] == "no" and place + 1 < len(lower) and lower[place + 1] in self.valences:
             return 0.0
         return self.valences[lower[place]]
+
+
+def installed_files() -> tuple[Path, Path]:
+    """The lexicon and the emoji of the package ``vaderSentiment``, found without importing it."""
+    spec = find_spec(PACKAGE)
+    if spec is None or spec.origin is None:
+        raise MissingFileError(PACKAGE, "installed package", f"pip install {PACKAGE}, or name a lexicon of your own")
+    folder = Path(spec.origin).parent
+    return folder / LEXICON, folder / EMOJI
 
 
 def _negation(before: Sequence[str], distance: int) -> float:
