@@ -34,10 +34,14 @@ def selected_logits(model: Any, rows: Tensor, positions: Tensor, **inputs: Any) 
 
 def logprobs_of(logits: Tensor, index: Tensor, targets: Tensor) -> Tensor:
     """(m,) float32 ln softmax(``logits[index[j]]``)[``targets[j]``], nats; logits: (n, vocabulary) of any dtype."""
-    chunk = max(1, CHUNK_BYTES // (4 * logits.shape[-1]))
-    normalizer = torch.cat([part.float().logsumexp(-1) for part in logits.split(chunk)])
     index, targets = index.to(logits.device), targets.to(logits.device)
-    return logits[index, targets].float() - normalizer[index]
+    values = torch.empty(len(index), device=logits.device)
+    chunk = max(1, CHUNK_BYTES // (4 * logits.shape[-1]))
+    for start, part in zip(range(0, len(logits), chunk), logits.split(chunk), strict=True):
+        asked = (index >= start) & (index < start + chunk)
+        # fused, unlike logsumexp: a third of its time on a CPU
+        values[asked] = part.float().log_softmax(-1)[index[asked] - start, targets[asked]]
+    return values
 
 
 @contextmanager

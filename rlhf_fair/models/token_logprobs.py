@@ -1,7 +1,7 @@
 """ln P(token | the tokens before it) for many token sequences, without computing anything twice or for nothing.
 
-Sequences that begin alike are run as one prefix, whose keys and values are then copied to one row per sequence. Rows of
-similar length share a batch. The head runs at the positions that predict a scored token, and only there.
+Sequences that begin alike stand in one row as a prefix tree, rows of similar length share a batch, and the head runs at
+the positions that predict a scored token, and only there.
 """
 
 from __future__ import annotations
@@ -18,15 +18,14 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from rlhf_fair.models.selected_logits import input_device, logprobs_of, selected_logits
-from rlhf_fair.models.shared_prefix import PrefixGroup, alone, group_by_prefix
+from rlhf_fair.models.shared_prefix import PrefixTree, prefix_tree, tree_rows
 
 
 @dataclass(frozen=True)
 class BatchLimits:
     """What one forward pass may hold; a single sequence that exceeds a limit runs by itself.
 
-    tokens: padded tokens, those in the cache among them. logits_mib: logits of one pass. share_prefixes: False runs
-    every sequence in full.
+    tokens: padded tokens. logits_mib: logits of one pass. share_prefixes: False runs every sequence in full.
     """
 
     tokens: int = 2048
@@ -37,6 +36,10 @@ class BatchLimits:
     def for_model(cls, model: Any) -> BatchLimits:
         """A CPU is busy with small batches and slows down when they leave its caches; a GPU is not."""
         return cls() if input_device(model).type == "cpu" else cls(tokens=32768, logits_mib=2048)
+
+    def most_logits(self, vocabulary: int) -> int:
+        """Positions whose logits (of four bytes) fit."""
+        return max(1, self.logits_mib * 2**20 // (4 * vocabulary))
 
 
 @torch.inference_mode()  # type: ignore[untyped-decorator]
@@ -55,141 +58,120 @@ def token_logprobs(
     """
     limits = limits or BatchLimits.for_model(model)
     scores = [np.empty(len(tokens) - start) for tokens, start in zip(sequences, starts, strict=True)]
-    groups = group_by_prefix(sequences) if limits.share_prefixes and _copies_its_cache(model) else alone(sequences)
-    for batch in _batches(groups, sequences, starts, limits, model.config.get_text_config().vocab_size):
-        _score(model, _plan(batch, sequences, starts), scores)
+    most_logits = limits.most_logits(model.config.get_text_config().vocab_size)
+    rows = [[index] for index in range(len(sequences))]
+    if limits.share_prefixes:
+        # a position asks for one row of logits at most, so a tree within both limits never needs more than one pass
+        most = min(limits.tokens, most_logits)
+        shared = tree_rows(sequences, width=model.get_input_embeddings().weight.shape[1], most=most)
+        trees = [prefix_tree([sequences[index] for index in row]) for row in shared if len(row) > 1]
+        if trees and reads_trees(model, trees):
+            rows = shared
+    for batch in _batches([_Row.of(row, sequences, starts) for row in rows], limits.tokens, most_logits):
+        _score(model, batch, scores)
         if on_done is not None:
-            on_done([index for group in batch for index in group.members])
+            on_done([index for row in batch for index in row.members])
     return scores
 
 
-def _copies_its_cache(model: Any) -> bool:
-    """True where the cache is keys and values alone: recurrent states must not read padding."""
-    return not any(DynamicCache(config=model.config).is_linear)
+def reads_trees(model: Any, trees: Sequence[PrefixTree]) -> bool:
+    """True where a model answers for each path through such trees as if it stood alone.
+
+    It is asked rather than known by its name: the path that is most scattered over its row must get the logits that
+    it gets by itself. Models that count distances along the row (ALiBi, local attention) or carry a state along it
+    (Mamba) fail, and so do kernels that take no such mask.
+    """
+    windows = [getattr(layer, "sliding_window", None) for layer in DynamicCache(config=model.config).layers]
+    deepest = max(len(path) for tree in trees for path in tree.paths)
+    if (
+        getattr(model.config, "_attn_implementation", None) not in {"sdpa", "eager"}
+        or "position_ids" not in inspect.signature(model.forward).parameters
+        or any(window is not None and window < deepest for window in windows)  # it would have to be in the mask
+    ):
+        return False
+    tree, path = max(((tree, path) for tree in trees for path in tree.paths), key=lambda at: at[1][-1] - len(at[1]))
+    alone = _padded([tree.tokens[path]], model)
+    rows = torch.zeros(len(path), dtype=torch.long)
+    plain = selected_logits(model, rows, torch.arange(len(path)), input_ids=alone, use_cache=False).float()
+    try:
+        found = selected_logits(model, rows, torch.from_numpy(path), **_tree_inputs(model, [tree])).float()
+    except (RuntimeError, ValueError, TypeError, IndexError):  # it takes no mask for each pair of tokens
+        return False
+    rounding = 1e-4 if model.get_input_embeddings().weight.dtype == torch.float32 else 3e-2
+    return bool((found - plain).abs().max() <= rounding * plain.abs().max())
 
 
-def _rest(group: PrefixGroup, sequences: Sequence[Sequence[int]]) -> int:
-    """Tokens of the longest member that have to be read after the shared ones."""
-    return max(len(sequences[index]) for index in group.members) - 1 - group.shared
+@dataclass(frozen=True)
+class _Row:
+    """A tree and what is asked of it: token ``targets[i]`` behind node ``nodes[i]``, member after member."""
+
+    members: list[int]
+    tree: PrefixTree
+    nodes: NDArray[np.int64]
+    targets: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, members: list[int], sequences: Sequence[Sequence[int]], starts: Sequence[int]) -> _Row:
+        tree = prefix_tree([sequences[index] for index in members])
+        nodes = [path[starts[index] - 1 :] for index, path in zip(members, tree.paths, strict=True)]
+        targets = [np.array(sequences[index][starts[index] :], dtype=np.int64) for index in members]
+        return cls(members, tree, np.concatenate(nodes), np.concatenate(targets))
 
 
-def _batches(
-    groups: Sequence[PrefixGroup],
-    sequences: Sequence[Sequence[int]],
-    starts: Sequence[int],
-    limits: BatchLimits,
-    vocabulary: int,
-) -> Iterator[list[PrefixGroup]]:
-    """Groups of similar length together, those that need one pass apart from those that need two."""
-    rests = {group: _rest(group, sequences) for group in groups}
-    most_logits = limits.logits_mib * 2**20 // (4 * vocabulary)
-    batch: list[PrefixGroup] = []
-    members = logits = longest_rest = 0
-    for group in sorted(groups, key=lambda g: (rests[g] > 0, g.shared, rests[g], g.members)):
-        rest, scored = rests[group], sum(len(sequences[index]) - starts[index] for index in group.members)
-        width = group.shared + max(rest, longest_rest)  # sorted, so this prefix is the longest so far
+def _batches(rows: Sequence[_Row], most_tokens: int, most_logits: int) -> Iterator[list[_Row]]:
+    """Rows of similar length together; single sequences apart from trees, since they need no mask."""
+    batch: list[_Row] = []
+    logits = 0
+    for row in sorted(rows, key=lambda row: (len(row.members) > 1, len(row.tree.tokens), row.members)):
+        wanted = len(np.unique(row.nodes))
         if batch and (
-            (rest > 0) != (longest_rest > 0)
-            or (members + len(group.members)) * width > limits.tokens
-            or logits + scored > most_logits
+            (len(row.members) > 1) != (len(batch[0].members) > 1)
+            or (len(batch) + 1) * len(row.tree.tokens) > most_tokens  # sorted, so this row is the longest so far
+            or logits + wanted > most_logits
         ):
             yield batch
-            batch, members, logits, longest_rest = [], 0, 0, 0
-        batch.append(group)
-        members, logits, longest_rest = members + len(group.members), logits + scored, max(rest, longest_rest)
+            batch, logits = [], 0
+        batch.append(row)
+        logits += wanted
     if batch:
         yield batch
 
 
-class _Wanted:
-    """The probabilities asked of one pass: which cell of its output predicts which token of which sequence."""
-
-    def __init__(self) -> None:
-        self.cells: dict[tuple[int, int], int] = {}
-        self.index: list[int] = []
-        self.targets: list[int] = []
-        self.places: list[tuple[int, int]] = []
-
-    def add(self, cell: tuple[int, int], target: int, place: tuple[int, int]) -> None:
-        self.index.append(self.cells.setdefault(cell, len(self.cells)))
-        self.targets.append(target)
-        self.places.append(place)
-
-    def run(self, model: Any, scores: list[NDArray[np.float64]], **inputs: Any) -> None:
-        """One pass through the model; its answers go to their places in ``scores``."""
-        rows, positions = torch.tensor(list(self.cells), dtype=torch.long).reshape(-1, 2).unbind(1)
-        logits = selected_logits(model, rows, positions, **inputs)
-        index, targets = torch.tensor(self.index, dtype=torch.long), torch.tensor(self.targets, dtype=torch.long)
-        values = logprobs_of(logits, index, targets).double().cpu().tolist()
-        for (sequence, offset), value in zip(self.places, values, strict=True):
-            scores[sequence][offset] = value
-
-
-@dataclass(frozen=True)
-class _TwoPasses:
-    """One batch. prefixes run first; where ``rests`` is not empty they run next, ``parents[i]`` being the prefix of
-    ``rests[i]``. ``first`` and ``second`` say which outputs of the two passes are wanted."""
-
-    prefixes: list[Sequence[int]]
-    parents: list[int]
-    rests: list[Sequence[int]]
-    first: _Wanted
-    second: _Wanted
-
-
-def _plan(batch: Sequence[PrefixGroup], sequences: Sequence[Sequence[int]], starts: Sequence[int]) -> _TwoPasses:
-    plan = _TwoPasses([sequences[group.members[0]][: group.shared] for group in batch], [], [], _Wanted(), _Wanted())
-    widest = max(map(len, plan.prefixes))
-    two_passes = any(_rest(group, sequences) for group in batch)
-    for row, group in enumerate(batch):
-        # padding stands in front where a second pass follows, so that a row has no gap in its middle
-        before = widest - group.shared if two_passes else 0
-        for index in group.members:
-            tokens = sequences[index]
-            for position in range(starts[index], len(tokens)):
-                place = (index, position - starts[index])
-                if position <= group.shared:
-                    plan.first.add((row, before + position - 1), tokens[position], place)
-                else:
-                    plan.second.add((len(plan.rests), position - 1 - group.shared), tokens[position], place)
-            if len(tokens) - 1 > group.shared:
-                plan.parents.append(row)
-                plan.rests.append(tokens[group.shared : -1])
-    return plan
-
-
-def _score(model: Any, plan: _TwoPasses, scores: list[NDArray[np.float64]]) -> None:
-    device = input_device(model)
-    if not plan.rests:
+def _score(model: Any, batch: Sequence[_Row], scores: list[NDArray[np.float64]]) -> None:
+    """One pass through the model; its answers go to their places in ``scores``."""
+    trees = [row.tree for row in batch]
+    if len(batch[0].members) == 1:
         # padding behind the text is never looked at, so neither a mask nor positions are needed
-        plan.first.run(model, scores, input_ids=_padded(plan.prefixes, device)[0], use_cache=False)
-        return
-    cache = DynamicCache(config=model.config)
-    ids, mask = _padded(plan.prefixes, device, in_front=True)
-    positions = (mask.cumsum(-1) - 1).clamp(min=0)
-    plan.first.run(model, scores, **_inputs(model, ids, mask, positions), past_key_values=cache, use_cache=True)
-    parents = torch.tensor(plan.parents, device=device)
-    cache.reorder_cache(parents)
-    ids, rest_mask = _padded(plan.rests, device)
-    positions = positions[parents, -1:] + 1 + torch.arange(ids.shape[1], device=device)
-    mask = torch.cat([mask[parents], rest_mask], dim=1)
-    plan.second.run(model, scores, **_inputs(model, ids, mask, positions), past_key_values=cache, use_cache=True)
+        inputs: dict[str, Any] = {"input_ids": _padded([tree.tokens for tree in trees], model), "use_cache": False}
+    else:
+        inputs = _tree_inputs(model, trees)
+    width = inputs["input_ids"].shape[1]
+    asked = np.concatenate([row.nodes + width * index for index, row in enumerate(batch)])
+    cells, index = np.unique(asked, return_inverse=True)
+    logits = selected_logits(model, torch.from_numpy(cells // width), torch.from_numpy(cells % width), **inputs)
+    targets = torch.from_numpy(np.concatenate([row.targets for row in batch]))
+    values = logprobs_of(logits, torch.from_numpy(index), targets).double().cpu().numpy()
+    members = [member for row in batch for member in row.members]
+    for member, found in zip(members, np.split(values, np.cumsum([len(scores[m]) for m in members])[:-1]), strict=True):
+        scores[member][:] = found
 
 
-def _inputs(model: Any, ids: Tensor, mask: Tensor, positions: Tensor) -> dict[str, Tensor]:
-    inputs = {"input_ids": ids, "attention_mask": mask}
-    # models without a table of positions (ALiBi) read them off the mask
-    return inputs | (
-        {"position_ids": positions} if "position_ids" in inspect.signature(model.forward).parameters else {}
+def _tree_inputs(model: Any, trees: Sequence[PrefixTree]) -> dict[str, Any]:
+    """Tokens, positions and an additive mask (batch, 1, query, key), in which a token sees itself and its ancestors."""
+    ids, positions, ends = (
+        _padded([getattr(tree, name) for tree in trees], model) for name in ("tokens", "depths", "ends")
     )
+    at = torch.arange(ids.shape[1], device=ids.device)
+    # padding has no end: it sees itself, or its softmax would be that of nothing
+    hidden = (at[:, None] < at) | (at[:, None] >= torch.maximum(ends, at + 1)[:, None, :])
+    dtype = model.get_input_embeddings().weight.dtype
+    mask = torch.zeros(hidden.shape, dtype=dtype, device=ids.device).masked_fill_(hidden, torch.finfo(dtype).min)
+    return {"input_ids": ids, "position_ids": positions, "attention_mask": mask[:, None], "use_cache": False}
 
 
-def _padded(rows: Sequence[Sequence[int]], device: torch.device, *, in_front: bool = False) -> tuple[Tensor, Tensor]:
-    """(batch, longest) ids and mask (1 = a real token). Token 0 fills: it is masked or stands behind the text."""
-    longest = max(map(len, rows))
-    ids = np.zeros((len(rows), longest), dtype=np.int64)
-    mask = np.zeros_like(ids)
+def _padded(rows: Sequence[NDArray[np.int64]], model: Any) -> Tensor:
+    """(batch, longest), filled with 0 at the end."""
+    padded = np.zeros((len(rows), max(map(len, rows))), dtype=np.int64)
     for index, row in enumerate(rows):
-        span = slice(longest - len(row), longest) if in_front else slice(len(row))
-        ids[index, span], mask[index, span] = row, 1
-    return torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device)
+        padded[index, : len(row)] = row
+    return torch.from_numpy(padded).to(input_device(model))

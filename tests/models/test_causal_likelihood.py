@@ -20,13 +20,22 @@ from tiny import (
     tiny_masked_language_model,
     tiny_tokenizer,
 )
-from transformers import MistralConfig, MistralForCausalLM
+from transformers import (
+    BloomConfig,
+    BloomForCausalLM,
+    GPTNeoConfig,
+    GPTNeoForCausalLM,
+    MambaConfig,
+    MambaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+)
 
 from rlhf_fair.errors import ModelLoadError, SettingsError
 from rlhf_fair.models.causal_lm import CausalLM
 from rlhf_fair.models.requests import Decoding, Generation, Likelihood, LogLikelihood, PseudoLogLikelihood
-from rlhf_fair.models.shared_prefix import group_by_prefix, saving
-from rlhf_fair.models.token_logprobs import BatchLimits, token_logprobs
+from rlhf_fair.models.shared_prefix import PrefixTree, prefix_tree, tree_rows
+from rlhf_fair.models.token_logprobs import BatchLimits, reads_trees, token_logprobs
 
 CONTEXTS = [
     "",
@@ -295,48 +304,119 @@ def test_a_prompt_without_room_for_its_answer_is_missing(model: CausalLM) -> Non
 
 # ---- what is shared
 
-TOKENS = st.lists(st.lists(st.integers(0, 2), min_size=2, max_size=7), min_size=1, max_size=6)
+TOKENS = st.lists(st.lists(st.integers(0, 2), min_size=2, max_size=7), min_size=1, max_size=7)
 
 
-def saved(sequences: list[list[int]], groups: list[list[int]], least: int) -> int:
-    """Tokens saved by a partition: (n - 1) times the common beginning, where that is long enough to be used."""
-    total = 0
-    for group in groups:
-        shared = min(len(sequences[index]) for index in group) - 1
-        while len({tuple(sequences[index][:shared]) for index in group}) > 1:
-            shared -= 1
-        total += (len(group) - 1) * (shared if shared >= least else 0)
-    return total
+def tokens_to_read(sequences: list[list[int]]) -> int:
+    """Distinct beginnings, by the definition of a prefix tree; nobody reads a last token."""
+    return len({tuple(tokens[:stop]) for tokens in sequences for stop in range(1, len(tokens))})
 
 
-def partitions(items: list[int]) -> list[list[list[int]]]:
+def cuts(items: list[int]) -> list[list[list[int]]]:
+    """Every way to cut a list into runs."""
     if not items:
         return [[]]
-    head, *tail = items
-    found = []
-    for rest in partitions(tail):
-        found.append([[head], *rest])
-        found += [[*rest[:at], [head, *rest[at]], *rest[at + 1 :]] for at in range(len(rest))]
-    return found
+    return [[items[:stop], *rest] for stop in range(1, len(items) + 1) for rest in cuts(items[stop:])]
 
 
-@settings(deadline=None)
-@given(sequences=TOKENS, least=st.integers(1, 3))
-def test_no_partition_saves_more(sequences: list[list[int]], least: int) -> None:
-    groups = group_by_prefix(sequences, least=least)
-    assert sorted(index for group in groups for index in group.members) == list(range(len(sequences)))
-    for group in groups:
-        assert len({tuple(sequences[index][: group.shared]) for index in group.members}) == 1
-        assert all(len(sequences[index]) > group.shared for index in group.members)
-    assert sum(map(saving, groups)) == max(
-        saved(sequences, groups, least) for groups in partitions(list(range(len(sequences))))
-    )
+@given(sequences=TOKENS)
+def test_a_tree_holds_every_beginning_once_and_paths_are_what_its_mask_shows(sequences: list[list[int]]) -> None:
+    tree = prefix_tree(sorted(sequences))
+    assert len(tree.tokens) == tokens_to_read(sequences)
+    for tokens, path in zip(sorted(sequences), tree.paths, strict=True):
+        assert tree.tokens[path].tolist() == tokens[:-1]
+        assert tree.depths[path].tolist() == list(range(len(tokens) - 1))
+        seen = [node for node in range(path[-1] + 1) if tree.ends[node] > path[-1]]
+        assert seen == path.tolist()
+
+
+@given(sequences=TOKENS, width=st.integers(1, 64), most=st.integers(1, 40))
+def test_no_cut_into_rows_costs_less(sequences: list[list[int]], width: int, most: int) -> None:
+    def cost(rows: list[list[int]]) -> float:
+        sizes = [tokens_to_read([sequences[index] for index in row]) for row in rows]
+        if any(size > most and len(row) > 1 for size, row in zip(sizes, rows, strict=True)):
+            return math.inf
+        return math.fsum(size + size**2 / (4 * width) for size in sizes)
+
+    rows = tree_rows(sequences, width=width, most=most)
+    order = [index for row in rows for index in row]
+    assert sorted(order) == list(range(len(sequences)))
+    assert [sequences[index] for index in order] == sorted(sequences)
+    assert cost(rows) == pytest.approx(min(map(cost, cuts(order))))
+
+
+def test_a_beginning_that_all_share_is_repeated_rather_than_let_a_row_grow_without_end() -> None:
+    """As in few-shot prompts: 100 shared tokens, then 400 questions of 20."""
+    sequences = [[*range(100), 1000 + row, *range(20)] for row in range(400)]
+    rows = tree_rows(sequences, width=384, most=100_000)
+    sizes = [tokens_to_read([sequences[index] for index in row]) for row in rows]
+    # cost of a sequence in rows of m: (100 + 20m + (100 + 20m)² / 1536) / m, least where 20m = sqrt(100² + 153600)
+    assert {round(size, -2) for size in sizes} == {500}
 
 
 def test_texts_that_are_each_the_beginning_of_the_next_need_no_deep_recursion() -> None:
-    sequences = [list(range(length)) for length in range(2, 3000)]
-    groups = group_by_prefix(sequences)
-    assert sum(len(group.members) for group in groups) == len(sequences)
+    sequences = [list(range(length)) for length in range(2, 1500)]
+    rows = tree_rows(sequences, width=10**6, most=10_000)
+    assert rows == [list(range(len(sequences)))]
+    assert prefix_tree(sequences).tokens.tolist() == list(range(1498))
+
+
+# ---- which models read trees
+
+
+def tree_of(longest: int) -> PrefixTree:
+    return prefix_tree([[*range(1, longest + 2)], [1, 2, 4, 5], [1, 3, 5, 7]])
+
+
+def bloom(tokenizer: Any) -> Any:
+    """Its attention falls off with the distance in the row (ALiBi): a branch in between would push words apart."""
+    shape = {"hidden_size": 16, "n_layer": 2, "n_head": 2, "vocab_size": len(tokenizer)}
+    return BloomForCausalLM(BloomConfig(**(shape | WIDE)))
+
+
+def gpt_neo(tokenizer: Any) -> Any:
+    """Every other layer sees 4 tokens back in the row, and its cache does not say so."""
+    shape = {"hidden_size": 16, "num_layers": 2, "num_heads": 2, "vocab_size": len(tokenizer), "window_size": 4} | {"bos_token_id": 2, "eos_token_id": 3}
+    return GPTNeoForCausalLM(GPTNeoConfig(**(shape | WIDE), attention_types=[[["global", "local"], 1]]))
+
+
+def mamba(tokenizer: Any) -> Any:
+    """Carries a state from token to token, through a branch as well."""
+    shape = {"hidden_size": 16, "num_hidden_layers": 2, "state_size": 4, "vocab_size": len(tokenizer)}
+    return MambaForCausalLM(MambaConfig(**(shape | WIDE)))
+
+
+@pytest.mark.parametrize("build", [bloom, gpt_neo, mamba])
+def test_a_model_that_cannot_read_trees_is_noticed_and_scored_all_the_same(build: Any) -> None:
+    torch.manual_seed(0)
+    tokenizer = byte_pair_tokenizer()
+    model = CausalLM(build(tokenizer), tokenizer)
+    assert not reads_trees(model.model, [tree_of(8)])
+    assert_equal(model.log_likelihoods(REQUESTS), [plain(model, request) for request in REQUESTS])
+
+
+def test_a_model_that_takes_positions_and_ignores_the_mask_is_noticed(model: CausalLM) -> None:
+    class Maskless(torch.nn.Module):
+        def __init__(self, inner: Any) -> None:
+            super().__init__()
+            self.inner, self.config = inner, inner.config
+
+        def get_input_embeddings(self) -> Any:
+            return self.inner.get_input_embeddings()
+
+        def forward(self, input_ids: Any, position_ids: Any = None, attention_mask: Any = None, **_: Any) -> Any:
+            return self.inner(input_ids=input_ids, position_ids=position_ids)
+
+    assert not reads_trees(Maskless(model.model), [tree_of(4)])
+
+
+def test_models_of_plain_attention_read_trees_as_deep_as_their_window() -> None:
+    tokenizer = byte_pair_tokenizer()
+    for build in (MODELS["llama"], MODELS["gpt2"]):
+        for dtype in (torch.float32, torch.bfloat16):
+            assert reads_trees(build(tokenizer).to(dtype), [tree_of(60)])
+    assert reads_trees(mistral(tokenizer), [tree_of(6)])
+    assert not reads_trees(mistral(tokenizer), [tree_of(7)])
 
 
 # ---- loading
