@@ -22,6 +22,14 @@ if TYPE_CHECKING:
 
 Kind = Literal["lexicon", "vader", "toxic terms", "classifier", "judge"]
 
+KINDS: dict[Kind, str] = {
+    "lexicon": "the mean value of listed phrases, from the JSON file beside the plan",
+    "vader": "sentiment in [-1, 1] (Hutto & Gilbert 2014), from the installed lexicon or one of your own",
+    "toxic terms": "the worst listed term, in [0, 1], from a list of your own or a short mild one",
+    "classifier": "probabilities of any local or hub sequence classifier, weighted by the values of its labels",
+    "judge": "a language model behind an endpoint rates each text from 1 to 5",
+}
+
 NEEDED: dict[Kind, tuple[str, ...]] = {
     "lexicon": ("file",),
     "vader": (),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -16,31 +16,35 @@ if TYPE_CHECKING:
 
 Precision = Literal["float32", "bfloat16", "float16"]
 
+ONE: Any = {"rich_help_panel": "What is audited (one of these)"}
+HOW: Any = {"rich_help_panel": "How a model or server is asked"}
+
 
 def audit(
     plan: Annotated[str, typer.Argument(metavar="PLAN", help="Folder with a plan.toml, the file, or a shipped audit.")],
-    model: Annotated[str | None, typer.Option(help="Language model or encoder: directory or hub id.")] = None,
-    endpoint: Annotated[str | None, typer.Option(metavar="URL", help="Server, OpenAI protocol, up to /v1.")] = None,
-    endpoint_model: Annotated[str, typer.Option(metavar="NAME", help="The model's name at the endpoint.")] = "",
-    reward_model: Annotated[str | None, typer.Option(help="Reward model: directory or hub id.")] = None,
-    predictions: Annotated[Path | None, typer.Option(help="File of answers, instead of a model.")] = None,
-    feedback: Annotated[Path | None, typer.Option(help="Table of ratings by people with recorded groups.")] = None,
+    model: Annotated[str | None, typer.Option(help="Language model or encoder: directory or hub id.", **ONE)] = None,
+    endpoint: Annotated[
+        str | None, typer.Option(metavar="URL", help="Server, OpenAI protocol, up to /v1.", **ONE)
+    ] = None,
+    endpoint_model: Annotated[str, typer.Option(metavar="NAME", help="The model's name at the endpoint.", **ONE)] = "",
+    reward_model: Annotated[str | None, typer.Option(help="Reward model: directory or hub id.", **ONE)] = None,
+    predictions: Annotated[Path | None, typer.Option(help="File of answers, instead of a model.", **ONE)] = None,
+    feedback: Annotated[Path | None, typer.Option(help="Table of ratings by people with known groups.", **ONE)] = None,
     data_dir: Annotated[str, typer.Option(help="Folder with the public data the plan names, or hub:OWNER/NAME.")] = "",
     out: Annotated[Path | None, typer.Option(help="Folder for the report; default reports/PLAN.")] = None,
     until_decisive: Annotated[
         bool, typer.Option("--until-decisive", help="Ask in random order and stop once every claim is decided.")
     ] = False,
-    device: Annotated[str, typer.Option(help="cpu, cuda, or auto: the GPU if there is one.")] = "auto",
-    precision: Annotated[Precision, typer.Option(help="Of the model's weights.")] = "float32",
-    device_map: Annotated[str | None, typer.Option(help="Spread a model over devices: auto, balanced, …")] = None,
-    server: Annotated[Path | None, typer.Option(help="TOML file: the endpoint's api, concurrency, …")] = None,
-    cache: Annotated[
-        Path | None,
-        typer.Option(help="Folder for answers kept for later runs; default: the user's cache."),
-    ] = None,
-    no_cache: Annotated[bool, typer.Option("--no-cache", help="Keep no answers outside the report.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON instead of text.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing; the exit code tells.")] = False,
+    device: Annotated[str, typer.Option(help="cpu, cuda, or auto: the GPU if there is one.", **HOW)] = "auto",
+    precision: Annotated[Precision, typer.Option(help="Of the model's weights.", **HOW)] = "float32",
+    device_map: Annotated[str | None, typer.Option(help="Spread over devices: auto, balanced, …", **HOW)] = None,
+    server: Annotated[Path | None, typer.Option(help="TOML file: the endpoint's api, concurrency, …", **HOW)] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder for kept answers; default: the user's cache.", **HOW)
+    ] = None,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Keep no answers outside the report.", **HOW)] = False,
 ) -> None:
     """Audit a model, a served model, a reward model, a file of predictions or a table of human feedback.
 

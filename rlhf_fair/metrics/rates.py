@@ -26,9 +26,11 @@ class RowMetric:
     ``rows(y_true, y_pred)``: (n,) floats, NaN where the row does not count. ``labels``: y_true and y_pred must be 0 or
     1, and the mean is a rate in [0, 1]. ``uses_truth``: y_true enters; else rows without an outcome count as well,
     which matters where outcomes are known only of those who were selected. ``better``: the desired direction.
+    ``definition``: what it is, and its source.
     """
 
     name: str
+    definition: str
     rows: Callable[[Floats, Floats], Floats]
     labels: bool = True
     uses_truth: bool = True
@@ -55,41 +57,90 @@ def _among(condition: NDArray[np.bool_], values: Floats) -> Floats:
     return np.where(condition, values, np.nan)
 
 
-selection_rate = RowMetric("selection_rate", lambda y, p: p, uses_truth=False, better="zero")
-"""P(ŷ = 1). Equal rates are demographic parity."""
+selection_rate = RowMetric(
+    "selection_rate",
+    "P(ŷ = 1). Equal rates are demographic parity.",
+    lambda y, p: p,
+    uses_truth=False,
+    better="zero",
+)
 
-true_positive_rate = RowMetric("true_positive_rate", lambda y, p: _among(y == 1, p))
-"""P(ŷ = 1 | y = 1), recall. Equal rates are equality of opportunity (Hardt, Price & Srebro 2016)."""
+true_positive_rate = RowMetric(
+    "true_positive_rate",
+    "P(ŷ = 1 | y = 1), recall. Equal rates are equality of opportunity (Hardt, Price & Srebro 2016).",
+    lambda y, p: _among(y == 1, p),
+)
 
-false_positive_rate = RowMetric("false_positive_rate", lambda y, p: _among(y == 0, p), better="low")
-"""P(ŷ = 1 | y = 0)."""
+false_positive_rate = RowMetric(
+    "false_positive_rate",
+    "P(ŷ = 1 | y = 0).",
+    lambda y, p: _among(y == 0, p),
+    better="low",
+)
 
-true_negative_rate = RowMetric("true_negative_rate", lambda y, p: _among(y == 0, 1 - p))
-"""P(ŷ = 0 | y = 0), specificity."""
+true_negative_rate = RowMetric(
+    "true_negative_rate",
+    "P(ŷ = 0 | y = 0), specificity.",
+    lambda y, p: _among(y == 0, 1 - p),
+)
 
-false_negative_rate = RowMetric("false_negative_rate", lambda y, p: _among(y == 1, 1 - p), better="low")
-"""P(ŷ = 0 | y = 1)."""
+false_negative_rate = RowMetric(
+    "false_negative_rate",
+    "P(ŷ = 0 | y = 1).",
+    lambda y, p: _among(y == 1, 1 - p),
+    better="low",
+)
 
-accuracy = RowMetric("accuracy", lambda y, p: (y == p).astype(float))
-"""P(ŷ = y)."""
+accuracy = RowMetric(
+    "accuracy",
+    "P(ŷ = y).",
+    lambda y, p: (y == p).astype(float),
+)
 
-error_rate = RowMetric("error_rate", lambda y, p: (y != p).astype(float), better="low")
-"""P(ŷ ≠ y)."""
+error_rate = RowMetric(
+    "error_rate",
+    "P(ŷ ≠ y).",
+    lambda y, p: (y != p).astype(float),
+    better="low",
+)
 
-precision = RowMetric("precision", lambda y, p: _among(p == 1, y))
-"""P(y = 1 | ŷ = 1), positive predictive value. Equal values are predictive parity (Chouldechova 2017)."""
+precision = RowMetric(
+    "precision",
+    "P(y = 1 | ŷ = 1), positive predictive value. Equal values are predictive parity (Chouldechova 2017).",
+    lambda y, p: _among(p == 1, y),
+)
 
-base_rate = RowMetric("base_rate", lambda y, p: y, better="zero")
-"""P(y = 1): not a property of the model, yet it explains differences between the rates above."""
+base_rate = RowMetric(
+    "base_rate",
+    "P(y = 1): not a property of the model, yet it explains differences between the rates above.",
+    lambda y, p: y,
+    better="zero",
+)
 
-mean_prediction = RowMetric("mean_prediction", lambda y, p: p, labels=False, uses_truth=False, better="zero")
-"""Mean of a score, in its unit."""
+mean_prediction = RowMetric(
+    "mean_prediction",
+    "Mean of a score, in its unit.",
+    lambda y, p: p,
+    labels=False,
+    uses_truth=False,
+    better="zero",
+)
 
-mean_absolute_error = RowMetric("mean_absolute_error", lambda y, p: np.abs(y - p), labels=False, better="low")
-"""Mean of |ŷ - y|."""
+mean_absolute_error = RowMetric(
+    "mean_absolute_error",
+    "Mean of |ŷ - y|.",
+    lambda y, p: np.abs(y - p),
+    labels=False,
+    better="low",
+)
 
-mean_squared_error = RowMetric("mean_squared_error", lambda y, p: np.square(y - p), labels=False, better="low")
-"""Mean of (ŷ - y)²; the Brier score where ŷ is a probability and y 0 or 1."""
+mean_squared_error = RowMetric(
+    "mean_squared_error",
+    "Mean of (ŷ - y)²; the Brier score where ŷ is a probability and y 0 or 1.",
+    lambda y, p: np.square(y - p),
+    labels=False,
+    better="low",
+)
 
 ROW_METRICS: dict[str, RowMetric] = {
     metric.name: metric
