@@ -94,6 +94,7 @@ def regard_measured(records: pd.DataFrame, *, alpha: float = 0.05) -> list[Measu
     measured = []
     for attribute, rows in records.groupby("attribute", sort=False):
         reference = PAIRS[str(rows["subject"].iloc[0])][1]
-        comparison = Comparison(str(attribute), "subject", ("beginning",), reference)
+        present = reference in set(rows["subject"])  # else there is one subject, and score_gaps says so
+        comparison = Comparison(str(attribute), "subject", ("beginning",), reference if present else "")
         measured += score_gaps(rows, comparison, alpha=alpha) + group_levels(rows, comparison, alpha=alpha)
     return measured

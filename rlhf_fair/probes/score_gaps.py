@@ -11,7 +11,7 @@ from rlhf_fair.errors import SettingsError
 from rlhf_fair.probes.generation_scores import ScoreColumn, parse_rate, score_columns
 from rlhf_fair.probes.generations import refusal_rate
 from rlhf_fair.probes.measured import Measured
-from rlhf_fair.records import NAN
+from rlhf_fair.records import NAN, Estimate
 from rlhf_fair.stats.contrasts import contrast_estimate, mean_estimate
 
 OTHERS = "mean of the other groups"
@@ -34,9 +34,7 @@ class Comparison:
     reference: str = ""
 
     def among(self, groups: Sequence[str]) -> Comparison:
-        """The comparison with its reference settled; raises where ``groups`` allow none."""
-        if len(groups) < 2:
-            raise SettingsError(f"{self.attribute} has groups {list(groups)}; a gap needs two or more")
+        """The comparison with its reference settled, for two or more ``groups``."""
         if self.reference and self.reference not in groups:
             raise SettingsError(f"{self.attribute} has no group {self.reference!r}; has {list(groups)}")
         return replace(self, reference=groups[0]) if len(groups) == 2 and not self.reference else self
@@ -51,11 +49,13 @@ def score_gaps(records: pd.DataFrame, comparison: Comparison, *, alpha: float = 
     """For every score and group: mean of the group less that of the reference; unit of the score; 0 = parity.
 
     Metrics are named ``<quantity>_gap``; ``refusal_gap``, the difference in refusal rates, closes each group. Rows
-    whose group is unknown are counted in ``n_left_out``.
+    whose group is unknown are counted in ``n_left_out``. With fewer than two groups no gap can be estimated.
     """
     groups = _groups(records, comparison)
-    comparison = comparison.among(groups)
     columns = [*score_columns(records), REFUSALS]
+    if len(groups) < 2:
+        return [_no_gap(records, comparison, column, groups) for column in columns]
+    comparison = comparison.among(groups)
     compared = [group for group in groups if group != comparison.reference]
     return [_gap(records, comparison, column, groups, group, alpha) for group in compared for column in columns]
 
@@ -119,6 +119,19 @@ def _gap(
         variant=score.variant,
         parse_rate=parse_rate(records[known], score.column) if not rates else NAN,
         refusal_rate=refusal_rate(records[known]),
+    )
+
+
+def _no_gap(records: pd.DataFrame, comparison: Comparison, score: ScoreColumn, groups: Sequence[str]) -> Measured:
+    reason = f"a gap needs two groups or more; {comparison.attribute} has {', '.join(groups) or 'none'}"
+    return Measured(
+        f"{score.quantity}_gap",
+        Estimate.not_estimable(reason, n_left_out=len(records)),
+        comparison.attribute,
+        groups[0] if groups else "none",
+        reference=comparison.reference or OTHERS,
+        variant=score.variant,
+        refusal_rate=refusal_rate(records),
     )
 
 

@@ -102,9 +102,15 @@ def test_levels_say_which_direction_is_better() -> None:
     ]
 
 
-def test_groups_are_checked() -> None:
-    table = records(["a", "a"], [1, 2])
-    with pytest.raises(SettingsError, match=r"kind has groups \['a'\]; a gap needs two or more"):
-        score_gaps(table, Comparison("kind", "group", ("page",)))
+def test_one_group_has_no_gap_and_none_has_none() -> None:
+    comparison = Comparison("kind", "group", ("page",))
+    for groups, said in ((["a", "a"], "kind has a"), ([None, None], "kind has none")):
+        for gap in score_gaps(records(groups, [1, 2]), comparison):
+            assert math.isnan(gap.estimate.estimate)
+            assert said in gap.estimate.reason
+            assert gap.estimate.n_left_out == 2
+
+
+def test_the_reference_is_checked() -> None:
     with pytest.raises(SettingsError, match="no group 'z'"):
         score_gaps(records(["a", "b"], [1, 2]), Comparison("kind", "group", ("page",), "z"))
