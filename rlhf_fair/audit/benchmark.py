@@ -12,29 +12,35 @@ import numpy as np
 import pandas as pd
 
 from rlhf_fair.artifacts import make_folder, sha256_file, sha256_tree, write_results
-from rlhf_fair.audit.benchmark_plan import BenchmarkPlan, load_benchmark_plan
+from rlhf_fair.audit.benchmark_plan import BenchmarkPlan, Claim, load_benchmark_plan
 from rlhf_fair.audit.data_folder import data_folder
 from rlhf_fair.audit.findings import Measurement, build_findings
+from rlhf_fair.audit.measured_table import measured_table
 from rlhf_fair.audit.plan import find_plan
 from rlhf_fair.audit.source import Hear, Source, open_source
 from rlhf_fair.audit.target import Access, Target
 from rlhf_fair.errors import MissingFileError, SettingsError
 from rlhf_fair.probes.measured import Measured
-from rlhf_fair.records import Results
-from rlhf_fair.tables import Quarantined, read_table, write_table
+from rlhf_fair.records import Estimate, Results
+from rlhf_fair.tables import Quarantined, read_jsonl_with_rejects, read_table, write_table
 
 STAGE = "model"
 RECORDS_NAME, REJECTS_NAME = "records.parquet", "rejects.csv"
+EVERY_GROUP = "all"
 
 
 @dataclass(frozen=True)
 class Answered:
-    """Records with who answered, the digests of what was read, and why answers are missing."""
+    """Records with who answered, the digests of what was read, and why answers are missing.
+
+    ``malformed_lines``: of a prediction file, which no row could be read from.
+    """
 
     records: pd.DataFrame
     name: str
     inputs: dict[str, str]
     failures: Counter[str]
+    malformed_lines: int = 0
 
 
 def run(
@@ -79,13 +85,24 @@ def _answered(plan: BenchmarkPlan, items: pd.DataFrame, source: Source | None, p
         records = plan.benchmark.ask(items, source)
         return Answered(records, source.name, source.inputs, source.failures)
     assert predictions is not None
-    records = plan.benchmark.read(items, read_table(predictions))
-    name = f"predictions: {predictions.name}"
-    return Answered(records, name, {"predictions": sha256_file(predictions)}, Counter())
+    given = read_predictions(predictions)
+    records = plan.benchmark.read(items, given.table)
+    name, inputs = f"predictions: {predictions.name}", {"predictions": sha256_file(predictions)}
+    return Answered(records, name, inputs, Counter(), malformed_lines=len(given.rejects))
+
+
+def read_predictions(path: Path) -> Quarantined:
+    """The rows of a prediction file; lines of a JSONL file that cannot be read are set aside."""
+    if not path.name.lower().endswith((".jsonl", ".jsonl.gz")):
+        return Quarantined(read_table(path), pd.DataFrame())
+    read = read_jsonl_with_rejects(path)
+    return Quarantined(read.table.reset_index(drop=True), read.rejects)
 
 
 def measure(plan: BenchmarkPlan, records: pd.DataFrame) -> list[Measured]:
-    """All numbers of the benchmark, from records as `run` writes them."""
+    """All numbers of the benchmark, from records as `run` writes them; of none, that no claim was measured."""
+    if records.empty:
+        return [m for claim in plan.claims for m in _unmeasured(plan, claim)]
     rng = np.random.default_rng(plan.seed)
     return plan.benchmark.measure(records, alpha=plan.policy.alpha, rng=rng)
 
@@ -97,7 +114,7 @@ def build_results(plan: BenchmarkPlan, items: Quarantined, answered: Answered) -
     judged = [m for m in measured if m.metric in plan.policy.metrics]
     findings = build_findings([_measurement(plan, m) for m in judged], plan.policy)
     others = [m for m in measured if m.metric not in plan.policy.metrics]
-    tables = {"also measured": [plain_row(m) for m in others]}
+    tables = {"also measured": measured_table(others), "predictions that answer no item": _stray(answered)}
     audit: dict[str, Any] = {
         "title": plan.title,
         "question": plan.question,
@@ -107,32 +124,10 @@ def build_results(plan: BenchmarkPlan, items: Quarantined, answered: Answered) -
         "models": {"audited": answered.name},
         "data": {"items": f"{len(items.table):,}", "settings": plan.benchmark.settings_text()},
         "limits": [plan.benchmark.limit, *plan.limits],
-        "tables": {name: rows for name, rows in tables.items() if rows},
+        "tables": {name: table for name, table in tables.items() if table},
         **_account(plan, items, answered),
     }
     return Results(audit=audit, findings=findings)
-
-
-def plain_row(m: Measured) -> dict[str, Any]:
-    """One number as a table's row; empty cells where there is nothing to say."""
-    e = m.estimate
-    row = {
-        "metric": m.metric,
-        "attribute": m.attribute,
-        "group": m.group,
-        "reference": m.reference,
-        "variant": m.variant,
-        "estimate": e.estimate,
-        "ci_low": e.ci_low,
-        "ci_high": e.ci_high,
-        "unit": m.unit,
-        "n": e.n,
-        "n_clusters": e.n_clusters,
-        "parse_rate": m.parse_rate,
-        "refusal_rate": m.refusal_rate,
-        "reason": e.reason,
-    }
-    return {name: None if isinstance(cell, float) and not np.isfinite(cell) else cell for name, cell in row.items()}
 
 
 def _measurement(plan: BenchmarkPlan, m: Measured) -> Measurement:
@@ -153,6 +148,16 @@ def _measurement(plan: BenchmarkPlan, m: Measured) -> Measurement:
     )
 
 
+def _unmeasured(plan: BenchmarkPlan, claim: Claim) -> list[Measured]:
+    nothing = Estimate.not_estimable("there is no record of any item")
+    variant = next(iter(claim.variants), "")
+    better = plan.policy.limits(claim.metric).better
+    return [
+        Measured(claim.metric, nothing, claim.attribute, group, variant=variant, better=better)
+        for group in claim.groups or (EVERY_GROUP,)
+    ]
+
+
 def _check_claims(plan: BenchmarkPlan, measured: Sequence[Measured]) -> None:
     for claim in plan.claims:
         if not any(claim.covers(m) for m in measured):
@@ -161,21 +166,27 @@ def _check_claims(plan: BenchmarkPlan, measured: Sequence[Measured]) -> None:
             raise SettingsError(f"the plan claims {claim.model_dump(exclude_defaults=True)}; measured was {found}")
 
 
+def _stray(answered: Answered) -> list[dict[str, Any]]:
+    """Rows of a prediction file that no item was answered by."""
+    counted = {
+        "for an item that is not at hand": answered.records.attrs.get("predictions_without_item", 0),
+        "a line that cannot be read": answered.malformed_lines,
+    }
+    return [{"prediction": what, "n": int(n)} for what, n in counted.items() if n]
+
+
 def _account(plan: BenchmarkPlan, items: Quarantined, answered: Answered) -> dict[str, Any]:
     """Where every input row went: input = reported + excluded + unknown."""
     problems = plan.benchmark.problems(answered.records)
     reasons = Counter(problem for problem in problems if problem)
-    rejected = items.rejects["message"].value_counts()
-    reasons.update({f"item rejected: {reason}": int(n) for reason, n in rejected.items()})
+    why = items.rejects["column"] + " " + items.rejects["code"]  # not the message: it quotes the item
+    reasons.update({f"item rejected: {reason.strip()}": int(n) for reason, n in why.value_counts().items()})
     excluded = sum(reasons.values())
     n = len(answered.records) + len(items.rejects)
     exclusions = [{"reason": reason, "n": count} for reason, count in reasons.most_common()]
-    stray = answered.records.attrs.get("predictions_without_item", 0)
-    noted = {"predictions for items that are not at hand": stray} if stray else {}
     failures = dict(answered.failures.most_common(10))
     return {
         "counts": {"input": n, "reported": n - excluded, "excluded": excluded, "unknown": 0},
         "exclusions": exclusions,
-        **({"noted": noted} if noted else {}),
         **({"unanswered": failures} if failures else {}),
     }

@@ -115,7 +115,7 @@ def axis_note(drawn: Sequence[Finding]) -> list[str]:
     """How to read the axis: which way is better, what left and right mean, and where the dashed lines stand."""
     first, lines = drawn[0], shared_limits(drawn)
     note = [f"{say.sentence_case(say.better(first))}."]
-    if first.better == "zero":
+    if first.better == "zero" and first.reference:
         verb = say.verb(first)
         note.append(f"Right of 0 the group {verb}s more than its reference, left of 0 less.")
     if first.better == "one":
@@ -145,6 +145,8 @@ def _axis_title(drawn: Sequence[Finding]) -> str:
     first, dot = drawn[0], "\N{MIDDLE DOT}"
     metric = say.words(first.metric)
     axis = f"{metric}, {first.unit}" if first.unit and first.unit not in metric else metric
+    if first.better == "zero" and not first.reference:
+        return axis
     if first.better == "zero":
         verb = say.verb(first)
         return f"← group {verb}s less {dot} {axis} {dot} group {verb}s more →"

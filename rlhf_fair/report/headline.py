@@ -191,7 +191,9 @@ def claim_lines(results: Results) -> list[str]:
     """One line of plain text for each claim: the verdict's name, who, the estimate, and what the interval says."""
     terms = terms_of(results)
     lines = []
-    for finding in (f for f in results.findings if f.role == "claim"):
+    claims = [finding for finding in results.findings if finding.role == "claim"]
+    several = len({finding.metric for finding in claims}) > 1
+    for finding in claims:
         said = finding.reason
         if is_measured(finding):
             places = terms.places(finding)
@@ -201,5 +203,6 @@ def claim_lines(results: Results) -> list[str]:
             if finding.verdict == Verdict.INCONCLUSIVE:
                 said += " (" + say.reading_words(finding, terms.reading(finding)).partition(": ")[2] + ")"
         against = f" against {finding.reference}" if finding.reference else ""
-        lines.append(f"{finding.verdict.value:18} {finding.attribute}: {finding.group}{against}: {said}")
+        metric = f"{say.words(finding.metric)}, " if several else ""
+        lines.append(f"{finding.verdict.value:18} {metric}{finding.attribute}: {finding.group}{against}: {said}")
     return lines

@@ -40,6 +40,13 @@ _ACRONYMS = {
     "ci": "CI",
     "id": "ID",
     "auc": "AUC",
+    "bbq": "BBQ",
+    "icat": "ICAT",
+    "aae": "AAE",
+    "sae": "SAE",
+    "seat": "SEAT",
+    "honest": "HONEST",
+    "bold": "BOLD",
     "sha256": "SHA-256",
 }
 _TAIL = re.compile(r"[ _](gap|difference|disparity|diff|distance|ratio)$")
@@ -101,7 +108,7 @@ def with_unit(value: float, places: int, unit: str) -> str:
 
 def is_overall(finding: Finding) -> bool:
     """True for a finding about an attribute as a whole and not about one group against another."""
-    return finding.group.lower() in _EVERYONE or finding.group == finding.attribute or finding.reference == ""
+    return finding.group.lower() in _EVERYONE or finding.group == finding.attribute
 
 
 def subject(finding: Finding) -> str:
@@ -110,7 +117,7 @@ def subject(finding: Finding) -> str:
     if is_overall(finding):
         group = "" if finding.group in {"", finding.attribute} else f": {finding.group}"
         return f"{attribute}{group}" + (f" vs {finding.reference}" if finding.reference else "")
-    return f"{attribute}: {finding.group} vs {finding.reference}"
+    return f"{attribute}: {finding.group}" + (f" vs {finding.reference}" if finding.reference else "")
 
 
 def gap_sentence(finding: Finding, places: int) -> str:
@@ -125,9 +132,11 @@ def gap_sentence(finding: Finding, places: int) -> str:
         against = f" against “{finding.reference}”" if finding.reference else ""
         best = "where 1 is parity" if finding.better == "one" else f"where {finding.better}er is better"
         return f"“{finding.group or finding.attribute}”{against}: {words(finding.metric)} of {level}, {best}"
-    if is_overall(finding) and not finding.reference:
-        spread = f"{with_unit(value, places, finding.unit)} {interval(low, high, places)}"
-        return f"Across {words(finding.attribute)}, the {words(finding.metric)} is {spread}"
+    if not finding.reference:
+        size = f"{shown(value, places, sign=True)} {finding.unit}".strip() + f" {interval(low, high, places)}"
+        if is_overall(finding):
+            return f"Across {words(finding.attribute)}, the {words(finding.metric)} is {size}"
+        return f"{sentence_case(words(finding.attribute))} “{finding.group}”: {words(finding.metric)} of {size}"
     if finding.metric == "difference_of_gaps":
         sizes = f"{with_unit(value, places, finding.unit)} {interval(low, high, places)}"
         return f"The gap differs with the item: “{finding.group}” against “{finding.reference}” by {sizes}"

@@ -16,6 +16,14 @@ from rlhf_fair.probes.measured import Measured
 from rlhf_fair.settings import Settings
 from rlhf_fair.tables import Quarantined
 
+REASONS = {
+    "missing": "no answer was given",
+    "malformed": "the answer could not be read",
+    "duplicate": "several answers were given",
+    "refused": "the model refused",
+}
+"""What a record's ``problem`` says in one word, in more; other problems are shown as they are."""
+
 
 class Benchmark(Settings):
     """One benchmark; its fields are what the plan's section of the same name may set.
@@ -60,19 +68,20 @@ class Benchmark(Settings):
     def problems(self, records: pd.DataFrame) -> pd.Series:
         """Why a record holds no measured answer; "" where it holds one.
 
-        Understands the columns that records have by convention: ``problem``, ``answered``, ``refused``, ``parsed``.
+        Understands the columns that records have by convention: ``problem``, ``answered``, ``refused``, ``parsed``. An
+        empty cell in ``refused`` says that nobody could have refused, as where likelihoods are compared.
         """
         found = pd.Series("", index=records.index, dtype="str")
+        if "problem" in records:
+            found = records["problem"].fillna("").astype("str").replace(REASONS)
         for column, bad, reason in (
-            ("answered", False, "no answer was given"),
-            ("refused", True, "the model refused"),
-            ("parsed", False, "the answer could not be read"),
+            ("answered", False, REASONS["missing"]),
+            ("refused", True, REASONS["refused"]),
+            ("parsed", False, REASONS["malformed"]),
         ):
             if column in records:
-                wrong = records[column].fillna(bad).astype(bool) == bad
+                wrong = records[column].fillna(False).astype(bool) == bad
                 found = found.mask(wrong & (found == ""), reason)
-        if "problem" in records:
-            found = records["problem"].where(records["problem"] != "", found).astype("str")
         return found
 
     def place(self, data_dir: Path) -> Path:
