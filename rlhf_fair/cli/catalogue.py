@@ -44,7 +44,7 @@ def scorers(as_json: AsJson = False) -> None:
     """
     from rlhf_fair.audit.scorers import KINDS
 
-    _show(KINDS, as_json)
+    _show({str(kind): text for kind, text in KINDS.items()}, as_json)
 
 
 @app.command()
