@@ -19,6 +19,7 @@ from rlhf_fair.models.requests import Generation
 from rlhf_fair.probes.likelihoods import DUPLICATE, MISSING
 from rlhf_fair.tables import Column, Contract, Quarantined, Rule, require_columns, validate
 
+
 def generation_requests(items: pd.DataFrame, n_samples: int = 1) -> list[Generation]:
     """``n_samples`` requests per item, next to each other; the id, which seeds the answer, ends in the sample's number.
 

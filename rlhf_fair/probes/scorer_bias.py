@@ -83,7 +83,8 @@ def scorer_bias_measured(
 
     The mean of group less reference over the same sentences (0 = the scorer holds still; unit of the score), the mean
     size of the shift whatever its direction, and the change of the share above ``threshold``, at which a score becomes
-    a decision. Pairs share a template and a pair of words, and are clustered by both where there are two or more.
+    a decision. Pairs share a template and a pair of words, and are clustered by both where there are two or more. A
+    scorer that gives all pairs equal scores has no interval, and ``reason`` says so.
     """
     require_columns(records, ("template", "pair", "group", "score", "scorer"), "scorer check")
     scores = records.pivot(index=["template", "pair"], columns="group", values="score")
@@ -104,6 +105,9 @@ def scorer_bias_measured(
                 before, after, threshold=threshold, clusters=clusters, alpha=alpha
             ),
         }
+        if (after == before).all():
+            still = f"the scorer holds still: both versions of all {len(after)} sentences have the same score"
+            estimates = {name: e.model_copy(update={"reason": still}) for name, e in estimates.items()}
         parsed = float(records.loc[records["group"].isin([group, reference]), "score"].notna().mean())
         measured += [
             Measured(metric, e, attribute, str(group), reference=reference, variant=variant, parse_rate=parsed)

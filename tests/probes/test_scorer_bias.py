@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from rlhf_fair.errors import SettingsError
 from rlhf_fair.models.vader import VaderScorer
+from rlhf_fair.probes.counterfactual_text_rules import LEXICONS
 from rlhf_fair.probes.measured import Measured
 from rlhf_fair.probes.scorer_bias import (
     TEMPLATES,
@@ -16,6 +18,8 @@ from rlhf_fair.probes.scorer_bias import (
     scorer_bias_measured,
     scorer_bias_records,
 )
+from rlhf_fair.probes.scorer_bias_words import Attribute, scorer_bias_words
+from rlhf_fair.tables import read_table
 
 LEXICON = Path(__file__).parents[3] / "shared/data/vader/vader_lexicon.txt"
 
@@ -74,6 +78,20 @@ def test_opposite_shifts_cancel_in_the_mean_and_not_in_the_size() -> None:
 def test_a_straight_ruler_shows_no_shift() -> None:
     found = check(Tilted(0.0), {"a": ["Abby", "Alma"], "b": ["Bert", "Bill"]})
     assert {one.estimate.estimate for one in found.values()} == {0.0}
+    assert {one.estimate.reason for one in found.values()} == {
+        "the scorer holds still: both versions of all 32 sentences have the same score"
+    }
+
+
+def test_words_differ_in_the_group_alone_and_names_match() -> None:
+    known = read_table(LEXICONS / "names.csv").set_index("name")
+    for attribute in get_args(Attribute):
+        for kind, terms in scorer_bias_words(attribute).items():
+            assert not scorer_bias_items(terms)["text"].duplicated().any()  # no word stands in two groups
+            if kind == "names":
+                rows = [[known.loc[name] for name in pair] for pair in zip(*terms.values(), strict=True)]
+                assert all(len({row["syllables"] for row in pair}) == 1 for pair in rows)
+                assert all([row[attribute] for row in pair] == list(terms) for pair in rows)
 
 
 def test_a_noisy_straight_ruler_is_not_called_tilted() -> None:
