@@ -53,19 +53,26 @@ class Endpoint:
 
     ``journal`` names a file in which answers are kept as they arrive. Without one they are kept in this object, and
     last as long as it does. ``failures`` holds, by its id, the reason for each request that has no answer yet; a
-    later call that gets one removes it.
+    later call that gets one removes it. Without ``asks`` nothing is sent: only what the journal holds is answered.
 
     Seeds are a wish: a server may ignore them, and batching alone changes its rounding. Only the journal makes a
     second run equal to the first.
     """
 
     def __init__(
-        self, url: str, model: str, settings: EndpointSettings | None = None, *, journal: Path | None = None
+        self,
+        url: str,
+        model: str,
+        settings: EndpointSettings | None = None,
+        *,
+        journal: Path | None = None,
+        asks: bool = True,
     ) -> None:
         self.url = checked_url(url)
         self.model = model
         self.settings = settings or EndpointSettings()
         self.journal = Journal(journal)
+        self.asks = asks
         self.failures: dict[str, str] = {}
 
     @property
@@ -97,7 +104,9 @@ class Endpoint:
             The server cannot score given text, no request can succeed, or the server is down.
         """
         if self.settings.api != "completions":
-            raise SettingsError("endpoint: log probabilities of given text need api = 'completions'")
+            raise SettingsError(
+                "endpoint: log probabilities of given text need api = 'completions' (in the server file, --server)"
+            )
         asked = [request for request in requests if request.continuation]
         found = iter(self._ask([self._scoring(request) for request in asked], progress))
         if progress is not None and len(asked) < len(requests):
@@ -145,9 +154,9 @@ class Endpoint:
         open_keys = [key for key in askers if self.journal.get(key) is None]
         if progress is not None and (known := len(keys) - sum(len(askers[key]) for key in open_keys)):
             progress(known)
-        if open_keys:
-            key = read_key(self.settings.key_variable, required=self.settings.key_required)
-            server = Server(self.url, key, self.settings)
+        if open_keys and self.asks:
+            secret = read_key(self.settings.key_variable, required=self.settings.key_required)
+            server = Server(self.url, secret, self.settings)
             with self.journal:
                 _run(_Round(server, self.journal, self.failures, progress).ask({key: askers[key] for key in open_keys}))
         return [self.journal.get(key) for key in keys]
@@ -173,7 +182,8 @@ class _Round:
                 for _ in range(workers):
                     group.create_task(self._work(waiting, caller))
         except BaseExceptionGroup as faults:
-            raise faults.exceptions[0] from None  # the first to fail stopped the others
+            first = faults.exceptions[0]  # the first to fail stopped the others
+            raise (self._stopped(str(first)) if isinstance(first, EndpointError) else first) from None
         if self.rejected == len(askers) and not self.heard:
             raise self._hopeless(self.last_rejection)
 
@@ -210,8 +220,10 @@ class _Round:
             raise self._hopeless(f"{self.exhausted_in_a_row} requests in a row failed, the last with {fault}")
 
     def _hopeless(self, why: str) -> EndpointError:
-        kept = f"; {len(self.journal)} answers are kept" if len(self.journal) else ""
-        return EndpointError(f"endpoint {self.server.url}: {why}{kept}")
+        return EndpointError(f"endpoint {self.server.url}: {why}")
+
+    def _stopped(self, why: str) -> EndpointError:
+        return EndpointError(why + (f"; {len(self.journal):,} answers are kept" if len(self.journal) else ""))
 
 
 def _item_seed(seed: int, id: str) -> int:
