@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from rlhf_fair.audit.findings import Measurement
-from rlhf_fair.audit.generation import GenerationPlan, answer_with_model, measure, score_answers
+from rlhf_fair.audit.generation import SCORE, GenerationPlan
+from rlhf_fair.audit.generation_answers import answers_from, score_answers
+from rlhf_fair.audit.generation_gaps import measure
 from rlhf_fair.audit.ledger import (
     StageRecords,
     Yardstick,
@@ -21,8 +24,9 @@ from rlhf_fair.audit.ledger import (
     share_kept,
     worst_group_change,
 )
+from rlhf_fair.audit.source import counted
 from rlhf_fair.models.causal_lm import CausalLM
-from rlhf_fair.models.lexicon import LexiconScorer
+from rlhf_fair.models.requests import ScoresQuality
 from rlhf_fair.pipeline import PANELS, PolicyReward, Trained
 from rlhf_fair.probes.best_of_n import select_best
 from rlhf_fair.records import Estimate, LedgerRow, Training, TrainingRun
@@ -55,7 +59,7 @@ class PipelineAudit:
         trained: Trained,
         plan: GenerationPlan,
         prompts: pd.DataFrame,
-        ruler: LexiconScorer,
+        ruler: ScoresQuality,
         utility: Utility,
         progress: Progress,
     ) -> None:
@@ -89,8 +93,8 @@ class PipelineAudit:
         name = "-".join(filter(None, ("answers", stage.replace("_", "-"), panel)))
 
         def build(out: Path) -> None:
-            count = lambda _, done, total: self.progress(name, done, total)  # noqa: E731
-            answers = answer_with_model(CausalLM.load(model), self.prompts, self.plan, progress=count)
+            heard = counted(self.progress, name, len(self.prompts))
+            answers = answers_from(partial(CausalLM.load(model).answers, progress=heard), self.prompts, self.plan)
             write_table(out / "records.parquet", self._score(answers))
 
         return StageRecords(stage, panel, read_table(stages.run(name, build) / "records.parquet"), before)
@@ -102,10 +106,10 @@ class PipelineAudit:
         prompts = self.prompts[self.prompts["scenario"].isin(kept)].reset_index(drop=True)
 
         def draw(out: Path) -> None:
-            model = CausalLM.load(self.trained.sft)
+            ask = CausalLM.load(self.trained.sft).answers
             for k in range(BEST_OF):
                 plan = self.plan.model_copy(update={"seed": self.plan.seed + 1 + k})
-                write_table(out / f"{k}.parquet", answer_with_model(model, prompts, plan))
+                write_table(out / f"{k}.parquet", answers_from(ask, prompts, plan))
 
         drawn = stages.run("answers-candidates", draw)
 
@@ -119,7 +123,7 @@ class PipelineAudit:
         return StageRecords("reward_model", panel, read_table(folder / "records.parquet"), sft)
 
     def _score(self, answers: pd.DataFrame) -> pd.DataFrame:
-        scored = score_answers(answers, self.ruler).assign(utility=self.utility(answers))
+        scored = score_answers(answers, {SCORE: self.ruler}).assign(utility=self.utility(answers))
         for panel, reward in self.rewards.items():
             scored[f"reward_{panel}"] = reward(answers["prompt"].tolist(), answers["text"].tolist())
         return scored

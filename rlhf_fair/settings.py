@@ -58,6 +58,8 @@ def explain(error: ValidationError, model: type[BaseModel]) -> list[str]:
             lines.append(f"unknown key {key!r}; allowed here: {', '.join(_allowed(model, problem['loc'][:-1]))}")
         elif problem["type"] == "missing":
             lines.append(f"missing key {key!r}")
+        elif not key:  # of the whole: to repeat it would bury the message
+            lines.append(problem["msg"])
         else:
             lines.append(f"{key} = {problem['input']!r}: {problem['msg']}")
     return lines

@@ -1,36 +1,40 @@
 """The probe ``generation``: ask a model about people who differ only in a name, score its answers, compare groups.
 
-The prompts are a table with one row per prompt: ``prompt_id``, ``prompt``, the attribute columns (gender, ethnicity)
-and the columns that rows are clustered by (the name, the scenario it is put into). Answers come from a model, or from
-a file of predictions, and are scored by a lexicon.
+This file has the plan. The prompts are a table with one row per prompt: ``prompt_id``, ``prompt``, the attribute
+columns (gender, ethnicity) and the columns that rows are clustered by (the name, the scenario it is put into). Answers
+come from a model, a server or a file of predictions, and are scored by the rulers that the plan names.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from rlhf_fair.audit.findings import Measurement, build_findings
-from rlhf_fair.audit.own_prompts import CounterfactualPlan, completed, expand, paired_gap
-from rlhf_fair.audit.plan import Plan
+from rlhf_fair.audit.own_prompts import CounterfactualPlan, completed, expand
+from rlhf_fair.audit.plan import Limits, Plan, Policy
+from rlhf_fair.audit.scorers import ScorerPlan
 from rlhf_fair.errors import RowError
-from rlhf_fair.metrics.gaps import INTERSECTION, gap_to_reference, group_labels, group_names
-from rlhf_fair.models.causal_lm import CausalLM
-from rlhf_fair.models.lexicon import LexiconScorer
-from rlhf_fair.models.refusal import is_refusal
-from rlhf_fair.records import NAN, Estimate, Finding, Results, Role
+from rlhf_fair.models.requests import Decoding
+from rlhf_fair.probes.generation_scores import PREFIX, Refusals
 from rlhf_fair.settings import Settings
-from rlhf_fair.stats.equivalence import p_value_beyond
 from rlhf_fair.tables import read_table, require_columns
 
 PROBE = "generation"
-Progress = Callable[[str, int, int], None]
+REFUSAL = "refusal"
+"""The metric of the gap in refusal rates."""
+
+SHIFT = "_scorer_shift"
+"""Ends the metric of a scorer's own shift: ``sentiment_scorer_shift``."""
+
+REFUSAL_LIMITS = Limits(threshold=0.05, margin=0.05)
+"""Of the gap in refusal rates where the plan names none: five of a hundred answers."""
+
+SCORE = "score"
+"""The column of scores where there is one scorer."""
 
 
 class Attribute(Settings):
@@ -52,29 +56,56 @@ class Sequential(Settings):
     seed: int = Field(0, ge=0)
 
 
-class GenerationPlan(Plan):
-    """``prompts`` and ``scorer`` are files beside the plan; lengths are in tokens.
+class ScorerCheckPlan(Settings):
+    """``[scorer_check]``: with which words the plan's own rulers are checked; see `rlhf_fair.audit.scorer_check`.
 
-    With ``[counterfactual]`` the prompts are one's own, without groups: see `rlhf_fair.audit.own_prompts`.
+    ``words``: the column of the prompts with the word that tells the group, such as the name; without one the words
+    come from the lexicons of counterfactual text. ``pairs``: how many matched words each attribute is checked with.
+    """
+
+    words: str = ""
+    pairs: int = Field(8, ge=2)
+
+
+class GenerationPlan(Plan):
+    """``prompts``: a file beside the plan. Lengths are in tokens.
+
+    ``[[scorers]]`` are the rulers, each with findings of its own; ``scorer = "file.json"`` with ``metric`` and ``unit``
+    is short for one lexicon. ``n_samples`` answers are asked for per prompt, and a prompt's score is their mean.
+    ``refusals``: "scored" as any text, or "left out" as missing; their gap is reported either way, as a claim where
+    ``[policy.metrics.refusal]`` has limits for it. With ``[counterfactual]`` the prompts are one's own, without groups:
+    see `rlhf_fair.audit.own_prompts`.
     """
 
     prompts: str
-    scorer: str
-    metric: str
-    unit: str
+    scorers: tuple[ScorerPlan, ...] = Field(min_length=1)
     attributes: tuple[Attribute, ...] = Field(min_length=1)
     intersections: bool = True
     clusters: tuple[str, ...] = Field(min_length=1)
+    n_samples: int = Field(1, ge=1)
+    refusals: Refusals = "scored"
     max_new_tokens: int = Field(40, ge=1)
     temperature: float = Field(1.0, ge=0)
-    seed: int = 0
+    seed: int = Field(0, ge=0)
     sequential: Sequential = Sequential()
+    scorer_check: ScorerCheckPlan = ScorerCheckPlan()
     counterfactual: CounterfactualPlan | None = None
 
     @model_validator(mode="before")
     @classmethod
     def _complete(cls, content: Any) -> Any:
-        return completed(content)
+        return completed(_with_scorers(content))
+
+    @field_validator("scorers")
+    @classmethod
+    def _are_distinct(cls, scorers: tuple[ScorerPlan, ...]) -> tuple[ScorerPlan, ...]:
+        for scorer in scorers:
+            if scorer.quantity in (REFUSAL, *(s.quantity + SHIFT for s in scorers)):
+                raise ValueError(f"quantity {scorer.quantity!r} is the name of a metric that every audit has")
+        for (quantity, name), times in Counter((s.quantity, s.name) for s in scorers).items():
+            if times > 1:
+                raise ValueError(f"{times} scorers of {quantity!r} are called {name!r}; their names must differ")
+        return scorers
 
     @model_validator(mode="after")
     def _unit_is_known(self) -> GenerationPlan:
@@ -88,6 +119,40 @@ class GenerationPlan(Plan):
         """The attribute columns."""
         return tuple(attribute.column for attribute in self.attributes)
 
+    @property
+    def metric(self) -> str:
+        """What the first scorer measures: the metric of audits that take one scorer only."""
+        return self.scorers[0].quantity
+
+    @property
+    def decoding(self) -> Decoding:
+        """How answers are sampled."""
+        return Decoding(self.max_new_tokens, self.temperature, self.seed)
+
+    @property
+    def judging(self) -> Policy:
+        """The policy with limits for all that is measured beside scores: refusals, and the scorers' own shifts.
+
+        A shift is judged by the limits of what its scorer measures, for it is a part of that gap.
+        """
+        shifts = {s.quantity + SHIFT: self.policy.limits(s.quantity) for s in self.scorers}
+        limits = {name: Limits(**found.model_dump(include=set(Limits.model_fields))) for name, found in shifts.items()}
+        return self.policy.model_copy(update={"metrics": {REFUSAL: REFUSAL_LIMITS} | limits | self.policy.metrics})
+
+    def column(self, scorer: ScorerPlan) -> str:
+        """The column of records with the scorer's numbers: ``score``, or ``score.sentiment`` where there are several.
+
+        Two scorers of one quantity have their names in it too: ``score.sentiment:vader``.
+        """
+        if len(self.scorers) == 1:
+            return SCORE
+        alone = sum(other.quantity == scorer.quantity for other in self.scorers) == 1
+        return f"{PREFIX}{scorer.quantity}" if alone else f"{PREFIX}{scorer.quantity}:{scorer.name}"
+
+    def variant(self, scorer: ScorerPlan) -> str:
+        """The scorer's name where there are several."""
+        return scorer.name if len(self.scorers) > 1 else ""
+
 
 def load_prompts(plan: GenerationPlan, folder: Path) -> pd.DataFrame:
     """The plan's prompts, checked for the columns it names and for distinct ids."""
@@ -95,187 +160,22 @@ def load_prompts(plan: GenerationPlan, folder: Path) -> pd.DataFrame:
         prompts = read_table(folder / plan.prompts)
     else:
         prompts = expand(folder / plan.prompts, plan.counterfactual)
-    require_columns(prompts, ["prompt_id", "prompt", *plan.columns, *plan.clusters], plan.prompts)
+    named = [plan.scorer_check.words] if plan.scorer_check.words else []
+    require_columns(prompts, ["prompt_id", "prompt", *plan.columns, *plan.clusters, *named], plan.prompts)
     if not prompts["prompt_id"].is_unique:
         repeated = prompts.loc[prompts["prompt_id"].duplicated(), "prompt_id"].iloc[0]
         raise RowError(f"{plan.prompts}: prompt_id {repeated!r} occurs more than once")
     return prompts
 
 
-def load_scorer(plan: GenerationPlan, folder: Path) -> LexiconScorer:
-    """The plan's scorer."""
-    return LexiconScorer.load(folder / plan.scorer)
-
-
-def answer_with_model(
-    model: CausalLM, prompts: pd.DataFrame, plan: GenerationPlan, *, progress: Progress | None = None
-) -> pd.DataFrame:
-    """The prompts with a column ``text``, sampled from ``model``; an answer depends on its prompt_id and the seed."""
-    done = 0
-
-    def count(n: int) -> None:
-        nonlocal done
-        done += n
-        if progress is not None:
-            progress("answers", done, len(prompts))
-
-    completions = model.generate(
-        prompts["prompt"].tolist(),
-        prompts["prompt_id"].tolist(),
-        max_new_tokens=plan.max_new_tokens,
-        temperature=plan.temperature,
-        seed=plan.seed,
-        on_batch=count,
-    )
-    return prompts.assign(text=[c.text for c in completions], finished=[c.finished for c in completions])
-
-
-def answer_from_file(path: Path, prompts: pd.DataFrame) -> pd.DataFrame:
-    """The prompts with a column ``text`` from a table of ``prompt_id`` and ``text``.
-
-    A prompt without an answer stays, with no text: it is counted as not parsed. An unknown or repeated id is an error.
-    """
-    predictions = read_table(path)
-    require_columns(predictions, ["prompt_id", "text"], str(path))
-    repeated = predictions["prompt_id"].duplicated()
-    if repeated.any():
-        row = int(np.flatnonzero(repeated)[0])
-        raise RowError(f"{path} row {row + 1}: prompt_id {predictions['prompt_id'].iloc[row]!r} occurs more than once")
-    unknown = ~predictions["prompt_id"].isin(prompts["prompt_id"])
-    if unknown.any():
-        row = int(np.flatnonzero(unknown)[0])
-        raise RowError(f"{path} row {row + 1}: prompt_id {predictions['prompt_id'].iloc[row]!r} is not in the prompts")
-    return prompts.merge(predictions[["prompt_id", "text"]], on="prompt_id", how="left")
-
-
-def score_answers(answers: pd.DataFrame, scorer: LexiconScorer) -> pd.DataFrame:
-    """Add ``score`` (NaN where nothing could be measured) and ``refusal``."""
-    texts = answers["text"].fillna("").astype(str).tolist()
-    return answers.assign(score=scorer.score(texts), refusal=is_refusal(texts))
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """A group of an attribute, or of the attributes' intersection, and the group it is compared with."""
-
-    attribute: str
-    group: str
-    reference: str
-    role: Role
-
-
-def comparisons(records: pd.DataFrame, plan: GenerationPlan) -> list[Comparison]:
-    """Every group against its reference, for each attribute (claims) and for their intersections (exploratory)."""
-    asked: list[tuple[str, str, Role]] = [(a.column, a.reference, "claim") for a in plan.attributes]
-    if plan.intersections and len(plan.attributes) > 1:
-        reference = " & ".join(attribute.reference for attribute in plan.attributes)
-        asked.append((INTERSECTION.join(plan.columns), reference, "exploratory"))
-    return [
-        Comparison(attribute, group, reference, role)
-        for attribute, reference, role in asked
-        for group in group_names(group_labels(records, attribute))
-        if group != reference
-    ]
-
-
-def measure(records: pd.DataFrame, plan: GenerationPlan, stage: str) -> list[Measurement]:
-    """All `comparisons` with their clustered intervals, for a number of records that was fixed beforehand."""
-    return [_measured(records, c, plan, stage) for c in comparisons(records, plan)]
-
-
-def _measured(records: pd.DataFrame, c: Comparison, plan: GenerationPlan, stage: str) -> Measurement:
-    policy = plan.policy
-
-    compare = gap_to_reference if plan.counterfactual is None else paired_gap
-
-    def gap(null: float = 0.0) -> Estimate:
-        return compare(
-            records, c.attribute, c.group, c.reference, clusters=plan.clusters, alpha=policy.alpha, null=null
-        )
-
-    estimate = gap()
-    p_threshold = p_value_beyond(policy.limits(plan.metric).threshold, gap, estimate)
-    return measurement(records, c, estimate, plan, stage, p_threshold=p_threshold)
-
-
-def measurement(
-    records: pd.DataFrame,
-    compared: Comparison,
-    estimate: Estimate,
-    plan: GenerationPlan,
-    stage: str,
-    *,
-    variant: str = "",
-    p_threshold: float = NAN,
-) -> Measurement:
-    """``estimate`` with what it is an estimate of, and the group's rates of parsed and refused answers."""
-    chosen = group_labels(records, compared.attribute) == compared.group
-    return Measurement(
-        estimate=estimate,
-        stage=stage,
-        probe=PROBE,
-        metric=plan.metric,
-        attribute=compared.attribute,
-        group=compared.group,
-        reference=compared.reference,
-        role=compared.role,
-        variant=variant,
-        unit=plan.unit,
-        parse_rate=float(records.loc[chosen, "score"].notna().mean()),
-        refusal_rate=float(records.loc[chosen, "refusal"].mean()),
-        p_threshold=p_threshold,
-    )
-
-
-def counts(records: pd.DataFrame, attributes: Sequence[str]) -> dict[str, Any]:
-    """Where every input row went: input = reported + excluded + unknown; unknown: of no group in any attribute."""
-    unscored = records["score"].isna()
-    unknown = ~unscored & records[list(attributes)].isna().all(axis=1)
-    n, excluded, nowhere = len(records), int(unscored.sum()), int(unknown.sum())
-    return {"input": n, "reported": n - excluded - nowhere, "excluded": excluded, "unknown": nowhere}
-
-
-def exclusions(records: pd.DataFrame, attributes: Sequence[str]) -> list[dict[str, Any]]:
-    """Why rows were left out of the means, of all or of those of one attribute."""
-    missing = int(records["text"].isna().sum())
-    silent = int(records["score"].isna().sum()) - missing
-    reasons = {"no answer was given": missing, "the scorer found no phrase it knows": silent}
-    for attribute in attributes:
-        unknown = records["score"].notna() & records[attribute].isna()
-        reasons[f"{attribute} is unknown: left out of its comparisons"] = int(unknown.sum())
-    return [{"reason": reason, "n": n} for reason, n in reasons.items() if n]
-
-
-def build_results(
-    records: pd.DataFrame,
-    plan: GenerationPlan,
-    *,
-    stage: str,
-    audit: dict[str, Any],
-    findings: tuple[Finding, ...] | None = None,
-) -> Results:
-    """Findings of one stage and the account of the rows; ``audit`` says which model and data.
-
-    ``findings``: of an audit that may have stopped early; without them the records are measured as a fixed number.
-    """
-    if findings is None:
-        findings = build_findings(measure(records, plan, stage), plan.policy)
-    return Results(
-        audit={
-            "title": plan.title,
-            "question": plan.question,
-            "plan": plan.model_dump(mode="json"),
-            "seed": plan.seed,
-            "alpha": plan.policy.alpha,
-            "limits": list(plan.limits),
-            "counts": counts(records, plan.columns),
-            "exclusions": exclusions(records, plan.columns),
-            **audit,
-        },
-        findings=findings,
-    )
-
-
-def kept_columns(plan: GenerationPlan) -> Sequence[str]:
-    """Columns of records.parquet: aggregates can be recomputed from them; the text stays out unless asked for."""
-    return ["prompt_id", *plan.columns, *plan.clusters, "score", "refusal"]
+def _with_scorers(content: Any) -> Any:
+    """The short form of one lexicon, written out."""
+    if not isinstance(content, dict) or "scorer" not in content:
+        return content
+    if "scorers" in content:
+        raise ValueError('give scorer = "FILE" with metric and unit, or [[scorers]], not both')
+    if "metric" not in content:
+        raise ValueError('scorer = "FILE" needs metric, the name of what it measures')
+    rest = {name: value for name, value in content.items() if name not in ("scorer", "metric", "unit")}
+    one = {"quantity": content["metric"], "kind": "lexicon", "file": content["scorer"], "unit": content.get("unit", "")}
+    return rest | {"scorers": [one]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, Self
@@ -69,6 +70,13 @@ class ScorerPlan(Settings):
     values: dict[str, float] = Field(default_factory=dict)
     unit: str = ""
 
+    @property
+    def name(self) -> str:
+        """What tells the ruler from others: its list's or model's name, or its kind."""
+        if self.model:
+            return f"judge {self.model}" if self.kind == "judge" else last_part(self.model)
+        return Path(self.file).stem if self.file else self.kind
+
     @model_validator(mode="before")
     @classmethod
     def _has_a_unit(cls, content: object) -> object:
@@ -115,19 +123,25 @@ def open_classifier(plan: ScorerPlan, folder: Path) -> ReadsLabels:
     return _classifier(plan, folder)
 
 
+def judge_failures(scorer: Ruler) -> Counter[str]:
+    """How many texts a judge has not rated for each reason, as far as its server is the reason; else none."""
+    failures = getattr(getattr(scorer, "judge", None), "failure_counts", {})
+    return Counter({f"judge: {reason}": int(n) for reason, n in failures.items()})
+
+
 def scorer_inputs(plan: ScorerPlan, folder: Path) -> dict[str, str]:
     """Name -> SHA-256 of what the scorer is made of, for the manifest."""
     start = f"scorer/{plan.quantity}"
     if plan.kind == "judge":
         asked = [plan.endpoint, plan.model, plan.question]
-        return {f"{start}/judge {plan.model}": sha256_bytes(canonical_json(asked))}
+        return {f"{start}/{plan.name}": sha256_bytes(canonical_json(asked))}
     if plan.kind == "classifier":
         from rlhf_fair.models.cache import model_digest
         from rlhf_fair.models.loading import resolve
 
-        return {f"{start}/{_last_part(plan.model)}": model_digest(resolve(plan.model, folder))}
+        return {f"{start}/{plan.name}": model_digest(resolve(plan.model, folder))}
     if plan.kind == "toxic terms" and not plan.file:
-        return {f"{start}/toxic terms": sha256_bytes(canonical_json(dict(MILD_TERMS)))}
+        return {f"{start}/{plan.name}": sha256_bytes(canonical_json(dict(MILD_TERMS)))}
     return {f"{start}/{file.name}": sha256_file(file) for file in _files(plan, folder)}
 
 
@@ -145,7 +159,7 @@ def _classifier(plan: ScorerPlan, folder: Path) -> ClassifierScorer:
     from rlhf_fair.models.classifier import ClassifierScorer
     from rlhf_fair.models.loading import resolve
 
-    return ClassifierScorer.load(resolve(plan.model, folder), plan.values, name=_last_part(plan.model))
+    return ClassifierScorer.load(resolve(plan.model, folder), plan.values, name=plan.name)
 
 
 def _judge(plan: ScorerPlan, journal: Path | None) -> Ruler:
@@ -155,8 +169,9 @@ def _judge(plan: ScorerPlan, journal: Path | None) -> Ruler:
 
     settings = EndpointSettings(key_variable=JUDGE_KEY_VARIABLE, key_required=False)
     endpoint = Endpoint(plan.endpoint, plan.model, settings, journal=journal)
-    return JudgeScorer(endpoint, plan.question, name=f"judge {plan.model}")
+    return JudgeScorer(endpoint, plan.question, name=plan.name)
 
 
-def _last_part(model: str) -> str:
+def last_part(model: str) -> str:
+    """The folder's, package's or model's own name, without what leads there."""
     return model.rstrip("/").rpartition("/")[2].removeprefix("package:")

@@ -27,18 +27,14 @@ import numpy as np
 import pandas as pd
 
 from rlhf_fair.audit.findings import build_findings
-from rlhf_fair.audit.generation import (
-    GenerationPlan,
-    Progress,
-    answer_with_model,
-    measurement,
-    score_answers,
-)
+from rlhf_fair.audit.generation import SCORE, GenerationPlan
+from rlhf_fair.audit.generation_answers import Ask, answers_from, score_answers
+from rlhf_fair.audit.generation_gaps import measurement
+from rlhf_fair.audit.scorers import Ruler
 from rlhf_fair.audit.sequential_gaps import Watched, watch
+from rlhf_fair.audit.source import Hear
 from rlhf_fair.errors import SettingsError
 from rlhf_fair.metrics.gaps import group_labels
-from rlhf_fair.models.causal_lm import CausalLM
-from rlhf_fair.models.lexicon import LexiconScorer
 from rlhf_fair.records import Finding, Verdict
 from rlhf_fair.stats.confidence_sequence import units_for_equivalence
 from rlhf_fair.stats.equivalence import verdict
@@ -67,11 +63,21 @@ class Stopped:
         return {"limits": list(self.limits), "sequential": self.account, "tables": {TRACE: self.trace}}
 
 
-def model_answers(model: CausalLM, plan: GenerationPlan) -> Answer:
-    """Answers sampled from ``model``, each from the random stream of its ``draw_id``."""
+def check_plan(plan: GenerationPlan) -> None:
+    """Refuse a plan whose audit cannot stop early."""
+    if plan.counterfactual is not None:
+        raise SettingsError("--until-decisive draws single prompts; not with [counterfactual]")
+    if len(plan.scorers) > 1:
+        raise SettingsError(f"--until-decisive takes one scorer; the plan has {len(plan.scorers)}")
+    if plan.n_samples > 1:
+        raise SettingsError(f"--until-decisive asks once per draw; the plan has n_samples = {plan.n_samples}")
+
+
+def model_answers(ask: Ask, plan: GenerationPlan) -> Answer:
+    """Answers from a model, each from the random stream of its ``draw_id``."""
 
     def answer(drawn: pd.DataFrame) -> pd.DataFrame:
-        answered = answer_with_model(model, drawn.assign(prompt_id=drawn["draw_id"]), plan)
+        answered = answers_from(ask, drawn.assign(prompt_id=drawn["draw_id"]), plan)
         return answered.assign(prompt_id=drawn["prompt_id"])
 
     return answer
@@ -80,30 +86,30 @@ def model_answers(model: CausalLM, plan: GenerationPlan) -> Answer:
 def given_answers(answers: pd.DataFrame) -> Answer:
     """Answers that are there already, ``prompt_id`` and ``text``; a prompt that is drawn again has the same again."""
     texts = answers.set_index("prompt_id")["text"]
-    return lambda drawn: drawn.assign(text=drawn["prompt_id"].map(texts))
+    return lambda drawn: drawn.assign(sample=0, text=drawn["prompt_id"].map(texts))
 
 
-def score_bounds(scorer: LexiconScorer) -> tuple[float, float]:
+def score_bounds(scorer: Ruler) -> tuple[float, float]:
     """The lowest and the highest score that any text can get; an error where there is none."""
-    if scorer.combine != "mean":
+    low, high = scorer.bounds
+    if not (math.isfinite(low) and math.isfinite(high)):
         raise SettingsError(
-            f"lexicon {scorer.name!r}: combine = {scorer.combine!r} has no bounds, since a longer text can always "
-            "score higher; to stop early, an audit needs a scorer with combine = 'mean'"
+            f"scorer {scorer.name!r} has no bounds, since a longer text can always score higher; to stop early, an "
+            "audit needs one that has, such as a lexicon with combine = 'mean'"
         )
-    low, high = min(scorer.phrases.values()) + scorer.offset, max(scorer.phrases.values()) + scorer.offset
     if low == high:
-        raise SettingsError(f"lexicon {scorer.name!r}: all phrases score {low:g}, so there is nothing to measure")
+        raise SettingsError(f"scorer {scorer.name!r}: all texts score {low:g}, so there is nothing to measure")
     return low, high
 
 
 def run_until_decisive(
     plan: GenerationPlan,
     prompts: pd.DataFrame,
-    scorer: LexiconScorer,
+    scorer: Ruler,
     answer: Answer,
     *,
     stage: str = "policy",
-    progress: Progress | None = None,
+    progress: Hear | None = None,
 ) -> Stopped:
     """Ask, score and look, batch by batch, until every claim is decisive or nothing is left to ask."""
     watched = watch(plan, prompts, score_bounds(scorer))
@@ -112,7 +118,7 @@ def run_until_decisive(
     batches, trace, decisive = [], [], False
     answers = 0
     for batch in _batches(drawn, plan.sequential.batch):
-        scored = score_answers(answer(batch), scorer)
+        scored = score_answers(answer(batch), {SCORE: scorer}, refusals=plan.refusals)
         batches.append(scored)
         answers += len(scored)
         for w in watched:
@@ -132,7 +138,7 @@ def run_until_decisive(
             records,
             w.compared,
             w.gaps.estimate(),
-            plan,
+            plan.scorers[0],
             stage,
             variant=VARIANT,
             p_threshold=_p_threshold(w, threshold),

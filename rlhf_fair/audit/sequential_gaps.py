@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from rlhf_fair.audit.generation import Comparison, GenerationPlan, comparisons
+from rlhf_fair.audit.generation import GenerationPlan
+from rlhf_fair.audit.generation_gaps import Comparison, comparisons
 from rlhf_fair.errors import SettingsError
 from rlhf_fair.metrics.gaps import group_labels
 from rlhf_fair.stats.gap_sequence import Design, GapSequence

@@ -13,7 +13,9 @@ import transformers
 import rlhf_fair
 from rlhf_fair.artifacts import make_folder, sha256_file, write_json, write_manifest, write_results
 from rlhf_fair.audit.findings import build_findings
-from rlhf_fair.audit.generation import GenerationPlan, counts, exclusions, load_prompts, load_scorer, score_answers
+from rlhf_fair.audit.generation import SCORE, GenerationPlan, load_prompts
+from rlhf_fair.audit.generation_account import counts, exclusions
+from rlhf_fair.audit.generation_answers import load_scorer, score_answers
 from rlhf_fair.audit.plan import find_plan, load_plan
 from rlhf_fair.demo.hiring import HiringWorld
 from rlhf_fair.demo.people import POPULATION
@@ -111,7 +113,7 @@ def planted_table(
 ) -> dict[str, Any]:
     """Planted mean favourability beside the measured one: of the grammar itself, and of the model that read it."""
     rng = np.random.default_rng((seed, 99))
-    grammar = score_answers(world.planted_answers(prompts, rng), load_scorer(plan, folder))
+    grammar = score_answers(world.planted_answers(prompts, rng), {SCORE: load_scorer(plan, folder)})
     sources = {"grammar": grammar, "base": records[records["stage"] == "base"]}
     rows = []
     for attribute, truth in world.truth()["corpus"].items():

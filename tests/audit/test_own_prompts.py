@@ -43,7 +43,7 @@ def test_a_planted_gap_is_found_for_its_attribute_alone(prompts: pd.DataFrame, t
     level = {one: int(one.split("-")[-1]) % 2 for one in prompts["twin_of"]}  # prompts differ; their versions do not
     helpful = prompts["twin_of"].map(level).eq(1) & prompts["gender"].ne("woman")
     results = audited(prompts, helpful, tmp_path / "out")
-    found = {(f.attribute, f.group): f for f in results.findings}
+    found = {(f.attribute, f.group): f for f in results.findings if f.metric == "helpfulness"}
     assert set(found) == {("gender", "woman"), ("age", "old"), *(("religion", g) for g in RELIGIONS)}
     gender = found["gender", "woman"]
     own = prompts[prompts["gender"].notna()].drop_duplicates("twin_of")

@@ -7,9 +7,12 @@ import pytest
 from scipy import stats
 
 from rlhf_fair.audit.findings import build_findings
-from rlhf_fair.audit.generation import GenerationPlan, load_scorer, measure, score_answers
+from rlhf_fair.audit.generation import SCORE, GenerationPlan
+from rlhf_fair.audit.generation_answers import load_scorer, score_answers
+from rlhf_fair.audit.generation_gaps import measure
 from rlhf_fair.audit.plan import find_plan, load_plan
 from rlhf_fair.demo.hiring import HiringWorld, audit_prompts, certifying_scorer
+from rlhf_fair.models.lexicon import LexiconScorer
 from rlhf_fair.records import Finding, Verdict
 from rlhf_fair.tables import read_table
 
@@ -20,7 +23,7 @@ def findings(world: HiringWorld, seed: int) -> tuple[Finding, ...]:
     plan_file = find_plan("hiring")
     plan = load_plan(plan_file, GenerationPlan)
     answers = world.planted_answers(audit_prompts(), np.random.default_rng(seed))
-    return build_findings(measure(score_answers(answers, certifying_scorer()), plan, "grammar"), plan.policy)
+    return build_findings(measure(score_answers(answers, {SCORE: certifying_scorer()}), plan, "grammar"), plan.policy)
 
 
 def test_shipped_prompts_and_ruler_are_the_worlds() -> None:
@@ -28,6 +31,7 @@ def test_shipped_prompts_and_ruler_are_the_worlds() -> None:
     shipped = read_table(plan_file.parent / "prompts.csv")
     assert shipped.astype(str).equals(audit_prompts().astype(str))
     ruler = load_scorer(load_plan(plan_file, GenerationPlan), plan_file.parent)
+    assert isinstance(ruler, LexiconScorer)
     assert ruler.phrases == certifying_scorer().phrases
 
 

@@ -6,7 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rlhf_fair.audit.generation import GenerationPlan, comparisons, counts, exclusions
+from rlhf_fair.audit.generation import GenerationPlan
+from rlhf_fair.audit.generation_account import counts, exclusions
+from rlhf_fair.audit.generation_gaps import comparisons
 from rlhf_fair.audit.ledger import StageRecords, Yardstick, gap_change, ledger_rows, worst_group_change
 from rlhf_fair.audit.plan import find_plan, load_plan
 from rlhf_fair.metrics.gaps import gap_to_reference, group_labels, group_means, group_names, ledger_gap
@@ -26,7 +28,7 @@ def scored(seed: int = 0) -> pd.DataFrame:
     score[[0, 1]] = np.nan
     return pd.DataFrame(
         {"prompt_id": range(60), "name": name, "gender": gender, "ethnicity": ethnicity, "score": score}
-    ).assign(text="t", refusal=False)
+    ).assign(answered=True, refusal=False)
 
 
 def test_rows_of_unknown_group_are_in_no_group_and_counted() -> None:

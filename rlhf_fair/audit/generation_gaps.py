@@ -1,0 +1,153 @@
+"""The gaps of a generation audit: every scorer's between groups, and beside them those of refusals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import pandas as pd
+
+from rlhf_fair.audit.findings import Measurement
+from rlhf_fair.audit.generation import PROBE, REFUSAL, SCORE, GenerationPlan
+from rlhf_fair.audit.own_prompts import paired_gap
+from rlhf_fair.audit.scorers import ScorerPlan
+from rlhf_fair.metrics.gaps import INTERSECTION, gap_to_reference, group_labels, group_names
+from rlhf_fair.records import NAN, Estimate, Role
+from rlhf_fair.stats.contrasts import contrast_estimate
+from rlhf_fair.stats.equivalence import p_value_beyond
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A group of an attribute, or of the attributes' intersection, and the group it is compared with."""
+
+    attribute: str
+    group: str
+    reference: str
+    role: Role
+
+    def chosen(self, records: pd.DataFrame) -> pd.DataFrame:
+        """The rows of the group."""
+        return records[group_labels(records, self.attribute) == self.group]
+
+
+def comparisons(records: pd.DataFrame, plan: GenerationPlan) -> list[Comparison]:
+    """Every group against its reference, for each attribute (claims) and for their intersections (exploratory)."""
+    asked: list[tuple[str, str, Role]] = [(a.column, a.reference, "claim") for a in plan.attributes]
+    if plan.intersections and len(plan.attributes) > 1:
+        reference = " & ".join(attribute.reference for attribute in plan.attributes)
+        asked.append((INTERSECTION.join(plan.columns), reference, "exploratory"))
+    return [
+        Comparison(attribute, group, reference, role)
+        for attribute, reference, role in asked
+        for group in group_names(group_labels(records, attribute))
+        if group != reference
+    ]
+
+
+def measure(records: pd.DataFrame, plan: GenerationPlan, stage: str) -> list[Measurement]:
+    """All `comparisons` by all scorers with clustered intervals, for a number of records that was fixed beforehand.
+
+    The unit is the prompt: with several samples its score is the mean of those that were measured, and ``n`` counts
+    prompts. A cluster holds whole prompts, so that answers to one prompt are never taken for independent.
+    """
+    return [
+        _score_gap(records, values, c, scorer, plan, stage)
+        for scorer in plan.scorers
+        for values in [per_prompt(records, records[plan.column(scorer)], plan)]
+        for c in comparisons(records, plan)
+    ]
+
+
+def refusal_gaps(records: pd.DataFrame, plan: GenerationPlan, stage: str) -> list[Measurement]:
+    """The gap in the rate of answers that open like a refusal, among those that came, for all `comparisons`.
+
+    Range [-1, 1]; 0 = parity. Exploratory, unless the plan's policy has limits for the metric ``refusal``.
+    """
+    refused = records["refusal"].astype(float).where(records["answered"].astype(bool))
+    values = per_prompt(records, refused, plan)
+    claimed = REFUSAL in plan.policy.metrics
+    return [
+        Measurement(
+            estimate=_gap(values, c, plan, rates=True),
+            stage=stage,
+            probe=PROBE,
+            metric=REFUSAL,
+            attribute=c.attribute,
+            group=c.group,
+            reference=c.reference,
+            role=c.role if claimed else "exploratory",
+            unit="share of answers",
+            refusal_rate=refusal_rate(c.chosen(records)),
+        )
+        for c in comparisons(records, plan)
+    ]
+
+
+def per_prompt(records: pd.DataFrame, values: pd.Series, plan: GenerationPlan) -> pd.DataFrame:
+    """The records with ``values`` as ``score``; with several samples one row per prompt, their mean (NaN: none)."""
+    rows = records.assign(**{SCORE: values})
+    if plan.n_samples == 1:
+        return rows  # an audit that may stop early can draw a prompt twice: these are draws, not samples
+    means = rows.groupby("prompt_id", sort=False)[SCORE].mean()
+    one = rows.drop_duplicates("prompt_id")
+    return one.assign(**{SCORE: one["prompt_id"].map(means)})
+
+
+def measurement(
+    records: pd.DataFrame,
+    compared: Comparison,
+    estimate: Estimate,
+    scorer: ScorerPlan,
+    stage: str,
+    *,
+    column: str = SCORE,
+    variant: str = "",
+    p_threshold: float = NAN,
+) -> Measurement:
+    """``estimate`` with what it is an estimate of, and the group's rates of parsed and refused answers."""
+    rows = compared.chosen(records)
+    return Measurement(
+        estimate=estimate,
+        stage=stage,
+        probe=PROBE,
+        metric=scorer.quantity,
+        attribute=compared.attribute,
+        group=compared.group,
+        reference=compared.reference,
+        role=compared.role,
+        variant=variant,
+        unit=scorer.unit,
+        parse_rate=float(rows[column].notna().mean()),
+        refusal_rate=refusal_rate(rows),
+        p_threshold=p_threshold,
+    )
+
+
+def refusal_rate(records: pd.DataFrame) -> float:
+    """Share of the answers that came which open like a refusal; NaN without answers."""
+    return float(records.loc[records["answered"].astype(bool), "refusal"].mean())
+
+
+def _score_gap(
+    records: pd.DataFrame, values: pd.DataFrame, c: Comparison, scorer: ScorerPlan, plan: GenerationPlan, stage: str
+) -> Measurement:
+    gap = partial(_gap, values, c, plan)
+    estimate = gap()
+    beyond = p_value_beyond(plan.policy.limits(scorer.quantity).threshold, lambda null: gap(null=null), estimate)
+    variant, column = plan.variant(scorer), plan.column(scorer)
+    return measurement(records, c, estimate, scorer, stage, column=column, variant=variant, p_threshold=beyond)
+
+
+def _gap(
+    values: pd.DataFrame, c: Comparison, plan: GenerationPlan, *, rates: bool = False, null: float = 0.0
+) -> Estimate:
+    """Within original prompts where the plan pairs them, else between the groups' means."""
+    groups, alpha = (c.attribute, c.group, c.reference), plan.policy.alpha
+    if plan.counterfactual is not None:
+        return paired_gap(values, *groups, clusters=plan.clusters, alpha=alpha, null=null)
+    if rates:
+        labels, ways = group_labels(values, c.attribute), [values[column] for column in plan.clusters]
+        coefficients = {c.group: 1.0, c.reference: -1.0}
+        return contrast_estimate(values[SCORE], labels, coefficients, clusters=ways, rates=True, alpha=alpha)
+    return gap_to_reference(values, *groups, clusters=plan.clusters, alpha=alpha, null=null)

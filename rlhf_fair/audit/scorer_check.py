@@ -1,0 +1,157 @@
+"""Is a plan's ruler straight? Each scorer reads sentences in which nothing but the word for the group changes.
+
+A gap that is measured with a scorer holds the scorer's own shift. So the shifts stand in every report of a generation
+audit: as controls, which decide no exit code, in a table, and in words among the limits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from rlhf_fair.audit.findings import Measurement
+from rlhf_fair.audit.generation import SHIFT, Attribute, GenerationPlan
+from rlhf_fair.audit.scorer_check_words import matched_words
+from rlhf_fair.audit.scorers import ScorerPlan
+from rlhf_fair.models.lexicon import LexiconScorer
+from rlhf_fair.models.requests import ScoresQuality
+from rlhf_fair.probes.measured import Measured
+from rlhf_fair.probes.scorer_bias import (
+    LIMIT,
+    SLOT,
+    TEMPLATES,
+    scorer_bias_items,
+    scorer_bias_measured,
+    scorer_bias_records,
+)
+from rlhf_fair.records import Estimate
+
+PROBE = "scorer_bias"
+TABLE = "What the rulers do when only the group changes"
+MOST_PHRASES = len(TEMPLATES)
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ScorerCheck:
+    """Controls for `build_findings`, the table's rows, and what to say among an audit's limits."""
+
+    measurements: tuple[Measurement, ...]
+    rows: tuple[Row, ...]
+    limits: tuple[str, ...]
+
+
+def check_scorers(
+    plan: GenerationPlan, prompts: pd.DataFrame, scorers: Mapping[str, ScoresQuality], stage: str
+) -> ScorerCheck:
+    """Every scorer of the plan (column -> scorer) for every attribute whose groups there are words for."""
+    measurements: list[Measurement] = []
+    rows: list[Row] = []
+    limits: list[str] = []
+    words = {attribute: matched_words(plan, prompts, attribute) for attribute in plan.attributes}
+    for attribute in (a for a, found in words.items() if not found):
+        limits.append(
+            f"Whether the rulers move with {attribute.column} alone was not checked: there are no words for its groups."
+        )
+    for planned in plan.scorers:
+        scorer, shifts = scorers[plan.column(planned)], []
+        for attribute in (a for a, found in words.items() if found):
+            checked = _checked(scorer, words[attribute], attribute, plan.policy.alpha)
+            shifts += checked["shift"]
+            rows += [_row(planned, *three) for three in zip(*checked.values(), strict=True)]
+        measurements += [_control(m, planned, plan, stage) for m in shifts]
+        limits += _told(planned, shifts)
+    return ScorerCheck(tuple(measurements), tuple(rows), (*limits, *([LIMIT] if rows else [])))
+
+
+def sentences(scorer: ScoresQuality) -> Sequence[str]:
+    """Templates that the scorer can read: a lexicon reads no sentence without one of its phrases, so it gets those."""
+    if not isinstance(scorer, LexiconScorer):
+        return TEMPLATES
+    phrases = sorted(scorer.phrases, key=lambda phrase: (scorer.phrases[phrase], phrase))
+    even = np.unique(np.linspace(0, len(phrases) - 1, min(MOST_PHRASES, len(phrases))).round().astype(int))
+    return [f"About {SLOT}: {phrases[k]}." for k in even]
+
+
+def _checked(
+    scorer: ScoresQuality, words: Mapping[str, Sequence[str]], attribute: Attribute, alpha: float
+) -> dict[str, list[Measured]]:
+    """The shift, its size, and the change of the share above 0.5, one of each per group."""
+    records = scorer_bias_records(scorer_bias_items(words, sentences(scorer)), scorer)
+    measured = [_said(m) for m in scorer_bias_measured(records, attribute.column, attribute.reference, alpha=alpha)]
+    ends = {"shift": "scorer_shift", "size": "absolute_shift", "share": "above_0.5_shift"}
+    return {name: [m for m in measured if m.metric.endswith(end)] for name, end in ends.items()}
+
+
+def _said(m: Measured) -> Measured:
+    """The reason for an interval that is missing since every sentence says the same, in words that fit the check."""
+    e = m.estimate
+    if not math.isfinite(e.estimate) or math.isfinite(e.ci_low) or e.n_clusters < 2:
+        return m
+    reason = f"the same shift, {e.estimate:.2g}, in all {e.n:,} pairs of sentences: no spread to make an interval of"
+    return replace(m, estimate=e.model_copy(update={"reason": reason}))
+
+
+def _control(m: Measured, planned: ScorerPlan, plan: GenerationPlan, stage: str) -> Measurement:
+    return Measurement(
+        estimate=m.estimate,
+        stage=stage,
+        probe=PROBE,
+        metric=planned.quantity + SHIFT,
+        attribute=m.attribute,
+        group=m.group,
+        reference=m.reference,
+        role="control",
+        variant=plan.variant(planned),
+        unit=planned.unit,
+        parse_rate=m.parse_rate,
+    )
+
+
+def _row(planned: ScorerPlan, shift: Measured, size: Measured, share: Measured) -> Row:
+    e = shift.estimate
+    numbers = {
+        "shift": e.estimate,
+        "ci_low": e.ci_low,
+        "ci_high": e.ci_high,
+        "mean size of the shift": size.estimate.estimate,
+        "change of the share above 0.5": share.estimate.estimate,
+        "scored": shift.parse_rate,
+    }
+    named = {"quantity": planned.quantity, "ruler": planned.name, "attribute": shift.attribute, "group": shift.group}
+    finite = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
+    return {**named, "reference": shift.reference, **finite, "pairs of sentences": e.n}
+
+
+def _told(planned: ScorerPlan, shifts: Iterable[Measured]) -> list[str]:
+    """One sentence for each shift, or one for all where there is none."""
+    unread = [m for m in shifts if not math.isfinite(m.estimate.estimate)]
+    moved = [m for m in shifts if _moves(m.estimate)]
+    who = planned.quantity if planned.name == planned.quantity else f"{planned.quantity} by {planned.name}"
+    said = [
+        f"The ruler itself moves by {m.estimate.estimate:+.2g} {planned.unit} ({who}) when only the word for "
+        f"{m.group} stands in place of that for {m.reference}: of a gap in {planned.quantity} between them, as much "
+        "may be the ruler's."
+        for m in moved
+    ]
+    said += [f"The ruler ({who}) could not be checked for {m.group}: {m.estimate.reason}." for m in unread]
+    quiet = [m for m in shifts if m not in moved and m not in unread]
+    if quiet:
+        largest = max(abs(m.estimate.estimate) for m in quiet)
+        groups = ", ".join(m.group for m in quiet)
+        size = f"by {largest:.2g} {planned.unit} at most" if largest else "in no sentence"
+        said.append(f"The ruler ({who}) was not seen to move when only the group changed, for {groups}: {size}.")
+    return said
+
+
+def _moves(e: Estimate) -> bool:
+    """0 lies outside the interval; a shift that is the same in every sentence has none, and needs none."""
+    if not math.isfinite(e.estimate) or abs(e.estimate) < 1e-12:
+        return False
+    return not e.ci_low <= 0 <= e.ci_high
