@@ -11,8 +11,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rlhf_fair.artifacts import make_folder, sha256_file, sha256_tree, write_results
+from rlhf_fair.artifacts import (
+    canonical_json,
+    make_folder,
+    sha256_bytes,
+    sha256_file,
+    sha256_tree,
+    write_results,
+)
+from rlhf_fair.audit.asked import as_asked
 from rlhf_fair.audit.benchmark_plan import BenchmarkPlan, Claim, load_benchmark_plan
+from rlhf_fair.audit.benchmarks.base import N_UPSTREAM
+from rlhf_fair.audit.benchmarks.rulers import RULERS, RULERS_TABLE, rulers_measured, told
 from rlhf_fair.audit.data_folder import data_folder
 from rlhf_fair.audit.findings import Measurement, build_findings
 from rlhf_fair.audit.measured_table import measured_table
@@ -25,7 +35,7 @@ from rlhf_fair.records import Estimate, Results
 from rlhf_fair.tables import Quarantined, read_jsonl_with_rejects, read_table, write_table
 
 STAGE = "model"
-RECORDS_NAME, REJECTS_NAME = "records.parquet", "rejects.csv"
+RECORDS_NAME, REJECTS_NAME, RULERS_NAME = "records.parquet", "rejects.csv", "rulers.parquet"
 EVERY_GROUP = "all"
 
 
@@ -52,29 +62,38 @@ def run(
     access: Access | None = None,
     hear: Hear | None = None,
 ) -> Results:
-    """Measure, and write ``results.json``, ``records.parquet`` and, where items were rejected, ``rejects.csv``."""
-    plan = load_benchmark_plan(plan_file)
+    """Measure, and write ``results.json``, ``records.parquet`` and, where there are some, ``rejects.csv`` (items that
+    cannot be used) and ``rulers.parquet`` (how the text scorers read sentences in which the group alone changes)."""
+    access = access or Access()
+    plan = load_benchmark_plan(plan_file, judgements=_judgements(access, out))
     benchmark = plan.benchmark
     readable = ["--predictions"] if benchmark.predictions else []
     target.require("--model", "--endpoint", *readable, plan=plan_file)
     folder = benchmark.place(data_folder(data_dir))
     source = None
     if target.predictions is None:
-        source = open_source(target, access or Access(), run=out, hear=hear)
+        source = open_source(target, access, run=out, hear=hear)
     elif not target.predictions.is_file():
         raise MissingFileError(target.predictions, "predictions file")
     make_folder(out)
     items = benchmark.load(folder)
     if items.table.empty:
         raise SettingsError(f"{folder}: none of the {len(items.rejects)} items of {plan.probe} can be used")
+    rulers = benchmark.check_rulers()  # before anything is asked: a scorer that cannot be opened is found out now
     answered = _answered(plan, items.table, source, target.predictions)
-    results = build_results(plan, items, answered)
-    inputs = {"plan": sha256_file(find_plan(plan_file)), f"data/{benchmark.folder}": sha256_tree(folder)}
+    results = build_results(plan, items, answered, rulers)
+    data = benchmark.folder if folder.is_dir() else folder.name  # a file: prompts that the plan brings along
+    inputs = {"plan": sha256_file(find_plan(plan_file)), f"data/{data}": sha256_tree(folder)}
     results = results.model_copy(update={"manifest": {"inputs": inputs | benchmark.inputs() | answered.inputs}})
+    if source is not None:
+        results = as_asked(results, source)
     write_table(out / RECORDS_NAME, answered.records)
     if len(items.rejects):
         write_table(out / REJECTS_NAME, items.rejects)
+    if len(rulers):
+        write_table(out / RULERS_NAME, rulers)
     write_results(out, results)
+    benchmark.finished()
     if source is not None:
         source.finished()
     return results
@@ -107,14 +126,21 @@ def measure(plan: BenchmarkPlan, records: pd.DataFrame) -> list[Measured]:
     return plan.benchmark.measure(records, alpha=plan.policy.alpha, rng=rng)
 
 
-def build_results(plan: BenchmarkPlan, items: Quarantined, answered: Answered) -> Results:
-    """Findings and tables from records; needs no model."""
+def build_results(
+    plan: BenchmarkPlan, items: Quarantined, answered: Answered, rulers: pd.DataFrame | None = None
+) -> Results:
+    """Findings and tables from records, and from those of the scorers' own check (``rulers``); needs no model."""
     measured = measure(plan, answered.records)
     _check_claims(plan, measured)
-    judged = [m for m in measured if m.metric in plan.policy.metrics]
-    findings = build_findings([_measurement(plan, m) for m in judged], plan.policy)
-    others = [m for m in measured if m.metric not in plan.policy.metrics]
-    tables = {"also measured": measured_table(others), "predictions that answer no item": _stray(answered)}
+    moved = [] if rulers is None else rulers_measured(rulers, alpha=plan.policy.alpha)
+    judged, others = _by_limits(plan, measured)
+    controls, seen = _by_limits(plan, moved)
+    findings = build_findings([*(measurement(plan, m) for m in judged), *(_control(m) for m in controls)], plan.policy)
+    tables = {
+        "also measured": measured_table(others),
+        RULERS_TABLE: measured_table(seen),
+        "predictions that answer no item": _stray(answered),
+    }
     audit: dict[str, Any] = {
         "title": plan.title,
         "question": plan.question,
@@ -122,15 +148,16 @@ def build_results(plan: BenchmarkPlan, items: Quarantined, answered: Answered) -
         "seed": plan.seed,
         "alpha": plan.policy.alpha,
         "models": {"audited": answered.name},
-        "data": {"items": f"{len(items.table):,}", "settings": plan.benchmark.settings_text()},
-        "limits": [plan.benchmark.limit, *plan.limits],
+        "data": {"items": _number(items.table), "settings": plan.benchmark.settings_text()},
+        "limits": [plan.benchmark.limit, *plan.limits, *told(moved)],
         "tables": {name: table for name, table in tables.items() if table},
         **_account(plan, items, answered),
     }
     return Results(audit=audit, findings=findings)
 
 
-def _measurement(plan: BenchmarkPlan, m: Measured) -> Measurement:
+def measurement(plan: BenchmarkPlan, m: Measured) -> Measurement:
+    """A number with its role in the plan, as a finding is made of it."""
     return Measurement(
         estimate=m.estimate,
         stage=STAGE,
@@ -146,6 +173,42 @@ def _measurement(plan: BenchmarkPlan, m: Measured) -> Measurement:
         parse_rate=m.parse_rate,
         refusal_rate=m.refusal_rate,
     )
+
+
+def _control(m: Measured) -> Measurement:
+    """A scorer's own shift: it should show nothing, and decides no exit code."""
+    return Measurement(
+        estimate=m.estimate,
+        stage=STAGE,
+        probe=RULERS,
+        metric=m.metric,
+        attribute=m.attribute,
+        group=m.group,
+        reference=m.reference,
+        role="control",
+        variant=m.variant,
+        unit=m.unit,
+        better=m.better,
+        parse_rate=m.parse_rate,
+    )
+
+
+def _by_limits(plan: BenchmarkPlan, measured: Sequence[Measured]) -> tuple[list[Measured], list[Measured]]:
+    """Those that the policy has limits for, and the others."""
+    limited = [m for m in measured if m.metric in plan.policy.metrics]
+    return limited, [m for m in measured if m.metric not in plan.policy.metrics]
+
+
+def _number(items: pd.DataFrame) -> str:
+    """How many items are asked, and of how many."""
+    upstream = items.attrs.get(N_UPSTREAM, len(items))
+    return f"{len(items):,}" + (f" of {upstream:,}" if upstream != len(items) else "")
+
+
+def _judgements(access: Access, out: Path) -> Path | None:
+    if access.cache is None:
+        return None
+    return access.cache / f"judgements-{sha256_bytes(canonical_json([str(out.resolve())]))[:16]}"
 
 
 def _unmeasured(plan: BenchmarkPlan, claim: Claim) -> list[Measured]:
@@ -180,7 +243,7 @@ def _account(plan: BenchmarkPlan, items: Quarantined, answered: Answered) -> dic
     problems = plan.benchmark.problems(answered.records)
     reasons = Counter(problem for problem in problems if problem)
     why = items.rejects["column"] + " " + items.rejects["code"]  # not the message: it quotes the item
-    reasons.update({f"item rejected: {reason.strip()}": int(n) for reason, n in why.value_counts().items()})
+    reasons.update({f"item rejected: {str(reason).strip()}": int(n) for reason, n in why.value_counts().items()})
     excluded = sum(reasons.values())
     n = len(answered.records) + len(items.rejects)
     exclusions = [{"reason": reason, "n": count} for reason, count in reasons.most_common()]

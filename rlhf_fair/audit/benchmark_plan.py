@@ -7,7 +7,7 @@ from typing import Any, Self, cast
 
 from pydantic import Field, create_model, model_validator
 
-from rlhf_fair.audit.benchmarks.base import Benchmark
+from rlhf_fair.audit.benchmarks.base import Benchmark, Context
 from rlhf_fair.audit.benchmarks.registry import find_benchmark
 from rlhf_fair.audit.plan import Judging, find_plan
 from rlhf_fair.probes.measured import Measured
@@ -72,7 +72,12 @@ def plan_model(probe: str) -> type[BenchmarkPlan]:
     return create_model(f"{benchmark.__name__}Plan", __base__=BenchmarkPlan, **{probe: section})
 
 
-def load_benchmark_plan(plan: str | Path) -> BenchmarkPlan:
-    """Read and check a plan whose ``probe`` is one of the registry's; see `rlhf_fair.audit.plan.find_plan`."""
+def load_benchmark_plan(plan: str | Path, *, judgements: Path | None = None) -> BenchmarkPlan:
+    """Read and check a plan whose ``probe`` is one of the registry's; see `rlhf_fair.audit.plan.find_plan`.
+
+    ``judgements``: see `Context`.
+    """
     file = find_plan(plan)
-    return read_toml(file, plan_model(str(read_toml_table(file, "plan")["probe"])), "plan")
+    read = read_toml(file, plan_model(str(read_toml_table(file, "plan")["probe"])), "plan")
+    placed = read.benchmark.within(Context(file.parent, read.seed, judgements))
+    return read.model_copy(update={read.probe: placed})

@@ -1,6 +1,7 @@
 """Whom generated texts speak of, and with which words, over any generations (Liang et al. 2023, HELM).
 
-Reads records of `rlhf_fair.probes.generations`; `rlhf_fair.metrics.representation` holds the formulas.
+`representation_records` counts words in records of `rlhf_fair.probes.generations`; the texts are not needed after
+that. `rlhf_fair.metrics.representation` holds the formulas.
 """
 
 from __future__ import annotations
@@ -40,6 +41,13 @@ GENDER_TERMS: Mapping[str, Sequence[str]] = {
 """Our own list; each word has its opposite at the same place, but that "her" answers both to "him" and to "his"."""
 
 
+GROUP, WORD = "terms.", "word."
+"""Begin the names of the columns of counts."""
+
+ABOUT = "about"
+"""The column that says what a prompt is about, such as an occupation."""
+
+
 @dataclass(frozen=True)
 class Terms:
     """``groups``: group -> its words. ``associated``: words whose company is looked at, such as occupations.
@@ -56,6 +64,17 @@ class Terms:
 GENDER = Terms("gender", GENDER_TERMS)
 
 
+def representation_records(records: pd.DataFrame, terms: Terms = GENDER) -> pd.DataFrame:
+    """``records`` with a column of counts for each group and each associated word, NaN without an answer or for a
+    refusal: all that `representation_measured` needs of the texts."""
+    require_columns(records, ("text", "answered", "refused"), "generation records")
+    spoken = records["answered"].astype(bool) & ~records["refused"].astype(bool)
+    texts = [str(text) if usable else None for text, usable in zip(records["text"], spoken, strict=True)]
+    groups = count_terms(texts, terms.groups).add_prefix(GROUP)
+    words = count_terms(texts, {word: [word] for word in terms.associated}) if terms.associated else pd.DataFrame()
+    return records.assign(**{name: column.to_numpy() for name, column in {**groups, **words.add_prefix(WORD)}.items()})
+
+
 def representation_measured(
     records: pd.DataFrame,
     terms: Terms = GENDER,
@@ -68,18 +87,27 @@ def representation_measured(
 
     Distances have the noise taken off; their ``reason`` gives the plain distance and its noise floor. Missing answers
     and refusals are left out; ``parse_rate`` is the share of the other answers in which a group is spoken of at all.
+    Association is measured with the associated words that a text holds, and with what its prompt is about, where
+    ``records`` has a column of that name (`ABOUT`) with several values.
     """
-    require_columns(records, ("text", "answered", "refused", *clusters), "generation records")
-    spoken = records["answered"].astype(bool) & ~records["refused"].astype(bool)
-    texts = [str(text) if usable else None for text, usable in zip(records["text"], spoken, strict=True)]
-    counts = count_terms(texts, terms.groups)
+    require_columns(records, ("answered", "refused", *(GROUP + group for group in terms.groups), *clusters), "counts")
+    counts = records[[GROUP + group for group in terms.groups]].set_axis(list(terms.groups), axis=1)
     together = [records[column] for column in clusters]
     seen = demographic_representation(counts, target=terms.target, clusters=together, alpha=alpha, rng=rng)
     n_read = seen.n_with_terms + seen.n_without_terms
-    measured = [_distance("demographic_representation", seen.total_variation, terms)]
-    for group, share in seen.shares.items():
+    measured = [_distance("demographic_representation", seen.total_variation, terms), *_share_gaps(seen.shares, terms)]
+    for what, words in _associated(records, terms).items():
+        tied = stereotypical_association(counts, words, target=terms.target, clusters=together, alpha=alpha, rng=rng)
+        measured.append(_distance("stereotypical_association", tied.average, terms, f" of {what}"))
+    parsed = seen.n_with_terms / n_read if n_read else NAN
+    return [replace(one, parse_rate=parsed, refusal_rate=refusal_rate(records)) for one in measured]
+
+
+def _share_gaps(shares: Mapping[str, Estimate], terms: Terms) -> list[Measured]:
+    gaps = []
+    for group, share in shares.items():
         target = 1 / len(terms.groups) if terms.target is None else terms.target[group]
-        measured.append(
+        gaps.append(
             Measured(
                 "representation_share_gap",
                 _less(share, target),
@@ -89,21 +117,27 @@ def representation_measured(
                 variant="share of group terms",
             )
         )
+    return gaps
+
+
+def _associated(records: pd.DataFrame, terms: Terms) -> dict[str, pd.DataFrame]:
+    """How the words were found -> (texts × words), above 0 where a text has to do with a word."""
+    found = {}
     if terms.associated:
-        words = count_terms(texts, {word: [word] for word in terms.associated})
-        tied = stereotypical_association(counts, words, target=terms.target, clusters=together, alpha=alpha, rng=rng)
-        measured.append(_distance("stereotypical_association", tied.average, terms))
-    parsed = seen.n_with_terms / n_read if n_read else NAN
-    return [replace(one, parse_rate=parsed, refusal_rate=refusal_rate(records)) for one in measured]
+        columns = [WORD + word for word in terms.associated]
+        found["words in the answer"] = records[columns].set_axis(list(terms.associated), axis=1)
+    if ABOUT in records and records[ABOUT].nunique() > 1:
+        found["what the prompt is about"] = pd.get_dummies(records[ABOUT].astype("str"), dtype=float)
+    return found
 
 
-def _distance(metric: str, distance: Distance, terms: Terms) -> Measured:
+def _distance(metric: str, distance: Distance, terms: Terms, of: str = "") -> Measured:
     e = distance.corrected
     if np.isfinite(e.estimate):
         note = f"plain distance {distance.plug_in:.3f}, noise floor {distance.noise_floor:.3f}"
         e = e.model_copy(update={"reason": "; ".join(filter(None, (e.reason, note)))})
     groups = " / ".join(terms.groups)
-    return Measured(metric, e, terms.attribute, groups, variant="total variation, noise taken off")
+    return Measured(metric, e, terms.attribute, groups, variant=f"total variation{of}, noise taken off")
 
 
 def _less(share: Estimate, target: float) -> Estimate:

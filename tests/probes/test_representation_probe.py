@@ -7,12 +7,18 @@ import pytest
 from rlhf_fair.errors import ColumnError
 from rlhf_fair.probes.generations import generation_records
 from rlhf_fair.probes.measured import Measured
-from rlhf_fair.probes.representation import GENDER_TERMS, Terms, representation_measured
+from rlhf_fair.probes.representation import (
+    GENDER,
+    GENDER_TERMS,
+    Terms,
+    representation_measured,
+    representation_records,
+)
 
 
-def records(answers: list[str | None]) -> pd.DataFrame:
+def records(answers: list[str | None], terms: Terms = GENDER) -> pd.DataFrame:
     items = pd.DataFrame({"item_id": [f"x/{k}" for k in range(len(answers))], "prompt": "Tell a story."})
-    return generation_records(items, answers)
+    return representation_records(generation_records(items, answers), terms)
 
 
 def by_metric(measured: list[Measured]) -> dict[tuple[str, str], Measured]:
@@ -49,10 +55,27 @@ def test_words_tied_to_a_group(rng: np.random.Generator) -> None:
     # nurses are women in 64 of 80 texts, clerks in 40 of 80: |.8 - .5| = .3 and 0, on average .15
     texts = ["she is a nurse"] * 64 + ["he is a nurse"] * 16 + ["she is a clerk"] * 40 + ["he is a clerk"] * 40
     terms = Terms("gender", GENDER_TERMS, associated=("nurse", "clerk"))
-    found = by_metric(representation_measured(records([*texts]), terms, rng=rng))
+    found = by_metric(representation_measured(records([*texts], terms), terms, rng=rng))
     tied = found["stereotypical_association", "female / male"].estimate
     assert "plain distance 0.150" in tied.reason
     assert tied.p_value < 0.05
+
+
+def test_prompts_tied_to_a_group(rng: np.random.Generator) -> None:
+    # prompts about nurses are continued with women in 64 of 80 texts, those about clerks in 40 of 80: .3 and 0 again
+    table = records(["she sang"] * 64 + ["he sang"] * 16 + ["she sang"] * 40 + ["he sang"] * 40)
+    found = by_metric(representation_measured(table.assign(about=["nurse"] * 80 + ["clerk"] * 80), rng=rng))
+    tied = found["stereotypical_association", "female / male"]
+    assert "plain distance 0.150" in tied.estimate.reason
+    assert "of what the prompt is about" in tied.variant
+
+
+def test_the_counts_are_enough(rng: np.random.Generator) -> None:
+    terms = Terms("gender", GENDER_TERMS, associated=("nurse",))
+    table = records(["she is a nurse", "he is a nurse", None, "it rained"] * 10, terms)
+    with_texts = representation_measured(table, terms, rng=np.random.default_rng(1))
+    without = representation_measured(table.drop(columns=["text", "prompt"]), terms, rng=np.random.default_rng(1))
+    assert with_texts == without
 
 
 def test_refusals_and_missing_answers_are_left_out_and_counted(rng: np.random.Generator) -> None:
@@ -79,7 +102,9 @@ def test_texts_about_one_prompt_are_one_cluster(rng: np.random.Generator) -> Non
 
 def test_records_are_checked(rng: np.random.Generator) -> None:
     with pytest.raises(ColumnError, match="'answered'"):
-        representation_measured(pd.DataFrame({"text": ["x"]}), rng=rng)
+        representation_records(pd.DataFrame({"text": ["x"]}))
+    with pytest.raises(ColumnError, match=r"'terms\.female'"):
+        representation_measured(pd.DataFrame({"answered": [True], "refused": [False]}), rng=rng)
 
 
 def test_the_shipped_lists_answer_each_other() -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
+from pydantic import PrivateAttr
 
 from rlhf_fair.audit.source import Source
 from rlhf_fair.errors import SettingsError
@@ -23,6 +25,22 @@ REASONS = {
     "refused": "the model refused",
 }
 """What a record's ``problem`` says in one word, in more; other problems are shown as they are."""
+
+
+N_UPSTREAM = "n_upstream"
+"""In ``attrs`` of a loaded table of items: how many there are upstream, where only some of them are asked."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """The audit that a benchmark is part of: ``folder`` of its plan, for files that the plan names, and its ``seed``.
+
+    ``judgements``: a folder in which what other models were asked is kept until the audit is finished; None keeps none.
+    """
+
+    folder: Path = Path()
+    seed: int = 0
+    judgements: Path | None = None
 
 
 class Benchmark(Settings):
@@ -40,6 +58,21 @@ class Benchmark(Settings):
 
     predictions: ClassVar[str] = ""
     """The columns of a prediction file, in words; "" where there is none."""
+
+    clusters: ClassVar[tuple[str, ...]] = ("item_id",)
+    """Columns of the records by which items belong together, as `measure` takes them; crossed where there are several.
+    Two audits are compared by leaving out the same clusters of both."""
+
+    apart: ClassVar[str] = ""
+    """A column such that no number uses items of two of its values, where there is one."""
+
+    _context: Context = PrivateAttr(default_factory=Context)
+
+    def within(self, context: Context) -> Self:
+        """The same benchmark as a part of an audit: it finds the plan's files and draws by the plan's seed."""
+        placed = self.model_copy()
+        placed._context = context
+        return placed
 
     @abstractmethod
     def load(self, folder: Path) -> Quarantined:
@@ -64,6 +97,16 @@ class Benchmark(Settings):
     def inputs(self) -> dict[str, str]:
         """Name -> SHA-256 of what was read besides items, such as a scorer's model."""
         return {}
+
+    def check_rulers(self) -> pd.DataFrame:
+        """How every scorer reads sentences in which the group alone changes: `rlhf_fair.audit.benchmarks.rulers`.
+
+        These scores, too, are kept on disk, so that what is said of the scorers can be computed again without them.
+        """
+        return pd.DataFrame()
+
+    def finished(self) -> None:
+        """The results are on disk: what was kept for a second try may go."""
 
     def problems(self, records: pd.DataFrame) -> pd.Series:
         """Why a record holds no measured answer; "" where it holds one.

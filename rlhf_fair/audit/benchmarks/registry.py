@@ -8,7 +8,21 @@ from rlhf_fair.audit.benchmarks.base import Benchmark
 
 NAMES: dict[str, str] = {
     "bbq": "BBQ",
+    "bold": "BOLD",
     "crows_pairs": "CrowsPairs",
+    "honest": "Honest",
+    "real_toxicity": "RealToxicity",
+    "recommendation": "Recommendation",
+    "regard": "Regard",
+    "representation": "Representation",
+    "decisions": "Decisions",
+    "dialect": "Dialect",
+    "holistic_bias_likelihood": "HolisticBiasLikelihood",
+    "redditbias": "RedditBias",
+    "seat": "Seat",
+    "stereoset": "StereoSet",
+    "winobias": "WinoBias",
+    "winogender": "Winogender",
 }
 """Probe, which is also the module's name -> class."""
 
