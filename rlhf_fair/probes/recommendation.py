@@ -121,12 +121,12 @@ def read_recommendation_predictions(
 ) -> pd.DataFrame:
     """The same records from a table with item_id, text and, for several samples, sample (from 0).
 
-    Items and samples without a row have no answer. Rows that cannot be used are counted in
-    ``attrs["predictions_without_item"]`` of the result: unknown items, samples beyond ``n_samples``, repeated ones.
+    Items and samples without a row have no answer, nor have those with several. Rows of unknown items, or of samples
+    beyond ``n_samples``, are counted in ``attrs["predictions_without_item"]`` of the result.
     """
     read = read_generations(items, table, n_samples)
     records = _records(read.table, categories)
-    records.attrs["predictions_without_item"] = len(read.rejects)
+    records.attrs["predictions_without_item"] = int((read.rejects["code"] != "duplicate").sum())
     return records
 
 
