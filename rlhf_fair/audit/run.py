@@ -40,6 +40,8 @@ def run_audit(
         raise SettingsError(f"plan {plan_file}: probe = {probe!r}; allowed: {', '.join(map(repr, known))}")
     if until_decisive and probe != GENERATION:
         raise SettingsError(f"plan {plan_file}: --until-decisive is for probe = {GENERATION!r}, not {probe!r}")
+    if access is not None and access.partial and (until_decisive or not (target.model or target.endpoint)):
+        raise SettingsError("--partial needs --model or --endpoint, and goes without --until-decisive")
     if probe == PANEL_FEEDBACK:
         target.require("--feedback", plan=plan_file, optional=True)
         return panel_feedback.run(plan_file, target.feedback, Path(data_dir), out, progress=progress)

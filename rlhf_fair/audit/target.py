@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import Field
 
 from rlhf_fair.errors import SettingsError
+from rlhf_fair.models.chat_template import Chat
 from rlhf_fair.models.endpoint_settings import API, EndpointSettings, Patience
 from rlhf_fair.models.loading import Precision
 from rlhf_fair.settings import Settings, read_toml
@@ -31,7 +32,9 @@ class Access:
 
     ``device``: "cpu", "cuda" or "auto"; ``device_map`` spreads a model over several instead. ``server`` is a TOML file,
     see `ServerFile`. ``cache``: the folder in which answers are kept until, or in case, they are asked for again; None
-    keeps none.
+    keeps none. ``partial``: nobody is asked, the report is of the answers that are kept so far. ``chat``: whether a
+    prompt that asks for words is sent as a chat message; "auto" does with a local model that has a chat template, and
+    with a server what its file says.
     """
 
     device: str = "cpu"
@@ -39,6 +42,8 @@ class Access:
     device_map: str | None = None
     server: Path | None = None
     cache: Path | None = field(default_factory=default_cache)
+    partial: bool = False
+    chat: Chat = "auto"
 
 
 @dataclass(frozen=True)
@@ -85,9 +90,17 @@ class ServerFile(Settings):
     body: Mapping[str, Any] = Field(default_factory=dict)
 
 
-def endpoint_settings(file: Path | None) -> EndpointSettings:
-    """What ``file`` says; without one the defaults: chat, the key from ``$RLHF_FAIR_ENDPOINT_KEY`` if that is set."""
+def endpoint_settings(file: Path | None, chat: Chat = "auto") -> EndpointSettings:
+    """What ``file`` says; without one the defaults: chat, the key from ``$RLHF_FAIR_ENDPOINT_KEY`` if that is set.
+
+    ``chat`` yes or no names the API, unless the file names the other one.
+    """
     said = ServerFile() if file is None else read_toml(file, ServerFile, "server file")
+    if chat != "auto":
+        wanted: API = "chat" if chat == "yes" else "completions"
+        if "api" in said.model_fields_set and said.api != wanted:
+            raise SettingsError(f"server file {file}: api = {said.api!r} is not what --chat {chat} asks for")
+        said = said.model_copy(update={"api": wanted})
     patience = {name: getattr(said, name) for name in ("attempts", "timeout_s", "first_wait_s", "longest_wait_s")}
     return EndpointSettings(
         api=said.api,

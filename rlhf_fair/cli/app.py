@@ -47,6 +47,7 @@ def main() -> None:
     try:
         app()
     except RlhfFairError as error:
+        quiet()  # where it is the interrupt itself, with what is kept
         _fail(error)
     except KeyboardInterrupt:  # before or after typer's own handling
         _fail(_interrupted())

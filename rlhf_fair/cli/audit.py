@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rlhf_fair.records import Results
 
 Precision = Literal["float32", "bfloat16", "float16"]
+Chat = Literal["auto", "yes", "no"]
 
 ONE: Any = {"rich_help_panel": "What is audited (one of these)"}
 HOW: Any = {"rich_help_panel": "How a model or server is asked"}
@@ -35,11 +36,17 @@ def audit(
     until_decisive: Annotated[
         bool, typer.Option("--until-decisive", help="Ask in random order and stop once every claim is decided.")
     ] = False,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Ask nothing more: report from the answers that are kept so far.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON instead of text.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing; the exit code tells.")] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto: the GPU if there is one.", **HOW)] = "auto",
     precision: Annotated[Precision, typer.Option(help="Of the model's weights.", **HOW)] = "float32",
     device_map: Annotated[str | None, typer.Option(help="Spread over devices: auto, balanced, …", **HOW)] = None,
+    chat: Annotated[
+        Chat, typer.Option(help="Send prompts as chat messages; auto: if the model has a template.", **HOW)
+    ] = "auto",
     server: Annotated[Path | None, typer.Option(help="TOML file: the endpoint's api, concurrency, …", **HOW)] = None,
     cache: Annotated[
         Path | None, typer.Option(help="Folder for kept answers; default: the user's cache.", **HOW)
@@ -69,7 +76,7 @@ def audit(
             target,
             data_dir=data_dir,
             out=folder,
-            access=Access(device, precision, device_map, server, kept),
+            access=Access(device, precision, device_map, server, kept, partial, chat),
             until_decisive=until_decisive,
             progress=progress,
         )

@@ -26,8 +26,10 @@ TEMPORARY = frozenset({408, 409, 425, 429})
 ABOUT_THE_ITEM = frozenset({400, 403, 413, 422})
 """A text too long, a text withheld; or every request, which only the run as a whole can tell."""
 
-T = TypeVar("T")
+FIRST_CONTACT = 3
+"""So many attempts to reach a server that was never reached: nobody listens there."""
 
+T = TypeVar("T")
 
 _ITS_TEXT = re.compile(rb"content.?(?:filter|policy|management)|moderation|context.?length|too.long|above_max", re.I)
 """In the body of a rejection: its cause is the text of the item, and other items may fare better."""
@@ -43,6 +45,10 @@ class ExhaustedError(UnansweredError):
 
 class _PassingError(Exception):
     """Worth another attempt."""
+
+
+class _UnreachedError(_PassingError):
+    """No connection came about."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,7 @@ class Caller:
         self.patience: Patience = server.settings.patience
         self._jitter = random.Random()  # spreads waits in time; no result depends on it
         self._closed_until = 0.0
+        self._reached = False
         try:
             self._client = httpx2.AsyncClient(
                 headers=server.headers(),
@@ -103,7 +110,7 @@ class Caller:
         UnansweredError
             This request has no answer: it was rejected, or every attempt failed.
         EndpointError
-            No request can succeed: wrong key, wrong address, no quota left.
+            No request can succeed: wrong key, wrong address, nobody there, no quota left.
         """
         content = json.dumps(payload).encode("ascii")
         reason = ""
@@ -115,9 +122,15 @@ class Caller:
                 reason = f"malformed reply: {fault}"
             except _PassingError as fault:
                 reason = str(fault)
+                if isinstance(fault, _UnreachedError):
+                    self._give_up_on_first_contact(attempt, reason)
             if attempt + 1 < self.patience.attempts:
                 await asyncio.sleep(self.patience.wait(attempt, self._jitter.random()))
         raise ExhaustedError(f"{reason} (attempts: {self.patience.attempts})")
+
+    def _give_up_on_first_contact(self, attempt: int, reason: str) -> None:
+        if not self._reached and attempt + 1 >= min(FIRST_CONTACT, self.patience.attempts):
+            raise EndpointError(f"endpoint {self.server.url}: no server answers there: {reason} (is it running?)")
 
     async def _until_open(self) -> None:
         """A server that asked for a pause gets it from all requests, not from the one that it told."""
@@ -130,7 +143,11 @@ class Caller:
                 asyncio.timeout(self.patience.timeout_s),
                 self._client.stream("POST", self.server.url + path, content=content) as response,
             ):
+                self._reached = True
                 body = await self._body(response)
+        except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
+            what = self.server.without_key(f"{type(error).__name__}: {error}".rstrip(": "))
+            raise _UnreachedError(f"connection failed: {what}") from error
         except (TimeoutError, httpx2.TimeoutException) as error:
             raise _PassingError(f"no reply within {self.patience.timeout_s:g} s") from error
         except httpx2.TransportError as error:

@@ -99,6 +99,14 @@ def load_pretrained(
     return Loaded(model.eval(), tokenizer, tuple(sorted({*info["missing_keys"], *mismatched})))
 
 
+def load_tokenizer(source: str | Path) -> Any:
+    """The tokenizer alone, with the chat template where the source has one."""
+    import transformers
+
+    with _loading(source):
+        return transformers.AutoTokenizer.from_pretrained(resolve(source), trust_remote_code=False)
+
+
 def load_reward_model(source: str | Path) -> Loaded:
     """Load a trained reward model: sequence classification with one trained output."""
     loaded = load_pretrained("SequenceClassification", source)

@@ -272,9 +272,29 @@ def test_a_server_that_goes_down_ends_the_run_and_answers_are_kept() -> None:
 def test_nobody_listens() -> None:
     with serving() as server:
         url = server.url
-    endpoint = hasty(url)
-    assert endpoint.answers(items(2), GREEDY) == [None, None]
-    assert next(iter(endpoint.failure_counts)).startswith("connection failed: ConnectError")
+    began = time.monotonic()
+    with pytest.raises(EndpointError, match=f"^endpoint {url}: no server answers there: connection failed") as caught:
+        hasty(url, patience=Patience(attempts=1000, first_wait_s=0.01)).answers(items(200), GREEDY)
+    assert time.monotonic() - began < 5  # not a thousand attempts
+    assert "\n" not in str(caught.value)
+
+
+def test_a_server_that_was_reached_and_goes_away_is_waited_for() -> None:
+    """Only the first contact is given up early: the item whose connection fails later has all its attempts."""
+
+    def hangs_up(request: dict[str, Any], path: str) -> Reply:
+        return Reply(echo_upper(request, path).body, headers={"Connection": "close"})
+
+    with serving(hangs_up) as server:
+
+        def goes_away(answered: int) -> None:
+            server.shutdown()
+            server.server_close()
+
+        endpoint = hasty(server.url, concurrency=1, patience=Patience(5, 5.0, 0.001, 0.002))
+        answers = endpoint.answers(items(2), GREEDY, progress=goes_away)
+    assert answers == ["PROMPT 0", None]
+    assert "(attempts: 5)" in endpoint.failures["item-1"]
 
 
 def test_a_fault_of_the_caller_ends_the_run_as_it_is() -> None:
