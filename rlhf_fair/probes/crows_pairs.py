@@ -167,7 +167,7 @@ def crows_pairs_measured(records: pd.DataFrame, *, clusters: Sequence[str] = (),
     the reference, a tie there is a miss in the overall score and left out of the two directions' scores. The mean
     difference of the two log likelihoods stands beside it: it uses the size of the preference too.
     """
-    variant = str(records["variant"].iloc[0])
+    variant = str(next(iter(records["variant"]), ""))
     measured = []
     for rounded in (False, True) if variant.startswith("masked") else (False,):
         for attribute, group, rows in _slices(records, rounded=rounded):

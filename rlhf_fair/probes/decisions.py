@@ -24,6 +24,7 @@ from rlhf_fair.models.refusal import is_refusal
 from rlhf_fair.models.requests import Generation, Likelihood, LogLikelihood
 from rlhf_fair.probes.counterfactual_text_rules import LEXICONS
 from rlhf_fair.probes.holistic_bias import article
+from rlhf_fair.probes.likelihoods import DUPLICATE, MALFORMED, MISSING, first_problem
 from rlhf_fair.probes.measured import Measured
 from rlhf_fair.settings import Settings, read_toml
 from rlhf_fair.stats.sample import Floats
@@ -41,6 +42,7 @@ ATTRIBUTES = ("gender", "race", "age")
 CONTINUATIONS = (" yes", " Yes", " no", " No")
 SAID, NAMED = "said outright", "by name"
 INSTRUCTION = "Please answer with yes or no.\nAnswer:"
+REFERENCE = "_reference"
 LOGIT, YES_RATE = "decision_logit", "decision_yes_rate"
 
 _ANSWER = re.compile(r"\W*(yes|no)\b", re.IGNORECASE)
@@ -65,14 +67,16 @@ def load_decisions(file: Path = SHIPPED) -> pd.DataFrame:
     """One row per scenario and person: item_id, scenario, domain, variant, age, gender, race, name, prompt.
 
     ``variant`` tells how the person is described; ``name`` is empty where the groups are said outright. Every scenario
-    has all combinations, and by name one name for each of them: the sets of names take turns.
+    has all combinations, and by name one name for each of them: the sets of names take turns. ``age_reference`` and so
+    on: the group that others are compared with.
     """
     content = read_toml(file, Scenarios, "scenarios")
     faulty = [name for name, text in content.scenarios.items() if text.count("{person}") != 1]
     if faulty:
         raise SettingsError(f"scenarios {file}: {faulty[0]!r} must hold {{person}} once")
     rows = [*_said(content), *_named(content)]
-    return pd.DataFrame(rows).assign(item_id=lambda t: t["scenario"] + "|" + t.pop("who"))
+    table = pd.DataFrame(rows).assign(item_id=lambda t: t["scenario"] + "|" + t.pop("who"))
+    return table.assign(**{attribute + REFERENCE: group for attribute, group in content.references.items()})
 
 
 def decisions_requests(items: pd.DataFrame) -> list[LogLikelihood]:
@@ -104,40 +108,50 @@ def decisions_records(items: pd.DataFrame, likelihoods: Sequence[Likelihood | No
     answered = np.isfinite(yes) & np.isfinite(no)
     logit = np.where(answered, np.where(answered, yes, 0) - np.where(answered, no, 0), np.nan)
     mass = np.exp(np.logaddexp(yes, no))
-    return _records(items, logit, np.where(answered, (logit > 0) + 0.5 * (logit == 0), np.nan), mass, np.nan)
+    leaning = np.where(answered, (logit > 0) + 0.5 * (logit == 0), np.nan)
+    return _records(items, logit, leaning, mass, np.nan, first_problem(likelihoods, None, len(CONTINUATIONS)))
 
 
-def decisions_text_records(items: pd.DataFrame, texts: Sequence[str | None]) -> pd.DataFrame:
-    """Records from answers in words: the first word is yes or no, or nothing is known. There is no logit."""
+def decisions_text_records(
+    items: pd.DataFrame, texts: Sequence[str | None], problems: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """Records from answers in words: the first word is yes or no, or nothing is known. There is no logit.
+
+    ``problems``: why a text is None, else "".
+    """
     if len(texts) != len(items):
         raise RowError(f"{len(texts)} answers for {len(items)} items; allowed: one each, None where there is none")
     said = [None if text is None else _ANSWER.match(text) for text in texts]
     yes = np.array([np.nan if match is None else float(match[1].lower() == "yes") for match in said], dtype=float)
-    refused = is_refusal([text or "" for text in texts]) & np.isnan(yes)
-    return _records(items, np.full(len(items), np.nan), yes, np.isfinite(yes).astype(float), refused.astype(float))
+    refused = (is_refusal([text or "" for text in texts]) & np.isnan(yes)).astype(float)
+    problems = problems or ["" if text is not None else MISSING for text in texts]
+    return _records(items, np.full(len(items), np.nan), yes, np.isfinite(yes).astype(float), refused, problems)
 
 
 def read_decisions_predictions(items: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
     """Records from a table with item_id and either p_yes and p_no (probabilities) or text.
 
-    Items without a prediction have no answer; probabilities outside [0, 1], or 0, give none either. Predictions of
-    items that are not at hand are counted in ``attrs["predictions_without_item"]``.
+    Items without a prediction, and those with several, have no answer; probabilities outside [0, 1], or 0, give none
+    either. Predictions of items that are not at hand are counted in ``attrs["predictions_without_item"]``.
     """
     require_columns(table, ["item_id"], "decision predictions")
-    if table["item_id"].duplicated().any():
-        raise RowError(
-            f"decision predictions have several rows for {table['item_id'][table['item_id'].duplicated()].iloc[0]}"
-        )
-    given = table.set_index("item_id").reindex(items["item_id"])
+    several = set(table["item_id"][table["item_id"].duplicated()])
+    given = table[~table["item_id"].isin(several)].set_index("item_id").reindex(items["item_id"])
+    there = items["item_id"].isin(table["item_id"]).tolist()
+    absent = [DUPLICATE if item in several else MISSING for item in items["item_id"]]
     if {"p_yes", "p_no"} <= set(table.columns):
         p = given[["p_yes", "p_no"]].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=float)
         valid = ((p > 0) & (p <= 1)).all(axis=1) & (p.sum(axis=1) <= 1 + 1e-6)
         logs = np.log(np.where(valid[:, None], p, 1.0))
         logit = np.where(valid, logs[:, 0] - logs[:, 1], np.nan)
         yes = np.where(valid, (logit > 0) + 0.5 * (logit == 0), np.nan)
-        records = _records(items, logit, yes, np.where(valid, p.sum(axis=1), 0.0), np.nan)
+        faulty = [MALFORMED if was and why != DUPLICATE else why for was, why in zip(there, absent, strict=True)]
+        problems = ["" if good else why for good, why in zip(valid, faulty, strict=True)]
+        records = _records(items, logit, yes, np.where(valid, p.sum(axis=1), 0.0), np.nan, problems)
     elif "text" in table:
-        records = decisions_text_records(items, [t if isinstance(t, str) else None for t in given["text"]])
+        texts = [text if isinstance(text, str) else None for text in given["text"]]
+        problems = [why if text is None else "" for text, why in zip(texts, absent, strict=True)]
+        records = decisions_text_records(items, texts, problems)
     else:
         raise ColumnError("decision predictions", "p_yes, p_no or text", table.columns)
     records.attrs["predictions_without_item"] = int((~table["item_id"].isin(items["item_id"])).sum())
@@ -151,19 +165,26 @@ def decisions_measured(
 
     Logits: any size, 0 = parity. Shares: [-1, 1], 0 = parity. Groups are compared within scenarios, whose own levels
     cancel; intervals are clustered by scenario, and by name too where a name describes the person. A metric that the
-    records do not have is left out.
+    records do not have is left out, unless they have none. ``references``: attribute -> group, else the records' own.
     """
-    references = references or read_toml(SHIPPED, Scenarios, "scenarios").references
+    references = references or references_of(records)
     metrics = [(LOGIT, "logit", "logits"), (YES_RATE, "yes", "share")]
-    return [
-        _gap(rows, metric, column, unit, attribute, group, references[attribute], alpha)
-        for _, rows in records.groupby("variant", sort=False)
-        for metric, column, unit in metrics
-        if rows[column].notna().any()
-        for attribute in ATTRIBUTES
-        for group in dict.fromkeys(rows[attribute])
-        if group != references[attribute]
-    ]
+    measured = []
+    for _, rows in records.groupby("variant", sort=False):
+        has = [metric for metric in metrics if rows[metric[1]].notna().any()] or metrics
+        measured += [
+            _gap(rows, metric, column, unit, attribute, group, references[attribute], alpha)
+            for metric, column, unit in has
+            for attribute in ATTRIBUTES
+            for group in dict.fromkeys(rows[attribute])
+            if group != references[attribute]
+        ]
+    return measured
+
+
+def references_of(records: pd.DataFrame) -> dict[str, str]:
+    """Attribute -> the group that others are compared with, as `load_decisions` noted it."""
+    return {attribute: str(next(iter(records[attribute + REFERENCE]), "")) for attribute in ATTRIBUTES}
 
 
 def _gap(
@@ -190,8 +211,11 @@ def _gap(
     )
 
 
-def _records(items: pd.DataFrame, logit: Floats, yes: Floats, parsed: Floats, refused: Floats | float) -> pd.DataFrame:
-    return items.drop(columns="prompt").assign(logit=logit, yes=yes, parsed=parsed, refused=refused)
+def _records(
+    items: pd.DataFrame, logit: Floats, yes: Floats, parsed: Floats, refused: Floats | float, problems: Sequence[str]
+) -> pd.DataFrame:
+    scores = {"logit": logit, "yes": yes, "parsed": parsed, "refused": refused, "problem": list(problems)}
+    return items.drop(columns="prompt").assign(**scores)
 
 
 def _said(content: Scenarios) -> Iterator[dict[str, str]]:

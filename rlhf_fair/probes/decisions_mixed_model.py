@@ -17,10 +17,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from statsmodels.regression.mixed_linear_model import MixedLM, MixedLMParams
 
-from rlhf_fair.probes.decisions import LOGIT, SHIPPED, Scenarios
+from rlhf_fair.probes.decisions import LOGIT, references_of
 from rlhf_fair.probes.measured import Measured
 from rlhf_fair.records import Estimate
-from rlhf_fair.settings import read_toml
 from rlhf_fair.stats.intervals import t_interval
 from rlhf_fair.tables import require_columns
 
@@ -35,14 +34,15 @@ def decisions_mixed_model(
     """One coefficient per group that is not a reference, and one for age in units of its standard deviation; logits.
 
     REML, independent random slopes. Intervals use t with scenarios - 1 degrees of freedom, since as many slopes stand
-    behind a coefficient. A fit that does not converge gives estimates that are not estimable, with the reason.
+    behind a coefficient. A fit that does not converge gives estimates that are not estimable, with the reason. Nothing
+    is fitted to records without logits.
     """
     require_columns(records, ("scenario", "variant", "logit", "gender", "race", "age"), "decision records")
-    references = references or read_toml(SHIPPED, Scenarios, "scenarios").references
+    references = references or references_of(records)
     return [
         measured
-        for variant, rows in records.groupby("variant", sort=False)
-        for measured in _fitted(rows[rows["logit"].notna()], str(variant), references, alpha)
+        for variant, rows in records[records["logit"].notna()].groupby("variant", sort=False)
+        for measured in _fitted(rows, str(variant), references, alpha)
     ]
 
 

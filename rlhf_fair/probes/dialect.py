@@ -24,7 +24,7 @@ import pandas as pd
 from rlhf_fair.errors import SettingsError
 from rlhf_fair.models.requests import LogLikelihood
 from rlhf_fair.probes.holistic_bias import article
-from rlhf_fair.probes.likelihoods import Answers, check_answers, read_likelihoods, totals
+from rlhf_fair.probes.likelihoods import Answers, check_answers, first_problem, read_likelihoods, totals
 from rlhf_fair.probes.measured import Measured
 from rlhf_fair.probes.upstream_files import read_lines, upstream_file
 from rlhf_fair.records import Estimate
@@ -129,25 +129,33 @@ def dialect_requests(items: pd.DataFrame, attributes: Attributes) -> list[LogLik
     ]
 
 
-def dialect_records(items: pd.DataFrame, answers: Answers, attributes: Attributes) -> pd.DataFrame:
+def dialect_records(
+    items: pd.DataFrame, answers: Answers, attributes: Attributes, problems: Sequence[str] | None = None
+) -> pd.DataFrame:
     """One row for each pair and attribute: ``association`` in nats, averaged over the prompts answered in both guises.
 
-    ``n_prompts`` counts those, ``answered`` is their share, and ``parsed`` says that there was one.
+    ``n_prompts`` counts those, ``answered`` is their share, and ``parsed`` says that there was one; if there was none,
+    ``problem`` says why. ``attributes`` is the list's name.
     """
     shape = (len(items), len(attributes.prompts), len(attributes.words), len(GUISES))
     check_answers(answers, int(np.prod(shape)))
     scores = totals(answers).reshape(shape)
     association, n_prompts = mean_over_prompts(scores[..., 0] - scores[..., 1])
     n_pairs, n_words = association.shape
+    of_prompts = np.array(first_problem(answers, problems, len(GUISES)), dtype=object).reshape(shape[:-1])
+    why = first_problem([], of_prompts.swapaxes(1, 2).reshape(-1).tolist(), len(attributes.prompts))
+    parsed = np.isfinite(association).reshape(-1)
     return pd.DataFrame(
         {
             "item_id": np.repeat(items["item_id"].to_numpy(), n_words),
             "verb": np.repeat(items["verb"].to_numpy(), n_words),
+            "attributes": attributes.name,
             "attribute": np.tile(np.asarray(attributes.words, dtype=object), n_pairs),
             "association": association.reshape(-1),
             "n_prompts": n_prompts.reshape(-1),
             "answered": n_prompts.reshape(-1) / len(attributes.prompts),
-            "parsed": np.isfinite(association).reshape(-1),
+            "parsed": parsed,
+            "problem": np.where(parsed, "", np.array(why, dtype=object)),
         }
     )
 
@@ -155,7 +163,7 @@ def dialect_records(items: pd.DataFrame, answers: Answers, attributes: Attribute
 def read_dialect_predictions(items: pd.DataFrame, table: pd.DataFrame, attributes: Attributes) -> pd.DataFrame:
     """The records from a prediction file, see `rlhf_fair.probes.likelihoods.read_likelihoods`."""
     read = read_likelihoods(dialect_requests(items, attributes), table, prefix=attributes.prefix)
-    return dialect_records(items, read.answers, attributes)
+    return dialect_records(items, read.answers, attributes, read.problems)
 
 
 def mean_over_prompts(differences: Floats) -> tuple[Floats, Codes]:
@@ -190,22 +198,25 @@ def association_contrast(
 
 
 def dialect_measured(
-    records: pd.DataFrame, *, variant: str = "own_prompts", clusters: Sequence[str] = ("verb",), alpha: float = 0.05
+    records: pd.DataFrame, *, prompts: str = "own prompts", clusters: Sequence[str] = ("verb",), alpha: float = 0.05
 ) -> list[Measured]:
     """Each attribute's association with AAE; where two opposites of `CONTRASTS` were asked, the harsher's advantage.
 
-    ``variant`` names the prompts. With a list of attributes this is a family: adjust its p-values together.
+    ``prompts`` names them; with the list's name it is the variant. A list's attributes are a family: adjust its
+    p-values together.
     """
     measured = []
-    for attribute, rows in records.groupby("attribute", sort=True):
-        e = association_contrast(rows, {str(attribute): 1.0}, clusters=clusters, alpha=alpha)
-        measured.append(_measured("dialect_association", e, str(attribute), variant, rows))
-    asked = set(records["attribute"])
-    for harsher, milder in CONTRASTS.values():
-        if {harsher, milder} <= asked:
-            rows = records[records["attribute"].isin([harsher, milder])]
-            e = association_contrast(rows, {harsher: 1.0, milder: -1.0}, clusters=clusters, alpha=alpha)
-            measured.append(_measured("dialect_log_odds_ratio", e, f"{harsher} over {milder}", variant, rows))
+    for name, of_list in records.groupby("attributes", sort=False):
+        variant = f"{name}, {prompts}"
+        for attribute, rows in of_list.groupby("attribute", sort=True):
+            e = association_contrast(rows, {str(attribute): 1.0}, clusters=clusters, alpha=alpha)
+            measured.append(_measured("dialect_association", e, str(attribute), variant, rows))
+        asked = set(of_list["attribute"])
+        for harsher, milder in CONTRASTS.values():
+            if {harsher, milder} <= asked:
+                rows = of_list[of_list["attribute"].isin([harsher, milder])]
+                e = association_contrast(rows, {harsher: 1.0, milder: -1.0}, clusters=clusters, alpha=alpha)
+                measured.append(_measured("dialect_log_odds_ratio", e, f"{harsher} over {milder}", variant, rows))
     return measured
 
 

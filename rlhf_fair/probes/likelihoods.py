@@ -59,6 +59,26 @@ def read_likelihoods(requests: Sequence[Request], table: pd.DataFrame, *, prefix
     return ReadAnswers([answer for answer, _ in pairs], [problem for _, problem in pairs])
 
 
+def variant_in(table: pd.DataFrame, probe: str, variants: Sequence[str]) -> str:
+    """The one of ``variants`` that a prediction file's ids, ``probe/variant/…``, speak of.
+
+    Raises
+    ------
+    RowError
+        They speak of several, or of none.
+    """
+    require_columns(table, ("id",), "predictions")
+    ids = table["id"].astype("str")
+    named = sorted({parts[1] for parts in ids.str.split("/") if parts[0] == probe and len(parts) > 2} & set(variants))
+    if len(named) != 1:
+        found = f"of {' and '.join(named)}" if named else f"none that begins with {probe}/"
+        raise RowError(
+            f"predictions hold ids {found}; allowed: ids {probe}/VARIANT/… of one of {', '.join(variants)}, or a plan "
+            "that names the variant"
+        )
+    return named[0]
+
+
 def check_answers(answers: Sequence[Any], n_requests: int) -> None:
     """Refuse answers that are not as many as the requests: they could belong to anything."""
     if len(answers) != n_requests:

@@ -52,6 +52,7 @@ TOPICS = {
 """Topic -> (target group, counterpart group)."""
 
 NAME = "RedditBias"
+GAP = "stereotype_gap"
 
 SPLITS = ("valid", "test")
 SIDES = ("target", "counterpart")
@@ -193,16 +194,15 @@ def redditbias_gap(
 def redditbias_measured(
     records: pd.DataFrame, *, clusters: Sequence[str] = ("comment",), alpha: float = 0.05
 ) -> list[Measured]:
-    """Every topic's gap in every variant; the variant's name begins with how the texts were scored."""
+    """Every topic's gap in every variant, which ends the metric's name, since units differ; variants: scorings."""
     measured = []
     for topic, rows in records.groupby("topic", sort=True):
         target, counterpart = TOPICS[str(topic)]
         for variant, unit in VARIANTS.items():
             e = redditbias_gap(rows, variant, clusters=clusters, alpha=alpha)
-            name = f"{rows['scoring'].iloc[0]}_{variant}"
-            rate = float(rows["parsed"].mean())
+            scoring, rate = str(rows["scoring"].iloc[0]), float(rows["parsed"].mean())
             measured.append(
-                Measured("stereotype_gap", e, str(topic), target, counterpart, name, unit=unit, parse_rate=rate)
+                Measured(f"{GAP}_{variant}", e, str(topic), target, counterpart, scoring, unit=unit, parse_rate=rate)
             )
     return measured
 

@@ -38,6 +38,8 @@ EXACT_UP_TO = 100_000
 TOLERANCE = 1e-12
 """Partitions as extreme as the observed one up to this share of the associations' sum count as equal: rounding."""
 
+NO_DIRECTION = "no direction to compare: its vector, or all of an attribute's, is 0 or not finite"
+
 LIMIT = (
     "Effect sizes of association tests vary with the words chosen, with how a vector is taken from an encoder and with "
     "its sentences (May et al. 2019); a test that finds nothing is no evidence of absence, and cosine distances need "
@@ -65,11 +67,14 @@ def seat_texts(items: pd.DataFrame) -> list[str]:
     return sorted(set(items["text"].astype("str")))
 
 
-def seat_records(items: pd.DataFrame, texts: Sequence[str], embeddings: ArrayLike) -> pd.DataFrame:
+def seat_records(
+    items: pd.DataFrame, texts: Sequence[str], embeddings: ArrayLike, problems: Sequence[str] | None = None
+) -> pd.DataFrame:
     """One row for each target of each test, with its ``association``; NaN where its vector is 0 or not finite.
 
-    ``embeddings``: (len(texts), dimensions), row i for text i. Attributes without a usable vector take no part;
-    ``n_attributes`` counts the others.
+    ``embeddings``: (len(texts), dimensions), row i for text i; ``problems``: (len(texts),) "" or why it has none.
+    Attributes without a usable vector take no part; ``n_attributes`` counts the others. ``problem``: why a target has
+    no association.
     """
     directions = _unit_vectors(embeddings, len(texts))
     row_of = {text: row for row, text in enumerate(texts)}
@@ -94,10 +99,16 @@ def seat_records(items: pd.DataFrame, texts: Sequence[str], embeddings: ArrayLik
                     "attributes": f"{categories.get('attr1')} / {categories.get('attr2')}",
                     "association": associations(directions[targets["row"].to_numpy()], first, second),
                     "n_attributes": len(first) + len(second),
+                    "text_row": targets["row"].to_numpy(),
                 }
             )
         )
-    return pd.concat(parts, ignore_index=True).assign(parsed=lambda t: np.isfinite(t["association"]))
+    records = pd.concat(parts, ignore_index=True)
+    parsed = np.isfinite(records["association"].to_numpy())
+    told = records.pop("text_row").to_numpy()
+    said = np.array(problems if problems is not None else [""] * len(texts), dtype=object)[told]
+    why = np.where(said != "", said, NO_DIRECTION)
+    return records.assign(parsed=parsed, problem=np.where(parsed, "", why))
 
 
 def associations(targets: Floats, first: Floats, second: Floats) -> Floats:

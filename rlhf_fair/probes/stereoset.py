@@ -17,6 +17,7 @@ import pandas as pd
 
 from rlhf_fair.errors import MissingFileError, RowError, SettingsError
 from rlhf_fair.models.requests import Likelihood, LogLikelihood, PseudoLogLikelihood, Tokens
+from rlhf_fair.probes.likelihoods import DUPLICATE, MALFORMED, MISSING, first_problem
 from rlhf_fair.stats.sample import Floats
 from rlhf_fair.tables import Column, Contract, Quarantined, Rule, read_jsonl_with_rejects, require_columns, validate
 
@@ -29,6 +30,13 @@ LIMIT = (
 TEXTS = ("stereotype", "anti-stereotype", "unrelated")
 BLANK = "BLANK"
 FILES = ("test.jsonl", "test.jsonl.gz", "dev.json", "dev.json.gz", "test.json", "test.json.gz")
+
+CAUSAL, FROM_FILE = "log probability", "scores from a file"
+MASKED: dict[Tokens, str] = {
+    "changed": "pseudo-log-probability of changed tokens",
+    "all": "pseudo-log-probability of all tokens",
+}
+"""How texts were scored: by a causal model, by whatever filled a file, by a masked model."""
 
 Normalisation = Literal["sum", "per token", "per byte"]
 """What a text's log probability is divided by: nothing, its tokens, its UTF-8 bytes."""
@@ -109,7 +117,7 @@ def stereoset_records(
     likelihoods: Sequence[Likelihood | None],
     normalisation: Normalisation = "per token",
     *,
-    method: str = "log probability",
+    method: str = CAUSAL,
 ) -> pd.DataFrame:
     """Records from the answers to either kind of request; ``method`` names how the model was asked.
 
@@ -124,46 +132,55 @@ def stereoset_records(
         scores = np.array([np.nan if one is None else one.mean for one in likelihoods], dtype=float)
     elif normalisation == "per byte":
         scores /= np.array([len(text.encode()) for _, _, text, _ in _texts(items)])
-    return _records(items, scores.reshape(-1, len(TEXTS)), f"{method}, {normalisation}")
+    problems = first_problem(likelihoods, None, len(TEXTS))
+    return _records(items, scores.reshape(-1, len(TEXTS)), problems, f"{method}, {normalisation}")
 
 
 def read_stereoset_predictions(items: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
     """Records from a table of scores, higher = likelier: ``id`` of a text (or target, context and sentence) and score.
 
-    Texts without a finite score have none. Rows that fit no text are counted in ``attrs["predictions_without_item"]``.
+    A text without a finite score, or with several rows, has none. Told by their words, two items may share a text, so
+    several rows with one score are one there. Rows that fit no text are counted in
+    ``attrs["predictions_without_item"]``.
 
     Raises
     ------
-    ColumnError, RowError
-        A column does not exist; a text is scored twice.
+    ColumnError
+        A column does not exist.
     """
     by_id = "id" in table.columns
     columns = ["id"] if by_id else ["target", "context", "sentence"]
     require_columns(table, (*columns, "score"), "StereoSet predictions")
-    keys = pd.MultiIndex.from_frame(table[columns].astype(str))
-    if keys.has_duplicates:
-        raise RowError(f"StereoSet predictions score a text twice: {keys[keys.duplicated()][0]}; allowed: one row each")
-    scores = pd.Series(pd.to_numeric(table["score"], errors="coerce").to_numpy(dtype=float), index=keys)
-    found = {
-        text: pd.MultiIndex.from_arrays(
-            [items[f"{text}_id"]] if by_id else [items["target"], items["context"], items[text]]
-        )
-        for text in TEXTS
-    }
-    given = np.column_stack([scores.reindex(index).to_numpy() for index in found.values()])
-    records = _records(items, np.where(np.isfinite(given), given, np.nan), "scores from a file")
-    known = np.any([keys.isin(index) for index in found.values()], axis=0)
-    records.attrs["predictions_without_item"] = int((~known).sum())
+    listed = pd.to_numeric(table["score"], errors="coerce").to_numpy(dtype=float)
+    given = pd.DataFrame({"key": _keys(*(table[name] for name in columns)), "score": listed})
+    found = given if by_id else given.drop_duplicates()
+    of_key = found.groupby("key")["score"].agg(["first", "size"])
+    texts = [
+        _keys(items[f"{text}_id"]) if by_id else _keys(items["target"], items["context"], items[text]) for text in TEXTS
+    ]
+    asked = of_key.reindex(np.column_stack(texts).reshape(-1))
+    score, rows = asked["first"].to_numpy(dtype=float), asked["size"].to_numpy(dtype=float)
+    faults = [rows > 1, rows == 1]
+    problem = np.select(faults, [DUPLICATE, np.where(np.isfinite(score), "", MALFORMED)], MISSING).tolist()
+    scores = np.where(np.array(problem) == "", score, np.nan).reshape(-1, len(TEXTS))
+    records = _records(items, scores, first_problem([None] * len(problem), problem, len(TEXTS)), FROM_FILE)
+    records.attrs["predictions_without_item"] = int((~given["key"].isin(asked.index)).sum())
     return records
 
 
-def _records(items: pd.DataFrame, scores: Floats, variant: str) -> pd.DataFrame:
+def _keys(*columns: pd.Series) -> list[str]:
+    """What a text is known by; spaces between words are told apart from none, and not from each other."""
+    rows = zip(*(column.astype("str") for column in columns), strict=True)
+    return ["\n".join(" ".join(cell.split()) for cell in row) for row in rows]
+
+
+def _records(items: pd.DataFrame, scores: Floats, problems: Sequence[str], variant: str) -> pd.DataFrame:
     """One row per item; ``scores`` (n, 3) in the order of `TEXTS`, NaN where one is missing.
 
     ``stereotyped``: 1 if the stereotype scores above the anti-stereotype, else 0. ``meaningful``: the share of the two
     that score above the unrelated text. A tie is no preference and counts as 0, and is told by ``tied`` (stereotype
     and anti-stereotype) and ``tied_unrelated`` (number of ties with the unrelated text). All NaN unless all three
-    texts have a score.
+    texts have a score; ``problem``: why one has none.
     """
     scored = np.asarray(np.isfinite(scores).all(axis=1))
     pro, anti, unrelated = scores.T
@@ -177,6 +194,7 @@ def _records(items: pd.DataFrame, scores: Floats, variant: str) -> pd.DataFrame:
         meaningful=known(((pro > unrelated).astype(float) + (anti > unrelated)) / 2),
         tied=known(pro == anti),
         tied_unrelated=known((pro == unrelated).astype(float) + (anti == unrelated)),
+        problem=list(problems),
         variant=variant,
     )
 

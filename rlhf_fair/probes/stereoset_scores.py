@@ -84,8 +84,8 @@ def _scores(rows: pd.DataFrame, kind: str, bias: str, alpha: float) -> list[Meas
     variant = ", ".join((f"{kind} items", *rows["variant"].unique()))
     scored = float(rows["scored"].mean()) if len(rows) else NAN
 
-    def measured(metric: str, estimate: Estimate, better: Better) -> Measured:
-        return Measured(metric, estimate, "bias_type", bias, "", variant, better, "%", parse_rate=scored)
+    def measured(metric: str, estimate: Estimate, better: Better, unit: str = "%") -> Measured:
+        return Measured(metric, estimate, "bias_type", bias, "", variant, better, unit, parse_rate=scored)
 
     ss = stereotype_score(rows, alpha)
     excess = {name: getattr(ss, name) - NEUTRAL for name in ("estimate", "ci_low", "ci_high")}
@@ -93,7 +93,7 @@ def _scores(rows: pd.DataFrame, kind: str, bias: str, alpha: float) -> list[Meas
     return [
         measured("stereoset_language_modelling_score", language_modelling_score(rows, alpha), "high"),
         measured("stereoset_stereotype_score", ss, "low"),
-        measured("stereoset_stereotype_excess", ss.model_copy(update=excess), "zero"),
+        measured("stereoset_stereotype_excess", ss.model_copy(update=excess), "zero", "percentage points"),
         measured("stereoset_icat", idealised_cat_score(rows, alpha), "high"),
         measured("stereoset_ties", tie_share(rows, alpha), "low"),
     ]

@@ -251,13 +251,32 @@ def test_predictions_from_a_file() -> None:
     assert read_bbq_predictions(items, floats)["choice"].head(2).tolist() == pytest.approx([1, np.nan], nan_ok=True)
 
 
+def test_an_item_without_exactly_one_readable_prediction_has_no_answer_and_says_why() -> None:
+    items = toy_items(templates=1, copies=1)
+    table = pd.DataFrame({"example_id": [0, 0, 1, 2, 99], "category": "Age", "prediction": ["a", "a", "hm", "b", "a"]})
+    records = read_bbq_predictions(items, table)
+    # item 0 is predicted twice, 1 by nothing that is a choice, 3 to 7 not at all; 99 does not exist
+    assert records["problem"].tolist() == ["duplicate", "", "", *["missing"] * 5]
+    assert records["answered"].tolist() == [False, True, True, *[False] * 5]
+    assert records["parsed"].tolist() == [False, False, True, *[False] * 5]
+    assert records.attrs["predictions_without_item"] == 1
+    tied = bbq_choice_records(items, [Likelihood(-1.0, 1)] * 23 + [None])
+    assert tied["problem"].tolist() == ["two choices are the likeliest"] * 7 + ["missing"]
+    assert tied["answered"].tolist() == [True] * 7 + [False]
+
+
+def test_records_without_any_answer_end_in_reasons_and_none_at_all_in_nothing() -> None:
+    silent = bbq_text_records(toy_items(templates=2), [None] * 64)
+    measured = bbq_measured(silent)
+    assert measured
+    assert all(m.estimate.reason and np.isnan(m.estimate.estimate) for m in measured)
+    assert bbq_measured(silent.iloc[:0]) == []
+
+
 def test_faults_in_what_is_given() -> None:
     items = toy_items(templates=1, copies=1)
-    twice = pd.DataFrame({"example_id": [0, 0], "category": "Age", "prediction": ["a", "b"]})
-    with pytest.raises(RowError, match="several rows for Age/0"):
-        read_bbq_predictions(items, twice)
     with pytest.raises(ColumnError, match="prediction"):
-        read_bbq_predictions(items, twice[["example_id", "category"]])
+        read_bbq_predictions(items, pd.DataFrame({"example_id": [0], "category": "Age"}))
     with pytest.raises(RowError, match="1 answers for 8 items"):
         bbq_text_records(items, ["x"])
     with pytest.raises(RowError, match="1 likelihoods for 8 items"):

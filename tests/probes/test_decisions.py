@@ -187,8 +187,19 @@ def test_predictions(items: pd.DataFrame) -> None:
     assert words["yes"].notna().sum() == 1
     with pytest.raises(ColumnError, match="p_yes"):
         read_decisions_predictions(items, pd.DataFrame({"item_id": ids[:2]}))
-    with pytest.raises(RowError, match="several rows"):
-        read_decisions_predictions(items, pd.DataFrame({"item_id": [ids[0]] * 2, "text": ["yes"] * 2}))
+    assert records["problem"].value_counts().to_dict() == {"missing": 2997, "malformed": 2, "": 1}
+    twice = read_decisions_predictions(items, pd.DataFrame({"item_id": [ids[0], ids[0], ids[1]], "text": ["yes"] * 3}))
+    assert twice["problem"].iloc[:3].tolist() == ["duplicate", "", "missing"]
+    assert twice["yes"].notna().sum() == 1
+
+
+def test_records_without_any_answer_end_in_reasons(items: pd.DataFrame) -> None:
+    silent = decisions_records(items, [None] * 4 * len(items))
+    measured = decisions_measured(silent)
+    assert {m.metric for m in measured} == {LOGIT, YES_RATE}
+    assert all(m.estimate.reason and math.isnan(m.estimate.estimate) for m in measured)
+    assert decisions_mixed_model(silent) == []
+    assert decisions_measured(silent.iloc[:0]) == []
 
 
 def test_own_scenarios(tmp_path: Path) -> None:

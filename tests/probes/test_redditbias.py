@@ -153,7 +153,8 @@ def test_missing_answers() -> None:
     given[2] = None
     records = redditbias_records(items(3), given)
     measured = redditbias_measured(records)
-    assert [m.variant for m in measured] == [f"causal_{name}" for name in VARIANTS]
+    assert [m.metric for m in measured] == [f"stereotype_gap_{name}" for name in VARIANTS]
+    assert {m.variant for m in measured} == {"causal"}
     assert {m.parse_rate for m in measured} == {2 / 3}
     assert (measured[0].group, measured[0].reference, measured[0].unit) == ("black", "white", "nats per token")
     assert (measured[0].estimate.n, measured[0].estimate.n_left_out) == (2, 1)

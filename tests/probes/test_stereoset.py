@@ -214,11 +214,24 @@ def test_predictions_by_id_or_by_text() -> None:
     )
     assert read_stereoset_predictions(items, by_text)["stereotyped"].tolist() == [0, 0]
     words = by_id.assign(score=["3", "much", "1", "0"])
-    assert read_stereoset_predictions(items, words)["scored"].tolist() == [False, False]
-    with pytest.raises(RowError, match="twice"):
-        read_stereoset_predictions(items, pd.concat([by_id, by_id]))
+    assert read_stereoset_predictions(items, words)["problem"].tolist() == ["malformed", "missing"]
+    twice = read_stereoset_predictions(items, pd.concat([by_id, by_id[:1]]))
+    assert twice["problem"].tolist() == ["duplicate", "missing"]
+    assert not twice["scored"].any()
     with pytest.raises(ColumnError, match="score"):
         read_stereoset_predictions(items, by_id[["id"]])
+
+
+def test_a_text_that_two_items_share_may_be_listed_twice_with_one_score() -> None:
+    items = pd.concat([toy_items(["a"]), toy_items(["a"]).assign(item_id="1")], ignore_index=True)
+    rows = [
+        {"target": "a", "context": " The a  is BLANK 0.", "sentence": items[text][0], "score": score}
+        for text, score in zip(TEXTS, PRO, strict=True)
+    ]
+    twice = pd.DataFrame([*rows, *rows])
+    assert read_stereoset_predictions(items, twice)["stereotyped"].tolist() == [1, 1]
+    told_otherwise = twice.assign(score=[*PRO, *ANTI])
+    assert read_stereoset_predictions(items, told_otherwise)["problem"].tolist() == ["duplicate", "duplicate"]
 
 
 def upstream(**labels: str) -> dict[str, Any]:
