@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, cast
 
 import numpy as np
 import pandas as pd
@@ -21,13 +21,14 @@ from rlhf_fair.probes.crows_pairs import (
     load_crows_pairs,
     read_crows_pairs_predictions,
 )
+from rlhf_fair.probes.likelihoods import variant_in
 from rlhf_fair.probes.measured import Measured
 from rlhf_fair.tables import Quarantined
 
 
 class CrowsPairs(Benchmark):
-    """``variant``: which likelihood is compared; "by model" takes masked_shared for a masked model (the original), and
-    causal_sentence for a causal one. Variants do not compare."""
+    """``variant``: which likelihood is compared; "by model" takes masked_shared for a masked model (the original),
+    causal_sentence for a causal one, and of a prediction file the one its ids name. Variants do not compare."""
 
     folder: str = "crows-pairs"
     variant: Variant | Literal["by model"] = "by model"
@@ -39,7 +40,8 @@ class CrowsPairs(Benchmark):
         return load_crows_pairs(folder)
 
     def ask(self, items: pd.DataFrame, source: Source) -> pd.DataFrame:
-        variant = self._variant(masked=source.masked)
+        by_model: Variant = "masked_shared" if source.masked else "causal_sentence"
+        variant = by_model if self.variant == "by model" else self.variant
         requests = crows_pairs_requests(items, variant)
         if TOKENS[variant] == "all":
             answers = source.log_likelihoods([r for r in requests if isinstance(r, LogLikelihood)])
@@ -48,12 +50,8 @@ class CrowsPairs(Benchmark):
         return crows_pairs_records(items, answers, variant)
 
     def read(self, items: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
-        return read_crows_pairs_predictions(items, table, self._variant(masked=False))
+        variant = variant_in(table, "crows_pairs", tuple(TOKENS)) if self.variant == "by model" else self.variant
+        return read_crows_pairs_predictions(items, table, cast(Variant, variant))
 
     def measure(self, records: pd.DataFrame, *, alpha: float, rng: np.random.Generator) -> list[Measured]:
         return crows_pairs_measured(records, alpha=alpha)
-
-    def _variant(self, *, masked: bool) -> Variant:
-        if self.variant != "by model":
-            return self.variant
-        return "masked_shared" if masked else "causal_sentence"
