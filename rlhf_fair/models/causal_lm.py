@@ -27,6 +27,10 @@ from rlhf_fair.models.selected_logits import input_device
 from rlhf_fair.models.token_logprobs import BatchLimits
 
 
+BLOCK = 256
+"""Tokens whose probabilities are summed up first when one is drawn."""
+
+
 @dataclass(frozen=True)
 class SampledTokens:
     """Sampled responses, right-padded.
@@ -77,43 +81,74 @@ def sample_tokens(
     mask = torch.zeros((batch, limit), dtype=torch.bool, device=device)
     logprobs = torch.zeros((batch, limit), device=device)
     cache = DynamicCache(config=model.config)
-    attention = prompt_mask.long()
+    # samples of one prompt read it once
+    distinct, copies = prompt_ids.masked_fill(~prompt_mask.bool(), -1).unique(dim=0, return_inverse=True)
+    attention, step_ids = (distinct >= 0).long(), distinct.clamp(min=0)
     positions = (attention.cumsum(-1) - 1).clamp(min=0)
-    step_ids = prompt_ids
-    alive = torch.ones(batch, dtype=torch.bool, device=device)
+    running = torch.arange(batch, device=device)
     for step in range(limit):
-        output = model(
+        logits = model(
             input_ids=step_ids,
             attention_mask=attention,
             position_ids=positions,
             past_key_values=cache,
             use_cache=True,
             logits_to_keep=1,
-        )
-        choice, logprob = _choose(output.logits[:, -1].float().to(device), uniforms[:, step], temperature)
-        choice = torch.where(alive, choice, pad_token_id)
-        tokens[:, step] = choice
-        mask[:, step] = alive
-        logprobs[:, step] = torch.where(alive, logprob, 0.0)
-        alive = alive & (choice != eos_token_id)
-        if not alive.any():
+        ).logits[:, -1]
+        logits = logits.float().to(device)
+        if step == 0:
+            cache.reorder_cache(copies)
+            logits, attention, positions = logits[copies], attention[copies], positions[copies]
+        choice, logprob = _choose(logits, uniforms[running, step], temperature)
+        tokens[running, step], mask[running, step], logprobs[running, step] = choice, True, logprob
+        going_on = (choice != eos_token_id).nonzero()[:, 0]
+        if not len(going_on):
             break
+        if len(going_on) < len(running):
+            cache.reorder_cache(going_on)
+            running, choice = running[going_on], choice[going_on]
+            attention, positions = attention[going_on], positions[going_on]
         step_ids = choice[:, None]
-        attention = torch.cat([attention, attention.new_ones(batch, 1)], dim=1)
+        attention = torch.cat([attention, attention.new_ones(len(running), 1)], dim=1)
         positions = positions[:, -1:] + 1
     return SampledTokens(tokens, mask, logprobs)
 
 
 def _choose(logits: Tensor, uniform: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """(batch,) token of each row and its log probability, nats.
+
+    The cumulative distribution is inverted in two steps, a block of tokens and a token within it, since running sums
+    over a whole vocabulary cost more than a small model does.
+    """
     if temperature == 0:
         choice = logits.argmax(-1)
         return choice, torch.zeros_like(uniform)
-    logprobs = torch.log_softmax(logits / temperature, -1)
-    cumulative = logprobs.exp().cumsum(-1)
-    # scaled by the last entry, since rounding may leave the total just under 1
-    choice = torch.searchsorted(cumulative, (uniform * cumulative[:, -1])[:, None], right=True)[:, 0]
-    choice = choice.clamp(max=logits.shape[-1] - 1)
-    return choice, logprobs.gather(-1, choice[:, None])[:, 0]
+    probabilities = (logits / temperature).softmax(-1)
+    vocabulary = probabilities.shape[-1]
+    block, rest = _invert(_block_sums(probabilities), uniform)
+    within = block[:, None] * BLOCK + torch.arange(BLOCK, device=logits.device)
+    there = probabilities.gather(-1, within.clamp(max=vocabulary - 1)).where(within < vocabulary, 0.0)
+    choice = (block * BLOCK + _invert(there, rest)[0]).clamp(max=vocabulary - 1)
+    return choice, probabilities.gather(-1, choice[:, None])[:, 0].log()
+
+
+def _block_sums(probabilities: Tensor) -> Tensor:
+    """(batch, ceil(vocabulary / BLOCK)) sums of `BLOCK` neighbours; the last block may be shorter."""
+    whole = probabilities.shape[-1] // BLOCK * BLOCK
+    sums = probabilities[:, :whole].unflatten(-1, (-1, BLOCK)).sum(-1)
+    return torch.cat([sums, probabilities[:, whole:].sum(-1, keepdim=True)], dim=-1)
+
+
+def _invert(weights: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
+    """For each row of weights, the entry in which the share ``uniform`` of their sum is reached, and the share of this
+    entry that it takes, in [0, 1). An entry of weight 0 is never reached."""
+    cumulative = weights.cumsum(-1)
+    # of the last entry, since rounding may leave the total just under 1
+    target = (uniform * cumulative[:, -1])[:, None]
+    entry = torch.searchsorted(cumulative, target, right=True).clamp(max=weights.shape[-1] - 1)
+    weight = weights.gather(-1, entry)
+    share = (target - (cumulative.gather(-1, entry) - weight)) / weight
+    return entry[:, 0], share[:, 0].clamp(0, 1 - 2**-24)
 
 
 class CausalLM:
@@ -204,7 +239,7 @@ class CausalLM:
         if not prompts:
             return []  # tokenizers fail on an empty batch
         encoded = self.tokenizer(list(prompts), add_special_tokens=True)["input_ids"]
-        order = sorted(range(len(prompts)), key=lambda index: len(encoded[index]))
+        order = sorted(range(len(prompts)), key=lambda index: (len(encoded[index]), encoded[index]))
         completions: list[Completion | None] = [None] * len(prompts)
         device = input_device(self.model)
         for start in range(0, len(order), batch_size):

@@ -118,7 +118,7 @@ class MaskedLM:
     def _batches(self, rows: list[tuple[tuple[int, ...], int]]) -> Iterator[list[tuple[tuple[int, ...], int]]]:
         """Rows of similar length together, within the limits."""
         rows.sort(key=lambda row: (len(row[0]), row))
-        most_rows = max(1, self.limits.logits_mib * 2**20 // (4 * self.model.config.vocab_size))
+        most_rows = self.limits.most_logits(self.model.config.vocab_size)
         start = 0
         while start < len(rows):
             stop = start + 1

@@ -78,8 +78,8 @@ def reads_trees(model: Any, trees: Sequence[PrefixTree]) -> bool:
     """True where a model answers for each path through such trees as if it stood alone.
 
     It is asked rather than known by its name: the path that is most scattered over its row must get the logits that
-    it gets by itself. Models that count distances along the row (ALiBi, local attention) or carry a state along it
-    (Mamba) fail, and so do kernels that take no such mask.
+    it gets by itself, at its end and behind every gap. Models that count distances along the row (ALiBi, local
+    attention) or carry a state along it (Mamba) fail, and so do kernels that take no such mask.
     """
     windows = [getattr(layer, "sliding_window", None) for layer in DynamicCache(config=model.config).layers]
     deepest = max(len(path) for tree in trees for path in tree.paths)
@@ -90,15 +90,16 @@ def reads_trees(model: Any, trees: Sequence[PrefixTree]) -> bool:
     ):
         return False
     tree, path = max(((tree, path) for tree in trees for path in tree.paths), key=lambda at: at[1][-1] - len(at[1]))
-    alone = _padded([tree.tokens[path]], model)
-    rows = torch.zeros(len(path), dtype=torch.long)
-    plain = selected_logits(model, rows, torch.arange(len(path)), input_ids=alone, use_cache=False).float()
+    behind_gaps = np.flatnonzero(np.diff(path) > 1) + 1
+    depths = torch.from_numpy(np.union1d(behind_gaps, len(path) - 1))
+    rows, nodes = torch.zeros_like(depths), torch.from_numpy(path)[depths]
+    plain = selected_logits(model, rows, depths, input_ids=_padded([tree.tokens[path]], model), use_cache=False)
     try:
-        found = selected_logits(model, rows, torch.from_numpy(path), **_tree_inputs(model, [tree])).float()
+        found = selected_logits(model, rows, nodes, **_tree_inputs(model, [tree]))
     except (RuntimeError, ValueError, TypeError, IndexError):  # it takes no mask for each pair of tokens
         return False
-    rounding = 1e-4 if model.get_input_embeddings().weight.dtype == torch.float32 else 3e-2
-    return bool((found - plain).abs().max() <= rounding * plain.abs().max())
+    rounding = 1e-4 if found.dtype == torch.float32 else 3e-2
+    return bool((found.float() - plain.float()).abs().max() <= rounding * plain.float().abs().max())
 
 
 @dataclass(frozen=True)

