@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rlhf_fair.audit import benchmark, panel_feedback, reward_identity
+from rlhf_fair.audit import benchmark, panel_feedback
 from rlhf_fair.audit.benchmarks.registry import NAMES as BENCHMARKS
 from rlhf_fair.audit.generation import PROBE as GENERATION
 from rlhf_fair.audit.generation_run import run_generation
@@ -48,6 +48,8 @@ def run_audit(
     if probe == HOLISTIC_BIAS:
         target.require("--reward-model", plan=plan_file)
         assert target.reward_model is not None
+        from rlhf_fair.audit import reward_identity  # loads torch, which an audit of a file has no need of
+
         return reward_identity.run(plan_file, target.reward_model, Path(data_dir), out, progress=progress)
     if probe == GENERATION:
         return run_generation(plan_file, target, out, access=access, until_decisive=until_decisive, progress=progress)
