@@ -14,7 +14,7 @@ import rlhf_fair
 
 ROOT = Path(rlhf_fair.__file__).parent
 
-BASE = {"errors", "records", "artifacts", "settings"}
+BASE = {"errors", "records", "changes", "artifacts", "settings"}
 STATS = BASE | {"tables", "stats"}
 AUDIT = STATS | {"metrics", "models", "probes", "audit"}
 TRAINING = STATS | {"metrics", "models", "annotators", "training"}
@@ -25,6 +25,7 @@ ALLOWED: dict[str, set[str]] = {
     "rlhf_fair": {"artifacts", "records"},
     "errors": set(),
     "records": set(),
+    "changes": {"records"},
     "settings": {"errors"},
     "artifacts": {"errors", "records"},
     "tables": BASE,

@@ -41,6 +41,9 @@ class BBQ(Benchmark):
     limit: ClassVar[str] = LIMIT
     predictions: ClassVar[str] = "example_id, category, prediction (a text, a letter or an index)"
 
+    clusters: ClassVar[tuple[str, ...]] = ("template",)
+    apart: ClassVar[str] = "category"
+
     def load(self, folder: Path) -> Quarantined:
         found = load_bbq(folder)
         if not self.categories:

@@ -1,0 +1,83 @@
+"""How the records of each kind of audit are compared: what an item is, how items cluster, how they are measured."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import pandas as pd
+from pydantic import BaseModel, ValidationError
+
+from rlhf_fair.audit import benchmark
+from rlhf_fair.audit.benchmark_plan import BenchmarkPlan, plan_model
+from rlhf_fair.audit.benchmarks.registry import NAMES as BENCHMARKS
+from rlhf_fair.audit.findings import Measurement
+from rlhf_fair.audit.plan import Judging
+from rlhf_fair.errors import SettingsError
+from rlhf_fair.settings import explain
+
+SAMPLE = "sample"
+
+P = TypeVar("P", bound=BaseModel)
+
+
+class Kind(ABC):
+    """``key``: the column that names an item; with several samples of it `SAMPLE` tells them apart.
+
+    ``clusters``: columns by which items belong together, crossed where there are several. ``apart``: a column such that
+    no number uses items of two of its values; "" where there is none.
+    """
+
+    key: str = "item_id"
+    clusters: tuple[str, ...]
+    apart: str = ""
+    policy: Judging
+
+    @abstractmethod
+    def problems(self, records: pd.DataFrame) -> pd.Series:
+        """Why a record holds no measured answer; "" where it holds one."""
+
+    @abstractmethod
+    def measure(self, records: pd.DataFrame) -> list[Measurement]:
+        """All numbers of some of the records."""
+
+    def pair(self, a: pd.DataFrame, b: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """The same items in the same order in both, so that each number uses the same of them."""
+        return a, b
+
+
+class BenchmarkKind(Kind):
+    """Any of the benchmarks in the registry."""
+
+    def __init__(self, plan: BenchmarkPlan) -> None:
+        self.plan, self.policy = plan, plan.policy
+        self.clusters, self.apart = plan.benchmark.clusters, plan.benchmark.apart
+
+    def problems(self, records: pd.DataFrame) -> pd.Series:
+        return self.plan.benchmark.problems(records)
+
+    def measure(self, records: pd.DataFrame) -> list[Measurement]:
+        return [benchmark.measurement(self.plan, m) for m in benchmark.measure(self.plan, records)]
+
+
+def kind_of(plan: Mapping[str, Any]) -> Kind:
+    """How audits of ``plan``, as it stands in ``results.json``, are compared.
+
+    Raises
+    ------
+    SettingsError
+        The plan cannot be read, or audits of its kind keep no records that could be compared.
+    """
+    probe = plan.get("probe")
+    if probe in BENCHMARKS:
+        return BenchmarkKind(_plan(plan_model(str(probe)), plan))
+    raise SettingsError(f"audits with probe = {probe!r} cannot be compared; allowed: {', '.join(BENCHMARKS)}")
+
+
+def _plan(model: type[P], content: Mapping[str, Any]) -> P:
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        lines = "; ".join(explain(error, model))
+        raise SettingsError(f"the plan in results.json is not one of this version's: {lines}") from error
