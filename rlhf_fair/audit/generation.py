@@ -78,7 +78,7 @@ class GenerationPlan(Plan):
     """
 
     prompts: str
-    scorers: tuple[ScorerPlan, ...] = Field(min_length=1)
+    scorers: tuple[ScorerPlan, ...]
     attributes: tuple[Attribute, ...] = Field(min_length=1)
     intersections: bool = True
     clusters: tuple[str, ...] = Field(min_length=1)
@@ -99,6 +99,8 @@ class GenerationPlan(Plan):
     @field_validator("scorers")
     @classmethod
     def _are_distinct(cls, scorers: tuple[ScorerPlan, ...]) -> tuple[ScorerPlan, ...]:
+        if not scorers:  # not by min_length, which would count out an entry that has a fault of its own
+            raise ValueError("a plan needs a scorer")
         for scorer in scorers:
             if scorer.quantity in (REFUSAL, *(s.quantity + SHIFT for s in scorers)):
                 raise ValueError(f"quantity {scorer.quantity!r} is the name of a metric that every audit has")

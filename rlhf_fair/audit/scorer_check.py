@@ -16,6 +16,7 @@ import pandas as pd
 
 from rlhf_fair.audit.findings import Measurement
 from rlhf_fair.audit.generation import SHIFT, Attribute, GenerationPlan
+from rlhf_fair.audit.scorer_check_wording import said_of
 from rlhf_fair.audit.scorer_check_words import matched_words
 from rlhf_fair.audit.scorers import ScorerPlan
 from rlhf_fair.models.lexicon import LexiconScorer
@@ -29,7 +30,6 @@ from rlhf_fair.probes.scorer_bias import (
     scorer_bias_measured,
     scorer_bias_records,
 )
-from rlhf_fair.records import Estimate
 
 PROBE = "scorer_bias"
 TABLE = "What the rulers do when only the group changes"
@@ -59,37 +59,50 @@ def check_scorers(
         limits.append(
             f"Whether the rulers move with {attribute.column} alone was not checked: there are no words for its groups."
         )
+    spoken = {word for found in words.values() for column in found.values() for word in column}
+    if plan.scorer_check.words:
+        spoken |= set(prompts[plan.scorer_check.words].dropna().astype(str))
     for planned in plan.scorers:
         scorer, shifts = scorers[plan.column(planned)], []
+        templates = sentences(scorer, spoken)
         for attribute in (a for a, found in words.items() if found):
-            checked = _checked(scorer, words[attribute], attribute, plan.policy.alpha)
+            checked = _checked(scorer, words[attribute], attribute, templates, plan.policy.alpha)
             shifts += checked["shift"]
             rows += [_row(planned, *three) for three in zip(*checked.values(), strict=True)]
         measurements += [_control(m, planned, plan, stage) for m in shifts]
-        limits += _told(planned, shifts)
+        limits += said_of(planned, shifts, margin=plan.judging.limits(planned.quantity + SHIFT).margin)
     return ScorerCheck(tuple(measurements), tuple(rows), (*limits, *([LIMIT] if rows else [])))
 
 
-def sentences(scorer: ScoresQuality) -> Sequence[str]:
-    """Templates that the scorer can read: a lexicon reads no sentence without one of its phrases, so it gets those."""
+def sentences(scorer: ScoresQuality, words: Iterable[str] = ()) -> Sequence[str]:
+    """Templates that the scorer can read: a lexicon reads no sentence without one of its phrases, so it gets those.
+
+    Of its phrases an even selection by level, without those that stand in the ``words`` that say a group.
+    """
     if not isinstance(scorer, LexiconScorer):
         return TEMPLATES
-    phrases = sorted(scorer.phrases, key=lambda phrase: (scorer.phrases[phrase], phrase))
+    spoken = [f" {word.lower()} " for word in words]
+    others = [phrase for phrase in scorer.phrases if not any(f" {phrase} " in word for word in spoken)]
+    phrases = sorted(others or scorer.phrases, key=lambda phrase: (scorer.phrases[phrase], phrase))
     even = np.unique(np.linspace(0, len(phrases) - 1, min(MOST_PHRASES, len(phrases))).round().astype(int))
     return [f"About {SLOT}: {phrases[k]}." for k in even]
 
 
 def _checked(
-    scorer: ScoresQuality, words: Mapping[str, Sequence[str]], attribute: Attribute, alpha: float
+    scorer: ScoresQuality,
+    words: Mapping[str, Sequence[str]],
+    attribute: Attribute,
+    templates: Sequence[str],
+    alpha: float,
 ) -> dict[str, list[Measured]]:
     """The shift, its size, and the change of the share above 0.5, one of each per group."""
-    records = scorer_bias_records(scorer_bias_items(words, sentences(scorer)), scorer)
-    measured = [_said(m) for m in scorer_bias_measured(records, attribute.column, attribute.reference, alpha=alpha)]
+    records = scorer_bias_records(scorer_bias_items(words, templates), scorer)
+    measured = [_reasoned(m) for m in scorer_bias_measured(records, attribute.column, attribute.reference, alpha=alpha)]
     ends = {"shift": "scorer_shift", "size": "absolute_shift", "share": "above_0.5_shift"}
     return {name: [m for m in measured if m.metric.endswith(end)] for name, end in ends.items()}
 
 
-def _said(m: Measured) -> Measured:
+def _reasoned(m: Measured) -> Measured:
     """The reason for an interval that is missing since every sentence says the same, in words that fit the check."""
     e = m.estimate
     if not math.isfinite(e.estimate) or math.isfinite(e.ci_low) or e.n_clusters < 2:
@@ -127,31 +140,3 @@ def _row(planned: ScorerPlan, shift: Measured, size: Measured, share: Measured) 
     named = {"quantity": planned.quantity, "ruler": planned.name, "attribute": shift.attribute, "group": shift.group}
     finite = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
     return {**named, "reference": shift.reference, **finite, "pairs of sentences": e.n}
-
-
-def _told(planned: ScorerPlan, shifts: Iterable[Measured]) -> list[str]:
-    """One sentence for each shift, or one for all where there is none."""
-    unread = [m for m in shifts if not math.isfinite(m.estimate.estimate)]
-    moved = [m for m in shifts if _moves(m.estimate)]
-    who = planned.quantity if planned.name == planned.quantity else f"{planned.quantity} by {planned.name}"
-    said = [
-        f"The ruler itself moves by {m.estimate.estimate:+.2g} {planned.unit} ({who}) when only the word for "
-        f"{m.group} stands in place of that for {m.reference}: of a gap in {planned.quantity} between them, as much "
-        "may be the ruler's."
-        for m in moved
-    ]
-    said += [f"The ruler ({who}) could not be checked for {m.group}: {m.estimate.reason}." for m in unread]
-    quiet = [m for m in shifts if m not in moved and m not in unread]
-    if quiet:
-        largest = max(abs(m.estimate.estimate) for m in quiet)
-        groups = ", ".join(m.group for m in quiet)
-        size = f"by {largest:.2g} {planned.unit} at most" if largest else "in no sentence"
-        said.append(f"The ruler ({who}) was not seen to move when only the group changed, for {groups}: {size}.")
-    return said
-
-
-def _moves(e: Estimate) -> bool:
-    """0 lies outside the interval; a shift that is the same in every sentence has none, and needs none."""
-    if not math.isfinite(e.estimate) or abs(e.estimate) < 1e-12:
-        return False
-    return not e.ci_low <= 0 <= e.ci_high
