@@ -16,7 +16,7 @@ from rlhf_fair.models.requests import Progress
 Hear = Callable[[str, int, int], None]
 """Hears (what, done, total)."""
 
-AS_CHAT, AS_TEXT = "as a user's message in the model's chat template", "as they stand, as text to be continued"
+AS_CHAT, AS_TEXT = "in the model's chat template, as a user's message", "as they stand, as text to be continued"
 """How prompts that ask for words reach a model."""
 
 ANEW = "interrupted; no answers are kept, so the same command starts anew"

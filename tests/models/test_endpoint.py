@@ -6,13 +6,12 @@ import random
 import signal
 import threading
 import time
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from model_server import Reply, echo_upper, in_words, prompt_of, says, serving
+from served_model import echoes_of
 from tiny import tiny_language_model, tiny_tokenizer
 
 from rlhf_fair.errors import EndpointError, SettingsError
@@ -219,24 +218,6 @@ def tokenizer() -> Any:
 @pytest.fixture(scope="module")
 def language_model(tokenizer: Any) -> Any:
     return tiny_language_model(tokenizer, initializer_range=0.3).eval()
-
-
-def echoes_of(model: Any, tokenizer: Any) -> Any:
-    """A server of ``model`` that scores the prompt, token by token, and adds one token as servers do."""
-
-    def behaviour(request: dict[str, Any], path: str) -> Reply:
-        text = request["prompt"]
-        encoded = tokenizer(text, return_offsets_mapping=True, return_tensors="pt")
-        ids = encoded["input_ids"]
-        with torch.no_grad():
-            logprobs = model(input_ids=ids).logits[0].double().log_softmax(-1)
-        scores = logprobs[:-1].gather(-1, ids[0, 1:, None])[:, 0].tolist()
-        ends = [0, *(int(end) for _, end in encoded["offset_mapping"][0])]
-        tokens = [text[start:end] for start, end in pairwise(ends)]
-        found = {"tokens": [*tokens, " cat"], "token_logprobs": [None, *scores, -0.5]}
-        return says({"choices": [{"text": text + " cat", "logprobs": found}]})
-
-    return behaviour
 
 
 SCORED = [
