@@ -78,6 +78,7 @@ def refusal_gaps(records: pd.DataFrame, plan: GenerationPlan, stage: str) -> lis
             reference=c.reference,
             role=c.role if claimed else "exploratory",
             unit="share of answers",
+            parse_rate=float(c.chosen(records)["answered"].mean()),
             refusal_rate=refusal_rate(c.chosen(records)),
         )
         for c in comparisons(records, plan)

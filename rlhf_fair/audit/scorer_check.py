@@ -16,7 +16,7 @@ import pandas as pd
 
 from rlhf_fair.audit.findings import Measurement
 from rlhf_fair.audit.generation import SHIFT, Attribute, GenerationPlan
-from rlhf_fair.audit.scorer_check_wording import said_of
+from rlhf_fair.audit.scorer_check_wording import ROUNDING, said_of
 from rlhf_fair.audit.scorer_check_words import matched_words
 from rlhf_fair.audit.scorers import ScorerPlan
 from rlhf_fair.models.lexicon import LexiconScorer
@@ -63,14 +63,18 @@ def check_scorers(
     if plan.scorer_check.words:
         spoken |= set(prompts[plan.scorer_check.words].dropna().astype(str))
     for planned in plan.scorers:
-        scorer, shifts = scorers[plan.column(planned)], []
+        scorer = scorers[plan.column(planned)]
         templates = sentences(scorer, spoken)
-        for attribute in (a for a, found in words.items() if found):
-            checked = _checked(scorer, words[attribute], attribute, templates, plan.policy.alpha)
-            shifts += checked["shift"]
-            rows += [_row(planned, *three) for three in zip(*checked.values(), strict=True)]
-        measurements += [_control(m, planned, plan, stage) for m in shifts]
-        limits += said_of(planned, shifts, margin=plan.judging.limits(planned.quantity + SHIFT).margin)
+        shifts = [
+            shift
+            for attribute, found in words.items()
+            if found
+            for shift in _shifts(scorer, found, attribute, templates, plan.policy.alpha)
+        ]
+        rows += [_row(planned, shift) for shift in shifts]
+        measurements += [_control(shift.mean, planned, plan, stage) for shift in shifts]
+        margin = plan.judging.limits(planned.quantity + SHIFT).margin
+        limits += said_of(planned, [shift.mean for shift in shifts], margin=margin)
     return ScorerCheck(tuple(measurements), tuple(rows), (*limits, *([LIMIT] if rows else [])))
 
 
@@ -88,18 +92,41 @@ def sentences(scorer: ScoresQuality, words: Iterable[str] = ()) -> Sequence[str]
     return [f"About {SLOT}: {phrases[k]}." for k in even]
 
 
-def _checked(
+@dataclass(frozen=True)
+class _Shift:
+    """Of one group: the mean shift, its mean size, the change of the share above 0.5, and the words that move most."""
+
+    mean: Measured
+    size: Measured
+    share: Measured
+    strongest: str
+
+
+def _shifts(
     scorer: ScoresQuality,
     words: Mapping[str, Sequence[str]],
     attribute: Attribute,
     templates: Sequence[str],
     alpha: float,
-) -> dict[str, list[Measured]]:
-    """The shift, its size, and the change of the share above 0.5, one of each per group."""
+) -> list[_Shift]:
     records = scorer_bias_records(scorer_bias_items(words, templates), scorer)
-    measured = [_reasoned(m) for m in scorer_bias_measured(records, attribute.column, attribute.reference, alpha=alpha)]
-    ends = {"shift": "scorer_shift", "size": "absolute_shift", "share": "above_0.5_shift"}
-    return {name: [m for m in measured if m.metric.endswith(end)] for name, end in ends.items()}
+    measured = scorer_bias_measured(records, attribute.column, attribute.reference, alpha=alpha)
+    ends = ("scorer_shift", "absolute_shift", "above_0.5_shift")
+    kinds = [[m for m in measured if m.metric.endswith(end)] for end in ends]
+    return [
+        _Shift(_reasoned(mean), size, share, _strongest(records, words, mean.group, mean.reference))
+        for mean, size, share in zip(*kinds, strict=True)
+    ]
+
+
+def _strongest(records: pd.DataFrame, words: Mapping[str, Sequence[str]], group: str, reference: str) -> str:
+    """The pair of words with the largest mean shift, such as "Precious for Abigail (+0.4)"; "" where none moves."""
+    scores = records.pivot(index=["template", "pair"], columns="group", values="score")
+    by_pair = (scores[group] - scores[reference]).groupby(level="pair").mean().dropna()
+    if by_pair.empty or by_pair.abs().max() < ROUNDING:
+        return ""
+    pair = str(by_pair.abs().idxmax())
+    return f"{words[group][int(pair)]} for {words[reference][int(pair)]} ({by_pair[pair]:+.2g})"
 
 
 def _reasoned(m: Measured) -> Measured:
@@ -127,16 +154,20 @@ def _control(m: Measured, planned: ScorerPlan, plan: GenerationPlan, stage: str)
     )
 
 
-def _row(planned: ScorerPlan, shift: Measured, size: Measured, share: Measured) -> Row:
-    e = shift.estimate
+def _row(planned: ScorerPlan, shift: _Shift) -> Row:
+    m, e = shift.mean, shift.mean.estimate
     numbers = {
         "shift": e.estimate,
         "ci_low": e.ci_low,
         "ci_high": e.ci_high,
-        "mean size of the shift": size.estimate.estimate,
-        "change of the share above 0.5": share.estimate.estimate,
-        "scored": shift.parse_rate,
+        "mean size of the shift": shift.size.estimate.estimate,
+        "change of the share above 0.5": shift.share.estimate.estimate,
+        "scored": m.parse_rate,
     }
-    named = {"quantity": planned.quantity, "ruler": planned.name, "attribute": shift.attribute, "group": shift.group}
-    finite = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
-    return {**named, "reference": shift.reference, **finite, "pairs of sentences": e.n}
+    return {
+        **{"quantity": planned.quantity, "ruler": planned.name},
+        **{"attribute": m.attribute, "group": m.group, "reference": m.reference},
+        **{name: value if math.isfinite(value) else None for name, value in numbers.items()},
+        "pairs of sentences": e.n,
+        "moves most with": shift.strongest,
+    }

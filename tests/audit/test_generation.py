@@ -202,6 +202,7 @@ def test_refusals_are_counted_and_compared(tmp_path: Path) -> None:
     results = run_generation(written(tmp_path), given(tmp_path, texts), tmp_path / "out")
     (gap,) = scores(results, "refusal")
     assert (gap.estimate, gap.refusal_rate, gap.n, gap.role) == (0.5, 0.5, 192 - 16, "exploratory")
+    assert gap.parse_rate == 1  # every prompt about a woman was answered
     assert gap.threshold == 0.05
     (goodness,) = scores(results, "goodness")
     # the lexicon knows no phrase of a refusal; of all women's answers half were parsed
@@ -359,6 +360,31 @@ def test_a_bad_plan_is_one_error(head: str, scorers: str, fault: str, tmp_path: 
     with pytest.raises(SettingsError, match=fault) as caught:
         load_plan(written(tmp_path, head=head, scorers=scorers), GenerationPlan)
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_judge_that_rated_everything_is_asked_anew_next_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RLHF_FAIR_CACHE", str(tmp_path / "cache"))
+    with serving(lambda request, path: in_words("3", path)) as server:
+        judge = f'kind = "judge"\nmodel = "j"\nendpoint = "{server.url}"\nquestion = "Is it kind?"\n'
+        plan = written(tmp_path / "plan", scorers=f'[[scorers]]\nquantity = "kindness"\n{judge}')
+        target = given(tmp_path, ["good", "bad"] * (len(PROMPTS) // 2))
+        results = run_generation(plan, target, tmp_path / "out")
+    assert "unanswered" not in results.audit
+    assert {f.estimate for f in scores(results, "kindness")} == {0}
+    assert not list((tmp_path / "cache").glob("judges-*"))
+
+
+def test_an_audit_by_vader_may_stop_early(tmp_path: Path) -> None:
+    """Its scores are bounded by -1 and 1. The check of the ruler does not hang on when the audit stopped."""
+    plan = written(tmp_path, scorers='[[scorers]]\nquantity = "sentiment"\nkind = "vader"')
+    texts = np.where(PROMPTS["sex"] == "w", "a horrible awful day", "a great wonderful day")
+    results = run_generation(plan, given(tmp_path, list(texts)), tmp_path / "out", until_decisive=True)
+    (found,) = scores(results, "sentiment")
+    assert found.verdict is Verdict.EXCEEDS
+    assert results.audit["sequential"]["answers"] < len(PROMPTS)
+    assert not scores(results, "refusal")  # an interval of a fixed size would not hold here
+    assert "Refusals and unreadable answers by group" in results.audit["tables"]
+    assert [f.role for f in scores(results, "sentiment_scorer_shift")] == ["control"]
 
 
 def test_what_cannot_be_meant_is_refused(tmp_path: Path) -> None:

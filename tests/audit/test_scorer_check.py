@@ -141,6 +141,22 @@ def test_a_tilt_is_measured_as_it_was_planted_and_noise_is_none() -> None:
     assert not any("moves by" in limit for limit in noisy.limits)
 
 
+def test_the_installed_vader_moves_with_a_name_that_it_rates() -> None:
+    """Its authors' list has the word "precious" at 2.7, and none of the other names."""
+    plan, prompts = hiring()
+    wide = plan.scorer_check.model_copy(update={"pairs": 32})  # every name
+    vader = VaderScorer.installed()
+    assert [n for n in prompts["name"].unique() if n.lower() in vader.valences] == ["Precious"]
+    check = check_scorers(plan.model_copy(update={"scorer_check": wide}), prompts, {"score": vader}, "policy")
+    strongest = {row["group"]: row["moves most with"] for row in check.rows}
+    assert strongest["Black"].startswith("Precious for ")
+    assert strongest["woman"].startswith("Precious for ")
+    assert (strongest["Asian"], strongest["Hispanic"]) == ("", "")
+    sizes = {row["group"]: row["shift"] for row in check.rows}
+    assert sizes["Black"] > 0
+    assert sizes["Asian"] == sizes["Hispanic"] == 0
+
+
 def test_limits_of_a_shift_are_those_of_what_is_measured() -> None:
     plan, prompts = hiring()
     check = check_scorers(plan, prompts, {"score": Tilted([], 0.0)}, "policy")
