@@ -1,22 +1,13 @@
-"""Causal language models: batched sampling with one random stream for each item, text in, text out, and likelihoods.
-
-Sampling draws each item's randomness from (seed, item id) alone, so an answer does not depend on the order of the
-items or on the batch they fall into.
-"""
+"""Causal language models: answers that are sampled in batches, text in, text out, and likelihoods."""
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
-from transformers import DynamicCache
 
 from rlhf_fair.errors import ModelLoadError
 from rlhf_fair.models.causal_likelihood import continuation_likelihoods, reads_ahead, text_likelihoods
@@ -25,23 +16,7 @@ from rlhf_fair.models.requests import Decoding, Generation, Likelihood, LogLikel
 from rlhf_fair.models.reward_model import pick_device
 from rlhf_fair.models.selected_logits import input_device
 from rlhf_fair.models.token_logprobs import BatchLimits
-
-
-BLOCK = 256
-"""Tokens whose probabilities are summed up first when one is drawn."""
-
-
-@dataclass(frozen=True)
-class SampledTokens:
-    """Sampled responses, right-padded.
-
-    tokens: (batch, response_len) int64. response_mask: (batch, response_len) bool, True up to and including the
-    end-of-sequence token. logprobs: (batch, response_len) nats under the sampling temperature, 0 where not counted.
-    """
-
-    tokens: Tensor
-    response_mask: Tensor
-    logprobs: Tensor
+from rlhf_fair.models.token_sampling import SampledTokens, item_uniforms, pad_left, sample_tokens
 
 
 @dataclass(frozen=True)
@@ -51,104 +26,6 @@ class Completion:
     text: str
     n_tokens: int
     finished: bool
-
-
-def item_uniforms(ids: Sequence[str], length: int, seed: int) -> NDArray[np.float32]:
-    """(len(ids), length) uniform numbers in [0, 1), each row determined by its id and ``seed`` alone."""
-    rows = [np.random.default_rng((seed, zlib.crc32(i.encode()))).random(length, dtype=np.float32) for i in ids]
-    return np.stack(rows) if rows else np.zeros((0, length), dtype=np.float32)
-
-
-@torch.no_grad()  # type: ignore[untyped-decorator]
-def sample_tokens(
-    model: Any,
-    prompt_ids: Tensor,
-    prompt_mask: Tensor,
-    uniforms: Tensor,
-    *,
-    eos_token_id: int,
-    pad_token_id: int,
-    temperature: float = 1.0,
-) -> SampledTokens:
-    """Sample one response per row by inverting the cumulative distribution at ``uniforms``.
-
-    prompt_ids, prompt_mask: (batch, prompt_len), padded on the left. uniforms: (batch, response_len) in [0, 1);
-    its width is the length limit. temperature: > 0, divides the logits; 0 takes the most likely token.
-    """
-    batch, limit = uniforms.shape
-    device = prompt_ids.device
-    tokens = torch.full((batch, limit), pad_token_id, dtype=torch.long, device=device)
-    mask = torch.zeros((batch, limit), dtype=torch.bool, device=device)
-    logprobs = torch.zeros((batch, limit), device=device)
-    cache = DynamicCache(config=model.config)
-    # samples of one prompt read it once
-    distinct, copies = prompt_ids.masked_fill(~prompt_mask.bool(), -1).unique(dim=0, return_inverse=True)
-    attention, step_ids = (distinct >= 0).long(), distinct.clamp(min=0)
-    positions = (attention.cumsum(-1) - 1).clamp(min=0)
-    running = torch.arange(batch, device=device)
-    for step in range(limit):
-        logits = model(
-            input_ids=step_ids,
-            attention_mask=attention,
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        ).logits[:, -1]
-        logits = logits.float().to(device)
-        if step == 0:
-            cache.reorder_cache(copies)
-            logits, attention, positions = logits[copies], attention[copies], positions[copies]
-        choice, logprob = _choose(logits, uniforms[running, step], temperature)
-        tokens[running, step], mask[running, step], logprobs[running, step] = choice, True, logprob
-        going_on = (choice != eos_token_id).nonzero()[:, 0]
-        if not len(going_on):
-            break
-        if len(going_on) < len(running):
-            cache.reorder_cache(going_on)
-            running, choice = running[going_on], choice[going_on]
-            attention, positions = attention[going_on], positions[going_on]
-        step_ids = choice[:, None]
-        attention = torch.cat([attention, attention.new_ones(len(running), 1)], dim=1)
-        positions = positions[:, -1:] + 1
-    return SampledTokens(tokens, mask, logprobs)
-
-
-def _choose(logits: Tensor, uniform: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """(batch,) token of each row and its log probability, nats.
-
-    The cumulative distribution is inverted in two steps, a block of tokens and a token within it, since running sums
-    over a whole vocabulary cost more than a small model does.
-    """
-    if temperature == 0:
-        choice = logits.argmax(-1)
-        return choice, torch.zeros_like(uniform)
-    probabilities = (logits / temperature).softmax(-1)
-    vocabulary = probabilities.shape[-1]
-    block, rest = _invert(_block_sums(probabilities), uniform)
-    within = block[:, None] * BLOCK + torch.arange(BLOCK, device=logits.device)
-    there = probabilities.gather(-1, within.clamp(max=vocabulary - 1)).where(within < vocabulary, 0.0)
-    choice = (block * BLOCK + _invert(there, rest)[0]).clamp(max=vocabulary - 1)
-    return choice, probabilities.gather(-1, choice[:, None])[:, 0].log()
-
-
-def _block_sums(probabilities: Tensor) -> Tensor:
-    """(batch, ceil(vocabulary / BLOCK)) sums of `BLOCK` neighbours; the last block may be shorter."""
-    whole = probabilities.shape[-1] // BLOCK * BLOCK
-    sums = probabilities[:, :whole].unflatten(-1, (-1, BLOCK)).sum(-1)
-    return torch.cat([sums, probabilities[:, whole:].sum(-1, keepdim=True)], dim=-1)
-
-
-def _invert(weights: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
-    """For each row of weights, the entry in which the share ``uniform`` of their sum is reached, and the share of this
-    entry that it takes, in [0, 1). An entry of weight 0 is never reached."""
-    cumulative = weights.cumsum(-1)
-    # of the last entry, since rounding may leave the total just under 1
-    target = (uniform * cumulative[:, -1])[:, None]
-    entry = torch.searchsorted(cumulative, target, right=True).clamp(max=weights.shape[-1] - 1)
-    weight = weights.gather(-1, entry)
-    share = (target - (cumulative.gather(-1, entry) - weight)) / weight
-    return entry[:, 0], share[:, 0].clamp(0, 1 - 2**-24)
 
 
 class CausalLM:
@@ -232,18 +109,21 @@ class CausalLM:
         max_new_tokens: int,
         seed: int,
         temperature: float = 1.0,
-        batch_size: int = 256,
+        batch_size: int | None = None,
         on_batch: Callable[[int], None] | None = None,
     ) -> list[Completion]:
-        """One completion per prompt, in the order given. ``on_batch`` is told how many are done in each batch."""
+        """One completion per prompt, in the order given. ``on_batch`` is told how many are done in each batch.
+
+        batch_size: prompts in a batch; None takes as many as the limit on tokens allows with their answers.
+        """
         if not prompts:
             return []  # tokenizers fail on an empty batch
         encoded = self.tokenizer(list(prompts), add_special_tokens=True)["input_ids"]
         order = sorted(range(len(prompts)), key=lambda index: (len(encoded[index]), encoded[index]))
         completions: list[Completion | None] = [None] * len(prompts)
         device = input_device(self.model)
-        for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size]
+        widths = [len(encoded[index]) + max_new_tokens for index in order]
+        for rows in self.limits.runs(order, widths) if batch_size is None else _chunks(order, batch_size):
             prompt_ids, prompt_mask = pad_left([encoded[row] for row in rows], self.tokenizer.pad_token_id)
             uniforms = torch.from_numpy(item_uniforms([ids[row] for row in rows], max_new_tokens, seed))
             sampled = sample_tokens(
@@ -262,15 +142,8 @@ class CausalLM:
         return [completion for completion in completions if completion is not None]
 
 
-def pad_left(rows: Sequence[Sequence[int]], pad_token_id: int) -> tuple[Tensor, Tensor]:
-    """(batch, longest) ids and bool mask, padding before the text so that all rows end together."""
-    longest = max(map(len, rows))
-    ids = torch.full((len(rows), longest), pad_token_id, dtype=torch.long)
-    mask = torch.zeros((len(rows), longest), dtype=torch.bool)
-    for index, row in enumerate(rows):
-        ids[index, longest - len(row) :] = torch.tensor(row, dtype=torch.long)
-        mask[index, longest - len(row) :] = True
-    return ids, mask
+def _chunks(items: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+    return (items[start : start + size] for start in range(0, len(items), size))
 
 
 def decode(tokenizer: Any, sampled: SampledTokens) -> list[Completion]:

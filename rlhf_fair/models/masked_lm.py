@@ -118,15 +118,8 @@ class MaskedLM:
     def _batches(self, rows: list[tuple[tuple[int, ...], int]]) -> Iterator[list[tuple[tuple[int, ...], int]]]:
         """Rows of similar length together, within the limits."""
         rows.sort(key=lambda row: (len(row[0]), row))
-        most_rows = self.limits.most_logits(self.model.config.vocab_size)
-        start = 0
-        while start < len(rows):
-            stop = start + 1
-            while stop < len(rows) and (stop - start + 1) * len(rows[stop][0]) <= self.limits.tokens:
-                stop += 1
-            stop = min(stop, start + most_rows)
-            yield rows[start:stop]
-            start = stop
+        most = self.limits.most_logits(self.model.config.vocab_size)
+        return self.limits.runs(rows, [len(ids) for ids, _ in rows], most=most)
 
     @torch.inference_mode()  # type: ignore[untyped-decorator]
     def _logprobs(

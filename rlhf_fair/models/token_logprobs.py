@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +19,8 @@ from transformers import DynamicCache
 
 from rlhf_fair.models.selected_logits import input_device, logprobs_of, selected_logits
 from rlhf_fair.models.shared_prefix import PrefixTree, prefix_tree, tree_rows
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,21 @@ class BatchLimits:
     def most_logits(self, vocabulary: int) -> int:
         """Positions whose logits (of four bytes) fit."""
         return max(1, self.logits_mib * 2**20 // (4 * vocabulary))
+
+    def runs(self, items: Sequence[T], lengths: Sequence[int], *, most: int | None = None) -> Iterator[list[T]]:
+        """``items``, whose ``lengths`` rise, cut where padding to the longest would exceed the tokens of a pass.
+
+        >>> list(BatchLimits(tokens=6).runs("abcd", [1, 2, 3, 9]))
+        [['a', 'b'], ['c'], ['d']]
+        """
+        run: list[T] = []
+        for item, length in zip(items, lengths, strict=True):
+            if run and ((len(run) + 1) * length > self.tokens or len(run) == most):
+                yield run
+                run = []
+            run.append(item)
+        if run:
+            yield run
 
 
 @torch.inference_mode()  # type: ignore[untyped-decorator]

@@ -376,7 +376,8 @@ def bloom(tokenizer: Any) -> Any:
 
 def gpt_neo(tokenizer: Any) -> Any:
     """Every other layer sees 4 tokens back in the row, and its cache does not say so."""
-    shape = {"hidden_size": 16, "num_layers": 2, "num_heads": 2, "vocab_size": len(tokenizer), "window_size": 4} | {"bos_token_id": 2, "eos_token_id": 3}
+    shape = {"hidden_size": 16, "num_layers": 2, "num_heads": 2, "vocab_size": len(tokenizer), "window_size": 4}
+    shape |= {"bos_token_id": 2, "eos_token_id": 3}
     return GPTNeoForCausalLM(GPTNeoConfig(**(shape | WIDE), attention_types=[[["global", "local"], 1]]))
 
 

@@ -12,7 +12,9 @@ from scipy.stats import chisquare, kstest
 from tiny import tiny_language_model, tiny_tokenizer
 from transformers import LlamaConfig
 
-from rlhf_fair.models.causal_lm import CausalLM, SampledTokens, decode, item_uniforms, pad_left, sample_tokens
+from rlhf_fair.models.causal_lm import CausalLM, decode
+from rlhf_fair.models.token_logprobs import BatchLimits
+from rlhf_fair.models.token_sampling import SampledTokens, item_uniforms, pad_left, sample_tokens
 
 PROMPTS = ["i like the", "you hate", "we love the old dog and the", "what do you think about the kind man ?", "hi"]
 IDS = ["a", "b", "c", "d", "e"]
@@ -134,6 +136,65 @@ def test_temperature_0_takes_the_most_likely_token_at_every_step(model: CausalLM
                 break
         assert completion.text == model.tokenizer.decode(ids[start:], skip_special_tokens=True)
         assert completion.n_tokens == len(ids) - start
+
+
+class Ends(FixedLogits):
+    """Keeps count of the rows it is shown."""
+
+    def __init__(self, probabilities: list[float]) -> None:
+        super().__init__(probabilities)
+        self.rows: list[int] = []
+
+    def __call__(self, input_ids: torch.Tensor, **inputs: Any) -> Any:
+        self.rows.append(len(input_ids))
+        assert len(inputs["attention_mask"]) == len(inputs["position_ids"]) == len(input_ids)
+        return super().__call__(input_ids)
+
+
+def test_copies_of_a_prompt_are_read_once_and_finished_rows_leave_the_batch() -> None:
+    model = Ends([0.5, 0.5])  # token 0 ends: rows take 3, 1, 2 and 4 steps
+    uniforms = torch.tensor([[0.9, 0.9, 0.1, 0.9], [0.1] * 4, [0.9, 0.1, 0.9, 0.9], [0.9] * 4])
+    prompt = torch.tensor([[4, 5], [4, 5], [6, 5], [4, 5]])
+    sampled = sample_tokens(model, prompt, torch.ones(4, 2).bool(), uniforms, eos_token_id=0, pad_token_id=9)
+    assert model.rows == [2, 3, 2, 1]
+    assert sampled.tokens.tolist() == [[1, 1, 0, 9], [0, 9, 9, 9], [1, 0, 9, 9], [1, 1, 1, 1]]
+    assert sampled.response_mask.sum(-1).tolist() == [3, 1, 2, 4]
+
+
+def test_a_copy_of_a_prompt_differs_from_it_in_padding_or_tokens(model: CausalLM) -> None:
+    """A prompt that begins with the pad token is not the shorter prompt behind padding."""
+    pad = model.tokenizer.pad_token_id
+    prompts = torch.tensor([[pad, 5], [pad, 5]])
+    mask = torch.tensor([[False, True], [True, True]])
+    uniforms = torch.full((2, 1), 0.5)
+    sampled = sample_tokens(model.model, prompts, mask, uniforms, eos_token_id=3, pad_token_id=pad)
+    for row, tokens in enumerate(([5], [pad, 5])):
+        logprobs = model.model(input_ids=torch.tensor([tokens])).logits[0, -1].log_softmax(-1)
+        assert sampled.logprobs[row, 0].item() == pytest.approx(logprobs[sampled.tokens[row, 0]].item(), abs=1e-5)
+
+
+@given(st.data(), st.integers(1, 700))
+def test_sampling_in_blocks_inverts_the_whole_distribution(data: Any, vocabulary: int) -> None:
+    """Against numpy's running sums in double precision; 256 tokens make a block, so there are up to three."""
+    weights = data.draw(st.lists(st.sampled_from([0, 0, 1, 3, 50]), min_size=vocabulary, max_size=vocabulary))
+    weights[data.draw(st.integers(0, vocabulary - 1))] = 7
+    probabilities = np.array(weights) / sum(weights)
+    uniform = data.draw(st.floats(0, 1, exclude_max=True, width=32))
+    sampled = sample_fixed(probabilities.tolist(), [[uniform]], eos_token_id=-1)
+    token = int(sampled.tokens[0, 0])
+    cumulative = np.concatenate([[0], probabilities.cumsum()])
+    assert weights[token] > 0
+    assert cumulative[token] - 1e-5 <= uniform <= cumulative[token + 1] + 1e-5
+    assert sampled.logprobs[0, 0].item() == pytest.approx(np.log(probabilities[token]), abs=1e-4)
+
+
+def test_without_a_batch_size_the_tokens_of_prompts_and_answers_are_limited(model: CausalLM) -> None:
+    limited = CausalLM(model.model, model.tokenizer, limits=BatchLimits(tokens=20))
+    done: list[int] = []
+    answers = limited.generate(PROMPTS, IDS, max_new_tokens=5, seed=5, on_batch=done.append)
+    assert answers == model.generate(PROMPTS, IDS, max_new_tokens=5, seed=5, batch_size=5)
+    # prompts of 1, 2, 3, 7 and 9 words with 5 more: 2 rows of 7 fit in 20, 3 of 8 and 2 of 12 do not
+    assert done == [2, 1, 1, 1]
 
 
 def test_temperature_0_needs_no_seed(model: CausalLM) -> None:

@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rlhf_fair.models.causal_lm import Completion, decode, pad_left, sample_tokens
+from rlhf_fair.models.causal_lm import Completion, decode
+from rlhf_fair.models.token_sampling import pad_left, sample_tokens
 from rlhf_fair.training.ppo.policy import PolicyWithValue, reference_logprobs
 
 RewardFunction = Callable[..., NDArray[np.float64]]

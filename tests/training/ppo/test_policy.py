@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from rlhf_fair.models.causal_lm import pad_left
+from rlhf_fair.models.token_sampling import pad_left
 from rlhf_fair.training.ppo.policy import PolicyWithValue, reference_logprobs
 from rlhf_fair.training.ppo.rollout import PromptBatch, Rollout, roll_out
 
