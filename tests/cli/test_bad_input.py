@@ -42,7 +42,7 @@ def test_unknown_plan_key(tmp_path: Path) -> None:
     [
         (("audit", "nosuch", "--model", "m"), "audit plan not found: nosuch"),
         (("audit", "hiring", "--predictions", "none.jsonl"), "predictions file not found: none.jsonl"),
-        (("audit", "hiring"), "give exactly one of --model and --predictions"),
+        (("audit", "hiring"), "give exactly one of --model, --endpoint and --predictions"),
         (("audit", "hiring", "--model", "./nowhere/at/all"), "no such folder"),
         (("train", "reward", "none.toml"), "not found: none.toml"),
         (("verify", "nowhere"), "not found"),
