@@ -26,4 +26,5 @@ def progress_bar(*, hidden: bool) -> Iterator[Callable[[str, int, int], None]]:
     try:
         yield show
     finally:
-        bar.stop()
+        if tasks:
+            bar.stop()  # which would print an empty line of a bar that never started

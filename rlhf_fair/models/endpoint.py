@@ -12,6 +12,7 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import wait
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -232,17 +233,18 @@ def _item_seed(seed: int, id: str) -> int:
 
 
 def _run(work: Coroutine[Any, Any, None]) -> None:
-    """Run ``work`` to its end; in a notebook, whose own event loop is busy, on a thread beside it."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        asyncio.run(work)
-        return
+    """Run ``work`` to its end, on a thread beside this one.
+
+    This thread may have an event loop of its own, as in a notebook; and an interrupt, which Python raises in the main
+    thread wherever that is, then hits a wait and not the middle of a task.
+    """
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
     future = asyncio.run_coroutine_threadsafe(work, loop)
     try:
+        while not wait([future], timeout=1.0).done:
+            pass  # with a time limit, since some systems hear no signal during an endless wait
         future.result()
     finally:
         future.cancel()
