@@ -12,8 +12,8 @@ from rlhf_fair.report.figures import figure
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def render(page: Page) -> str:
-    """The page as HTML; the same page gives the same bytes."""
+def render(page: Page, template: str = "page.html.j2") -> str:
+    """The page as HTML; the same page gives the same bytes. ``template``: one of `TEMPLATES`."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -29,7 +29,7 @@ def render(page: Page) -> str:
         lstrip_blocks=True,
     )
     # Markup marks what this package wrote or encoded; every string from the results goes through autoescape.
-    return environment.get_template("page.html.j2").render(
+    return environment.get_template(template).render(
         page=page,
         policy=content_security_policy(scripts=[script, plotly] if plots else [script], style=style),
         style=Markup(style),

@@ -43,11 +43,12 @@ def _section(section: Section) -> list[str]:
     lines += [f"{escape(sentence)}\n" for sentence in section.answer]
     lines += [f"- {escape(sentence)}" for sentence in section.bullets] + ([""] if section.bullets else [])
     for table in [*(chart.table for chart in section.charts), *section.tables]:
-        lines += _table(table)
+        lines += table_lines(table)
     return lines
 
 
-def _table(table: Table) -> list[str]:
+def table_lines(table: Table) -> list[str]:
+    """A table under its caption; one too long to read is only named."""
     if len(table.rows) > LONGEST_TABLE:
         return [f"{escape(table.caption)}: {len(table.rows)} rows, in index.html and results.json.", ""]
     lines = [f"{escape(table.caption)}", ""]
