@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 
 from rlhf_fair.errors import SettingsError
 from rlhf_fair.metrics.counterfactual import individual_change, mean_change, share_above_change
 from rlhf_fair.models.requests import ScoresQuality
 from rlhf_fair.probes.measured import Measured
+from rlhf_fair.stats.columns import Floats
 from rlhf_fair.tables import require_columns
 
 LIMIT = (
@@ -22,6 +24,7 @@ LIMIT = (
 )
 
 SLOT = "{person}"
+ROUNDING = 1e-12
 
 TEMPLATES = (
     "{person} lives next door.",
@@ -84,7 +87,7 @@ def scorer_bias_measured(
     The mean of group less reference over the same sentences (0 = the scorer holds still; unit of the score), the mean
     size of the shift whatever its direction, and the change of the share above ``threshold``, at which a score becomes
     a decision. Pairs share a template and a pair of words, and are clustered by both where there are two or more. A
-    scorer that gives all pairs equal scores has no interval, and ``reason`` says so.
+    scorer that moves by the same amount in all sentences, be it 0, has no interval, and ``reason`` says so.
     """
     require_columns(records, ("template", "pair", "group", "score", "scorer"), "scorer check")
     scores = records.pivot(index=["template", "pair"], columns="group", values="score")
@@ -105,15 +108,23 @@ def scorer_bias_measured(
                 before, after, threshold=threshold, clusters=clusters, alpha=alpha
             ),
         }
-        if (after == before).all():
-            still = f"the scorer holds still: both versions of all {len(after)} sentences have the same score"
-            estimates = {name: e.model_copy(update={"reason": still}) for name, e in estimates.items()}
+        if everywhere := _everywhere(after - before):
+            estimates = {name: e.model_copy(update={"reason": everywhere}) for name, e in estimates.items()}
         parsed = float(records.loc[records["group"].isin([group, reference]), "score"].notna().mean())
         measured += [
             Measured(metric, e, attribute, str(group), reference=reference, variant=variant, parse_rate=parsed)
             for metric, e in estimates.items()
         ]
     return measured
+
+
+def _everywhere(change: Floats) -> str:
+    """What to say where all pairs change alike, so that there is no interval; "" where they do not."""
+    if not (np.abs(change - change[0]) < ROUNDING).all():  # nor where one is NaN
+        return ""
+    if abs(change[0]) < ROUNDING:
+        return f"the scorer holds still: both versions of all {len(change)} sentences have the same score"
+    return f"the scorer moves by {change[0]:.3g} in all {len(change)} sentences alike, so there is no interval"
 
 
 def _filled(template: str, word: str) -> str:

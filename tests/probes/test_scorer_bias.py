@@ -62,6 +62,7 @@ def test_a_tilt_is_measured_as_it_was_planted() -> None:
     assert found["scorer_shift"].estimate.estimate == pytest.approx(0.25)
     assert found["scorer_absolute_shift"].estimate.estimate == pytest.approx(0.25)
     assert found["scorer_share_above_0.5_shift"].estimate.estimate == 0  # no score crosses the threshold
+    assert found["scorer_shift"].estimate.reason.startswith("the scorer moves by 0.25 in all 32 sentences alike")
 
 
 def test_opposite_shifts_cancel_in_the_mean_and_not_in_the_size() -> None:

@@ -85,6 +85,9 @@ class Sampled(Benchmark):
     def problems(self, records: pd.DataFrame) -> pd.Series:
         return records["problem"].replace(REASONS).astype("str")  # a refusal may have been scored as any other text
 
+    def settings_text(self) -> dict[str, Any]:
+        return {name: value for name, value in super().settings_text().items() if value not in ([], {})}
+
     def _kept(self, records: pd.DataFrame) -> pd.DataFrame:
         records.attrs = {}
         return self.scored(records).drop(columns=["text", *self.texts])
