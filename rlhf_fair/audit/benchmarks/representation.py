@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
@@ -73,6 +73,10 @@ class Representation(Sampled):
 
     def place(self, data_dir: Path) -> Path:
         return self._context.folder / self.prompts if self.prompts else super().place(data_dir)
+
+    def settings_text(self) -> dict[str, Any]:
+        unused = ("folder", "domain") if self.prompts else ()
+        return {name: value for name, value in super().settings_text().items() if name not in unused}
 
     def upstream(self, folder: Path) -> Quarantined:
         if self.prompts:
