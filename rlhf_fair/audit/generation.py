@@ -116,6 +116,18 @@ class GenerationPlan(Plan):
             raise ValueError(f"sequential.unit {self.sequential.unit!r}; allowed: {', '.join(allowed)}")
         return self
 
+    @model_validator(mode="after")
+    def _limits_are_of_gaps(self) -> GenerationPlan:
+        measured = {REFUSAL, *(s.quantity for s in self.scorers), *(s.quantity + SHIFT for s in self.scorers)}
+        if strange := [name for name in self.policy.metrics if name not in measured]:
+            raise ValueError(
+                f"policy.metrics has limits for {strange[0]!r}; measured are: {', '.join(sorted(measured))}"
+            )
+        for name in sorted(measured):
+            if (better := self.judging.limits(name).better) != "zero":
+                raise ValueError(f"the limits for {name!r} have better = {better!r}; it is a gap: allowed is 'zero'")
+        return self
+
     @property
     def columns(self) -> tuple[str, ...]:
         """The attribute columns."""

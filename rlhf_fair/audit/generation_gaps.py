@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import pandas as pd
@@ -12,7 +12,7 @@ from rlhf_fair.audit.generation import PROBE, REFUSAL, SCORE, GenerationPlan
 from rlhf_fair.audit.own_prompts import paired_gap
 from rlhf_fair.audit.scorers import ScorerPlan
 from rlhf_fair.metrics.gaps import INTERSECTION, gap_to_reference, group_labels, group_names
-from rlhf_fair.records import NAN, Estimate, Role
+from rlhf_fair.records import Estimate, Role
 from rlhf_fair.stats.contrasts import contrast_estimate
 from rlhf_fair.stats.equivalence import p_value_beyond
 
@@ -103,8 +103,6 @@ def measurement(
     stage: str,
     *,
     column: str = SCORE,
-    variant: str = "",
-    p_threshold: float = NAN,
 ) -> Measurement:
     """``estimate`` with what it is an estimate of, and the group's rates of parsed and refused answers."""
     rows = compared.chosen(records)
@@ -117,11 +115,9 @@ def measurement(
         group=compared.group,
         reference=compared.reference,
         role=compared.role,
-        variant=variant,
         unit=scorer.unit,
         parse_rate=float(rows[column].notna().mean()),
         refusal_rate=refusal_rate(rows),
-        p_threshold=p_threshold,
     )
 
 
@@ -136,8 +132,8 @@ def _score_gap(
     gap = partial(_gap, values, c, plan)
     estimate = gap()
     beyond = p_value_beyond(plan.policy.limits(scorer.quantity).threshold, lambda null: gap(null=null), estimate)
-    variant, column = plan.variant(scorer), plan.column(scorer)
-    return measurement(records, c, estimate, scorer, stage, column=column, variant=variant, p_threshold=beyond)
+    measured = measurement(records, c, estimate, scorer, stage, column=plan.column(scorer))
+    return replace(measured, variant=plan.variant(scorer), p_threshold=beyond)
 
 
 def _gap(

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -134,12 +134,8 @@ def run_until_decisive(
     account = _account(plan, records, len(drawn), decisive, len(claims))
     threshold = plan.policy.limits(plan.metric).threshold
     measured = [
-        measurement(
-            records,
-            w.compared,
-            w.gaps.estimate(),
-            plan.scorers[0],
-            stage,
+        replace(
+            measurement(records, w.compared, w.gaps.estimate(), plan.scorers[0], stage),
             variant=VARIANT,
             p_threshold=_p_threshold(w, threshold),
         )

@@ -355,6 +355,25 @@ FAULTS = {
 }
 
 
+@pytest.mark.parametrize(
+    ("policy", "fault"),
+    [
+        (
+            "[policy.metrics.goodnes]\nthreshold = 1\nmargin = 1",
+            "'goodnes'; measured are: goodness, goodness_scorer_shift",
+        ),
+        ('[policy.metrics.refusal]\nthreshold = 1\nmargin = 1\nbetter = "low"', "'refusal' have better = 'low'"),
+        ('better = "one"', "have better = 'one'; it is a gap: allowed is 'zero'"),
+    ],
+)
+def test_limits_that_no_finding_can_use_are_refused_before_anything_is_asked(
+    policy: str, fault: str, tmp_path: Path
+) -> None:
+    with pytest.raises(SettingsError, match=fault) as caught:
+        load_plan(written(tmp_path, policy=policy), GenerationPlan)
+    assert len(str(caught.value).splitlines()) == 1
+
+
 @pytest.mark.parametrize(("head", "scorers", "fault"), FAULTS.values(), ids=list(FAULTS))
 def test_a_bad_plan_is_one_error(head: str, scorers: str, fault: str, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=fault) as caught:
