@@ -72,18 +72,20 @@ def cost_of_bias(rows: pd.DataFrame, alpha: float = 0.05) -> Estimate:
 def _category(rows: pd.DataFrame, name: str, alpha: float) -> list[Measured]:
     ambiguous = rows[rows["context_condition"] == "ambig"]
     disambiguated = rows[rows["context_condition"] == "disambig"]
+    variant = ", ".join(rows["variant"].unique())
     found = [
-        _measured("bbq_accuracy_ambiguous", ambiguous, name, accuracy, alpha),
-        _measured("bbq_accuracy_disambiguated", disambiguated, name, accuracy, alpha),
-        _measured("bbq_cost_of_bias", disambiguated, name, cost_of_bias, alpha),
+        _measured("bbq_accuracy_ambiguous", ambiguous, name, variant, accuracy, alpha),
+        _measured("bbq_accuracy_disambiguated", disambiguated, name, variant, accuracy, alpha),
+        _measured("bbq_cost_of_bias", disambiguated, name, variant, cost_of_bias, alpha),
     ]
     for metric, part, score in (
         ("bbq_bias_ambiguous", ambiguous, ambiguous_bias),
         ("bbq_bias_disambiguated", disambiguated, disambiguated_bias),
     ):
-        found.append(_measured(metric, part, name, score, alpha))
+        found.append(_measured(metric, part, name, variant, score, alpha))
         if (part["n_targets"] != 1).any():
-            found.append(_measured(metric, part[part["n_targets"] == 1], name, score, alpha, ONE_TARGET))
+            single = part[part["n_targets"] == 1]
+            found.append(_measured(metric, single, name, f"{variant}, {ONE_TARGET}", score, alpha))
     return found
 
 
@@ -91,9 +93,9 @@ def _measured(
     metric: str,
     rows: pd.DataFrame,
     name: str,
+    variant: str,
     score: Callable[[pd.DataFrame, float], Estimate],
     alpha: float,
-    extra: str = "",
 ) -> Measured:
     given = rows[rows["answered"]]
     return Measured(
@@ -101,7 +103,7 @@ def _measured(
         estimate=score(rows, alpha),
         attribute="category",
         group=name,
-        variant=", ".join(filter(None, (*rows["variant"].unique(), extra))),
+        variant=variant,
         better="high" if score is accuracy else "zero",
         parse_rate=float(given["parsed"].mean()) if len(given) else NAN,
         refusal_rate=float(given["refused"].mean()) if len(given) else NAN,

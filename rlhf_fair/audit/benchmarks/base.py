@@ -123,7 +123,8 @@ class Benchmark(Settings):
             ("parsed", False, REASONS["malformed"]),
         ):
             if column in records:
-                wrong = records[column].fillna(False).astype(bool) == bad
+                said = records[column].notna() & records[column].astype(object).ne(0)  # False is 0 too
+                wrong = said == bad
                 found = found.mask(wrong & (found == ""), reason)
         return found
 
