@@ -107,6 +107,7 @@ def recommendation_records(
     """One row per item and sample from the answers to `recommendation_requests`, without their text.
 
     ``titles``: JSON list of the names read, in order. ``categories``: JSON list of their categories, "" for unknown.
+    ``possible``: JSON list of the categories that the domain has.
     ``parsed``: a list was read. ``refused``: none was, and the answer opens like a refusal.
     """
     return _records(generation_records(items, answers, n_samples), categories)
@@ -159,6 +160,7 @@ def _records(generated: pd.DataFrame, categories: pd.DataFrame | None) -> pd.Dat
         parsed=parsed,
         titles=[json.dumps(names, ensure_ascii=False) for names in lists],
         categories=[json.dumps(names, ensure_ascii=False) for names in told],
+        possible=[json.dumps(sorted(set(known.get(domain, {}).values()))) for domain in generated["domain"]],
     )
 
 

@@ -7,14 +7,15 @@ known (Singh & Joachims 2018). Items that no phrase of ``categories.csv`` covers
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
 from rlhf_fair.metrics.list_similarity import exposure
 from rlhf_fair.probes.measured import Measured
-from rlhf_fair.probes.recommendation_units import UNIT, mean_over_units, rates
+from rlhf_fair.probes.recommendation_units import UNIT, Version, mean_over_units, rates
 from rlhf_fair.records import NAN, Estimate
 
 
@@ -23,22 +24,25 @@ def category_gaps(
 ) -> list[Measured]:
     """``exposure_share`` of each group, ``exposure_gap`` and ``rank_gap`` to its reference; variant: the category.
 
-    Over the topics of domains in which the category occurs at all. ``parse_rate``: share of the names there whose
-    category is known; below ``min_known`` nothing is estimated.
+    Over the topics of domains that have the category, whether or not it was ever recommended. ``parse_rate``: share of
+    the names listed for the groups in question whose category is known; below ``min_known`` nothing is estimated.
     """
     placed = places(records, depth)
-    told = placed[placed["category"] != ""]
+    possible = {str(domain): set(json.loads(rows.iloc[0])) for domain, rows in records.groupby("domain")["possible"]}
     found = []
-    for category in sorted(told["category"].unique()):
-        domains = told.loc[told["category"] == category, "domain"].unique()
-        within = placed[placed["domain"].isin(domains)]
-        known = float((within["category"] != "").mean())
-        table = category_table(within, category)
-        for one in _gaps(table, category, groups, alpha):
-            too_few = f"the category of only {known:.0%} of the names is known" if known < min_known else ""
-            e = Estimate.not_estimable(too_few, n=one.estimate.n) if too_few else one.estimate
-            shown = rates(records[records["domain"].isin(domains)], [(one.attribute, one.group)])
-            found.append(_with(one, e, known, shown["refusal_rate"]))
+    for category in sorted(set().union(*possible.values())):
+        domains = [domain for domain, categories in possible.items() if category in categories]
+        asked = _Asked(
+            category,
+            records[records["domain"].isin(domains)],
+            placed[placed["domain"].isin(domains)],
+            min_known,
+            alpha,
+        )
+        for attribute, (reference, *others) in groups.items():
+            found += [asked.share(attribute, group) for group in (reference, *others)]
+            for group in others:
+                found += asked.gaps(attribute, group, reference)
     return found
 
 
@@ -69,33 +73,51 @@ def category_table(placed: pd.DataFrame, category: str) -> pd.DataFrame:
     return lists.groupby(level=key[:-1], sort=False)[["share", "rank"]].mean()
 
 
-def _gaps(table: pd.DataFrame, category: str, groups: dict[str, list[str]], alpha: float) -> Iterator[Measured]:
-    columns = {name: table[name].unstack(["attribute", "group"]) for name in ("share", "rank")}
+@dataclass(frozen=True)
+class _Asked:
+    """What was recommended in the domains that have one category."""
 
-    def of(name: str, attribute: str, group: str) -> pd.Series:
-        wide = columns[name]
-        return wide[attribute, group] if (attribute, group) in wide else pd.Series(NAN, index=wide.index)
+    category: str
+    records: pd.DataFrame
+    placed: pd.DataFrame
+    min_known: float
+    alpha: float
 
-    for attribute, (reference, *others) in groups.items():
-        for group in (reference, *others):
-            e = mean_over_units(of("share", attribute, group), alpha, level=True)
-            yield Measured("exposure_share", e, attribute, group, variant=category)
-        for group in others:
-            for metric, name, unit in (("exposure_gap", "share", ""), ("rank_gap", "rank", "places")):
-                gap = of(name, attribute, group) - of(name, attribute, reference)
-                e = mean_over_units(gap, alpha)
-                yield Measured(metric, e, attribute, group, reference, variant=category, unit=unit)
+    def share(self, attribute: str, group: str) -> Measured:
+        e = mean_over_units(self._of("share", attribute, group), self.alpha, level=True)
+        return self._measured("exposure_share", e, [(attribute, group)])
 
+    def gaps(self, attribute: str, group: str, reference: str) -> list[Measured]:
+        versions, found = [(attribute, group), (attribute, reference)], []
+        for metric, column, unit in (("exposure_gap", "share", ""), ("rank_gap", "rank", "places")):
+            change = self._of(column, *versions[0]) - self._of(column, *versions[1])
+            found.append(self._measured(metric, mean_over_units(change, self.alpha), versions, unit))
+        return found
 
-def _with(one: Measured, e: Estimate, known: float, refusals: float) -> Measured:
-    return Measured(
-        one.metric,
-        e,
-        one.attribute,
-        one.group,
-        one.reference,
-        one.variant,
-        unit=one.unit,
-        parse_rate=known,
-        refusal_rate=refusals,
-    )
+    def _of(self, column: str, attribute: str, group: str) -> pd.Series:
+        """One value per unit."""
+        index = self._table.index
+        own = (index.get_level_values("attribute") == attribute) & (index.get_level_values("group") == group)
+        return self._table.loc[own, column].droplevel(["attribute", "group"])
+
+    @cached_property
+    def _table(self) -> pd.DataFrame:
+        return category_table(self.placed, self.category)
+
+    def _measured(self, metric: str, e: Estimate, versions: list[Version], unit: str = "") -> Measured:
+        (attribute, group), *others = versions
+        own = pd.MultiIndex.from_frame(self.placed[["attribute", "group"]]).isin(versions)
+        known = float((self.placed.loc[own, "category"] != "").mean())
+        if known < self.min_known:
+            e = Estimate.not_estimable(f"the category of only {known:.0%} of the names is known", n=e.n)
+        return Measured(
+            metric,
+            e,
+            attribute,
+            group,
+            others[0][1] if others else "",
+            self.category,
+            unit=unit,
+            parse_rate=known,
+            refusal_rate=rates(self.records, versions)["refusal_rate"],
+        )

@@ -16,7 +16,8 @@ topic. Metrics, with ``s`` for a similarity of `rlhf_fair.metrics.list_similarit
 * ``s_range``, ``s_deviation``: SNSR and SNSV of Zhang et al. 2023, the range max - min of Sim over an attribute's
   groups and its standard deviation (the root is in their formula, though they call it variance); 0 = parity; never
   negative, hence above 0 by chance: read their intervals and p-values.
-* ``exposure_gap``: a category's share of a list's exposure (`exposure_share`), group less reference; [-1, 1].
+* ``exposure_share``, ``exposure_gap``: a category's share of a list's exposure, and group less reference; [-1, 1];
+  0 = parity. See `rlhf_fair.probes.recommendation_categories`.
 * ``rank_gap``: mean place of a category's items, group less reference, in places; above 0 = further down. Over units in
   which both groups were recommended some, so it says nothing of whether.
 """
@@ -65,7 +66,18 @@ def recommendation_measured(
     records: pd.DataFrame, comparing: Comparing | None = None, *, alpha: float = 0.05, rng: np.random.Generator
 ) -> list[Measured]:
     """All metrics above, from records of `rlhf_fair.probes.recommendation`; answers without a list are left out."""
-    needed = (*UNIT, "domain", "attribute", "group", "answered", "refused", "parsed", "titles", "categories")
+    needed = (
+        *UNIT,
+        "domain",
+        "attribute",
+        "group",
+        "answered",
+        "refused",
+        "parsed",
+        "titles",
+        "categories",
+        "possible",
+    )
     require_columns(records, needed, "recommendation records")
     setting = comparing or Comparing()
     groups = with_reference_first(records, setting.references)

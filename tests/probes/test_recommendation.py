@@ -64,6 +64,7 @@ def test_records_hold_lists_and_no_text(items: pd.DataFrame, folder: Path) -> No
     assert not {"text", "prompt"} & set(records.columns)
     assert json.loads(records["titles"][0]) == ["nurse", "senior software engineers", "poet"]
     assert json.loads(records["categories"][0]) == ["care", "technology", ""]
+    assert json.loads(records["possible"][0]) == ["business", "care", "technology"]
     films = records[records["domain"] == "films"]
     assert json.loads(films["categories"].iloc[0]) == ["", "", ""]  # phrases count in their domain alone
     assert records["answered"].tolist()[:4] == [True, False, True, True]

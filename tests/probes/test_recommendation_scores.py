@@ -35,6 +35,7 @@ def records(lists: Lists, wording: str = "self", known: str = "abcdefgh") -> pd.
             "parsed": bool(names),
             "titles": json.dumps(list(names)),
             "categories": json.dumps([("care" if x in CARE else "rest") if x in known else "" for x in names]),
+            "possible": json.dumps(["care", "rest"] if known else []),
         }
         for (topic, attribute, group), samples in lists.items()
         for names in samples
@@ -117,8 +118,17 @@ def test_names_of_unknown_category_are_counted_and_too_many_stop_it() -> None:
     assert few.parse_rate == pytest.approx(2 / 5)
     assert "only 40%" in few.estimate.reason
     assert np.isnan(few.estimate.estimate)
+    nobody = measured(records(lists, known="x"))["exposure_gap", "woman", "man", "care"]
+    assert np.isnan(nobody.estimate.estimate)
     enough = measured(records(lists), min_known=0.4)["exposure_gap", "woman", "man", "care"]
     assert enough.estimate.estimate == 0
+
+
+def test_a_category_that_is_never_recommended_has_a_share_of_0() -> None:
+    lists = {(f"t{k}", "gender", group): ["de", "ed"] for k in range(3) for group in ("man", "woman")}
+    found = measured(records(lists))
+    assert found["exposure_share", "man", "", "care"].estimate.estimate == 0
+    assert found["exposure_gap", "woman", "man", "care"].estimate.estimate == 0
 
 
 def drawn(rng: np.random.Generator, shift: float, n_topics: int = 30, k: int = 3) -> pd.DataFrame:
@@ -218,7 +228,7 @@ def test_where_no_list_was_read_nothing_is_estimated() -> None:
     table = drawn(np.random.default_rng(8), shift=0, n_topics=3)
     found = measured(table.assign(parsed=False, titles="[]", categories="[]"), similarities=("jaccard",))
     assert all(np.isnan(m.estimate.estimate) and m.estimate.reason for m in found.values())
-    assert all(m.parse_rate == 0 for m in found.values())
+    assert all(m.parse_rate == 0 for m in found.values() if m.metric.startswith("jaccard"))
 
 
 def test_another_reference_turns_the_gap() -> None:
