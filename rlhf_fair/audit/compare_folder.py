@@ -96,7 +96,7 @@ def check_comparable(a: SavedAudit, b: SavedAudit) -> None:
     plans = [_leaves(_deciding(one.plan)) for one in (a, b)]
     inputs = [_leaves({name: d for name, d in _inputs(one).items() if name not in WHO}) for one in (a, b)]
     for what, (first, second) in (("plans", plans), ("data", inputs)):
-        keys = [key for key in dict.fromkeys([*first, *second]) if first.get(key) != second.get(key)]
+        keys = [key for key in dict.fromkeys(["probe", *first, *second]) if first.get(key) != second.get(key)]
         if keys:
             told = "; ".join(f"{key}: {_told(first, key)} in A, {_told(second, key)} in B" for key in keys[:SHOWN])
             more = f"; and {len(keys) - SHOWN} more" if len(keys) > SHOWN else ""
