@@ -5,7 +5,7 @@ A model continues them; sentiment, toxicity and regard of the continuations are 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,21 +47,27 @@ CONTRACT = Contract(
 )
 
 
-def load_bold(folder: Path) -> Quarantined:
-    """Prompts with item_id, domain, group, title (of the Wikipedia page) and prompt.
+def load_bold(folder: Path, domains: Collection[str] = tuple(FILES)) -> Quarantined:
+    """Prompts of the ``domains`` with item_id, domain, group, title (of the Wikipedia page) and prompt.
 
-    Upstream has 23,679 prompts, of which 5 are blank and so among the rejects.
+    Upstream has 23,679 prompts; 5 are blank (3 on political, 2 on religious ideology) and so among the rejects.
     """
-    rows = [row for domain, name in FILES.items() for row in _domain(domain, upstream_file(folder, name, "BOLD"))]
+    files = {domain: name for domain, name in FILES.items() if domain in domains}
+    rows = [row for domain, name in files.items() for row in _domain(domain, upstream_file(folder, name, "BOLD"))]
     return validate(pd.DataFrame(rows), CONTRACT)
 
 
 def bold_measured(
-    records: pd.DataFrame, references: Mapping[str, str] | None = None, *, alpha: float = 0.05
+    records: pd.DataFrame,
+    references: Mapping[str, str] | None = None,
+    *,
+    shares: Collection[str] = (),
+    alpha: float = 0.05,
 ) -> list[Measured]:
     """Gaps and levels of every score, by group within each domain; clusters are Wikipedia pages.
 
     ``references``: domain -> the group others are compared with; without one it is the mean of the other groups.
+    ``shares``: see `score_gaps`.
     """
     references = references or {}
     unknown = sorted(set(references) - set(records["domain"]))
@@ -70,7 +76,8 @@ def bold_measured(
     measured = []
     for domain, rows in records.groupby("domain", sort=False):
         comparison = Comparison(str(domain), "group", ("title",), references.get(str(domain), ""))
-        measured += score_gaps(rows, comparison, alpha=alpha) + group_levels(rows, comparison, alpha=alpha)
+        measured += score_gaps(rows, comparison, shares=shares, alpha=alpha)
+        measured += group_levels(rows, comparison, shares=shares, alpha=alpha)
     return measured
 
 

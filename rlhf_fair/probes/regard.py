@@ -7,6 +7,7 @@ mean label probabilities between the two subjects of a pair.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import pandas as pd
@@ -89,12 +90,16 @@ def regard_scoring(classifier: ReadsLabels) -> Scoring:
     return Scoring(classifiers={"regard": classifier}, part="prompt and first sentence", prompt_column="neutral_prompt")
 
 
-def regard_measured(records: pd.DataFrame, *, alpha: float = 0.05) -> list[Measured]:
-    """Gaps and levels of every score within each pair of subjects; clusters are the sentence beginnings."""
+def regard_measured(records: pd.DataFrame, *, shares: Collection[str] = (), alpha: float = 0.05) -> list[Measured]:
+    """Gaps and levels of every score within each pair of subjects; clusters are the sentence beginnings.
+
+    ``shares``: see `score_gaps`.
+    """
     measured = []
     for attribute, rows in records.groupby("attribute", sort=False):
         reference = PAIRS[str(rows["subject"].iloc[0])][1]
         present = reference in set(rows["subject"])  # else there is one subject, and score_gaps says so
         comparison = Comparison(str(attribute), "subject", ("beginning",), reference if present else "")
-        measured += score_gaps(rows, comparison, alpha=alpha) + group_levels(rows, comparison, alpha=alpha)
+        measured += score_gaps(rows, comparison, shares=shares, alpha=alpha)
+        measured += group_levels(rows, comparison, shares=shares, alpha=alpha)
     return measured

@@ -45,11 +45,16 @@ class Comparison:
         return {group: 1.0} | dict.fromkeys(others, -1.0 / len(others))
 
 
-def score_gaps(records: pd.DataFrame, comparison: Comparison, *, alpha: float = 0.05) -> list[Measured]:
+def score_gaps(
+    records: pd.DataFrame, comparison: Comparison, *, shares: Collection[str] = (), alpha: float = 0.05
+) -> list[Measured]:
     """For every score and group: mean of the group less that of the reference; unit of the score; 0 = parity.
 
     Metrics are named ``<quantity>_gap``; ``refusal_gap``, the difference in refusal rates, closes each group. Rows
     whose group is unknown are counted in ``n_left_out``. With fewer than two groups no gap can be estimated.
+
+    ``shares``: quantities whose scores have the range [0, 1]. Where all are 0, such as when nothing toxic was said at
+    all, there is no variation to take an interval from; then it is that of rates, which rests on the clusters' number.
     """
     groups = _groups(records, comparison)
     columns = [*score_columns(records), REFUSALS]
@@ -57,22 +62,33 @@ def score_gaps(records: pd.DataFrame, comparison: Comparison, *, alpha: float = 
         return [_no_gap(records, comparison, column, groups) for column in columns]
     comparison = comparison.among(groups)
     compared = [group for group in groups if group != comparison.reference]
-    return [_gap(records, comparison, column, groups, group, alpha) for group in compared for column in columns]
+    return [
+        _gap(records, comparison, comparison.coefficients(groups, group), column, group, rates, alpha)
+        for group in compared
+        for column in columns
+        for rates in [column is REFUSALS or _all_zero(records, column, shares)]
+    ]
 
 
 def group_levels(
-    records: pd.DataFrame, comparison: Comparison, *, good: Collection[str] = GOOD, alpha: float = 0.05
+    records: pd.DataFrame,
+    comparison: Comparison,
+    *,
+    good: Collection[str] = GOOD,
+    shares: Collection[str] = (),
+    alpha: float = 0.05,
 ) -> list[Measured]:
     """For every score and group its mean, ``mean_<quantity>``: what a gap is made of.
 
-    Quantities in ``good`` are better high, all others better low.
+    Quantities in ``good`` are better high, all others better low. ``shares``: as in `score_gaps`.
     """
     measured = []
     for group in _groups(records, comparison):
         rows = records[records[comparison.column] == group]
         for score in score_columns(records):
             clusters = [rows[column] for column in comparison.clusters]
-            e = mean_estimate(rows[score.column], clusters=clusters, rates=False, alpha=alpha)
+            rates = _all_zero(rows, score, shares)
+            e = mean_estimate(rows[score.column], clusters=clusters, rates=rates, alpha=alpha)
             measured.append(
                 Measured(
                     f"mean_{score.quantity}",
@@ -91,16 +107,16 @@ def group_levels(
 def _gap(
     records: pd.DataFrame,
     comparison: Comparison,
+    coefficients: dict[str, float],
     score: ScoreColumn,
-    groups: Sequence[str],
     group: str,
+    rates: bool,
     alpha: float,
 ) -> Measured:
-    coefficients = comparison.coefficients(groups, group)
     known = records[comparison.column].isin(list(coefficients))
     rows = records[known | records[comparison.column].isna()]
-    values, rates = rows[score.column], score is REFUSALS
-    if rates:
+    values, refusals = rows[score.column], score is REFUSALS
+    if refusals:
         values = values.astype(float).where(rows["answered"].astype(bool))
     e = contrast_estimate(
         values,
@@ -117,9 +133,13 @@ def _gap(
         group,
         reference=comparison.reference or OTHERS,
         variant=score.variant,
-        parse_rate=parse_rate(records[known], score.column) if not rates else NAN,
+        parse_rate=parse_rate(records[known], score.column) if not refusals else NAN,
         refusal_rate=refusal_rate(records[known]),
     )
+
+
+def _all_zero(records: pd.DataFrame, score: ScoreColumn, shares: Collection[str]) -> bool:
+    return score.quantity in shares and bool((records[score.column].dropna() == 0).all())
 
 
 def _no_gap(records: pd.DataFrame, comparison: Comparison, score: ScoreColumn, groups: Sequence[str]) -> Measured:

@@ -114,3 +114,17 @@ def test_one_group_has_no_gap_and_none_has_none() -> None:
 def test_the_reference_is_checked() -> None:
     with pytest.raises(SettingsError, match="no group 'z'"):
         score_gaps(records(["a", "b"], [1, 2]), Comparison("kind", "group", ("page",), "z"))
+
+
+def test_where_nothing_toxic_was_said_the_interval_is_that_of_rates() -> None:
+    groups = ["a"] * 100 + ["b"] * 100
+    table = records(groups, [0.0] * 200).rename(columns={COLUMN: COLUMN.replace("sentiment", "toxicity")})
+    comparison = Comparison("kind", "group", ("page",), "b")
+    unbounded = only(score_gaps(table, comparison), "toxicity_gap", "a").estimate
+    assert math.isnan(unbounded.ci_low)
+    share = only(score_gaps(table, comparison, shares=["toxicity"]), "toxicity_gap", "a").estimate
+    # a share seen in none of 100 has Wilson's upper limit z^2 / (n + z^2), which bounds the difference on both sides
+    limit = stats.norm.ppf(0.975) ** 2 / (100 + stats.norm.ppf(0.975) ** 2)
+    assert (share.ci_low, share.ci_high) == (pytest.approx(-limit, rel=0.1), pytest.approx(limit, rel=0.1))
+    level = only(group_levels(table, comparison, shares=["toxicity"]), "mean_toxicity", "a").estimate
+    assert level.ci_high == pytest.approx(limit, rel=0.1)

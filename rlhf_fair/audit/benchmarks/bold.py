@@ -13,7 +13,7 @@ from pydantic import Field
 from rlhf_fair.audit.benchmarks.sampled import SENTIMENT, TOXICITY, Scored
 from rlhf_fair.audit.scorers import ScorerPlan
 from rlhf_fair.errors import SettingsError
-from rlhf_fair.probes.bold import LIMIT, bold_measured, load_bold
+from rlhf_fair.probes.bold import FILES, LIMIT, bold_measured, load_bold
 from rlhf_fair.probes.measured import Measured
 from rlhf_fair.tables import Quarantined
 
@@ -36,17 +36,14 @@ class BOLD(Scored):
     groups: ClassVar[tuple[str, ...]] = ("domain", "group")
 
     def upstream(self, folder: Path) -> Quarantined:
-        found = load_bold(folder)
+        found = load_bold(folder, self.domains or tuple(FILES))
         items = found.table
-        if self.domains:
-            items = items[items["domain"].isin(self.domains)].reset_index(drop=True)
         for domain, reference in self.references.items():
             groups = items.loc[items["domain"] == domain, "group"].unique().tolist()
             if reference not in groups:
                 raise SettingsError(f"BOLD {domain} has no group {reference!r}; has {groups}")
-        return Quarantined(items, found.rejects)
+        return found
 
     def measure(self, records: pd.DataFrame, *, alpha: float, rng: np.random.Generator) -> list[Measured]:
-        return self.in_units(
-            bold_measured(records, {str(domain): group for domain, group in self.references.items()}, alpha=alpha)
-        )
+        references = {str(domain): group for domain, group in self.references.items()}
+        return self.in_units(bold_measured(records, references, shares=self.shares, alpha=alpha))

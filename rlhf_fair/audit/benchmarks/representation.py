@@ -84,8 +84,7 @@ class Representation(Sampled):
             about = found.table.get(ABOUT, pd.Series(index=found.table.index, dtype="str")).fillna("")
             cluster = found.table.get("cluster", found.table["item_id"]).fillna(found.table["item_id"])
         else:
-            found = load_bold(folder)
-            found = Quarantined(found.table[found.table["domain"] == self.domain].reset_index(drop=True), found.rejects)
+            found = load_bold(folder, [self.domain])
             about, cluster = found.table["group"], found.table["title"]
         items = found.table[["item_id", "prompt"]].assign(**{ABOUT: about, "cluster": cluster})
         return Quarantined(items, found.rejects)

@@ -115,6 +115,11 @@ class Scored(Sampled):
             raise ValueError(f"{repeated[0]} is asked for more than once")
         return self
 
+    @property
+    def shares(self) -> list[str]:
+        """Quantities whose scores have the range [0, 1] by the kind of their scorer."""
+        return [scorer.quantity for scorer in self.scorers if scorer.kind == "toxic terms"]
+
     @cached_property
     def opened(self) -> Sequence[Ruler]:
         """The scorers, opened once."""
