@@ -2,10 +2,11 @@
 
     python tests/benchmarks/sampling.py [--prompts 2000] [--loop 200] [--new-tokens 16] [--shape 6x384] [--model MODEL]
 
-The loop answers ``--loop`` of the prompts, evenly spaced, and is compared per generated token, since it takes minutes
-for all. Sampled answers are different by nature, and their number of tokens is printed; most likely answers (greedy
-decoding) have to be equal, token for token, unless two tokens are equally likely up to rounding. Without ``--model``,
-weights are random: such a model practically never ends a text, so all answers have the same length.
+The loop answers ``--loop`` of the prompts, evenly spaced, and is compared per generated token, since it takes many
+minutes for all. Sampled answers are different by nature, so their number of tokens is printed. Most likely answers
+(greedy decoding) of both to the same prompts have to be equal, token for token, unless two tokens are equally likely up
+to rounding. Without ``--model``, weights are random: such a model practically never ends a text, so all answers have
+the same length.
 """
 
 from __future__ import annotations
@@ -102,11 +103,13 @@ def main() -> None:
     few = asked[::every]
     loop(lm, few[:2], options.new_tokens, sample=True)  # warm up
     settings = {"max_new_tokens": options.new_tokens, "seed": 0}
-    for title, sample in (("sampled, temperature 1", True), ("greedy", False)):
-        theirs = timed("pipeline loop", lambda sample=sample: loop(lm, few, options.new_tokens, sample=sample))
-        ours = timed("ours", lambda sample=sample: lm.generate(asked, asked, temperature=float(sample), **settings))
-        show(title, theirs, ours)
-    same = [one == other for one, other in zip(theirs.values, ours.values[::every], strict=True)]
+
+    theirs = timed("pipeline loop", lambda: loop(lm, few, options.new_tokens, sample=True))
+    show("sampled, temperature 1", theirs, timed("ours", lambda: lm.generate(asked, asked, **settings)))
+    theirs = timed("pipeline loop", lambda: loop(lm, few, options.new_tokens, sample=False))
+    ours = timed("ours", lambda: lm.generate(few, few, temperature=0.0, **settings))
+    show("greedy", theirs, ours)
+    same = [one == other for one, other in zip(theirs.values, ours.values, strict=True)]
     print(f"  {sum(same)} of {len(same)} greedy answers are equal token for token")
     for prompt, one, equal in zip(few, theirs.values, same, strict=True):
         if not equal:
