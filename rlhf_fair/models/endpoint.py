@@ -144,7 +144,9 @@ class Endpoint:
             "max_tokens": 1,  # servers refuse 0; the extra token is left out again
             "temperature": 1.0,  # some servers divide logits by it before they report
         }
-        read = partial(read_log_likelihood, before=before, continuation=request.continuation)
+        read = partial(
+            read_log_likelihood, before=before, continuation=request.continuation, begins_text=not request.context
+        )
         return _Question(request.id, "/completions", payload, read, sample=str(len(before)))
 
     def _ask(self, questions: Sequence[_Question], progress: Progress | None) -> list[Answer | None]:

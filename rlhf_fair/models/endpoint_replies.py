@@ -45,8 +45,12 @@ def read_answer(reply: object) -> str:
     return words.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def read_log_likelihood(reply: object, before: str, continuation: str) -> tuple[float, int]:
+def read_log_likelihood(
+    reply: object, before: str, continuation: str, *, begins_text: bool = False
+) -> tuple[float, int]:
     """Sum of ln P of the tokens of ``continuation`` after ``before``, nats, and their number, from an echoed prompt.
+
+    ``begins_text``: ``before`` is a token that begins a text, behind which some tokenizers put a space of their own.
 
     Every token that holds a part of the continuation counts, as a whole: one that begins with the last space of the
     context cannot be divided. The token generated after the prompt is left out.
@@ -58,9 +62,15 @@ def read_log_likelihood(reply: object, before: str, continuation: str) -> tuple[
     """
     tokens, values = _scored_tokens(_first_choice(reply))
     spelled = [_token_bytes(token) for token in tokens]
-    start = _where(spelled, (before + continuation).encode("utf-8", "surrogatepass"))
-    first = start + len(before.encode("utf-8", "surrogatepass"))
-    last = first + len(continuation.encode("utf-8", "surrogatepass"))
+    try:
+        start = _where(spelled, _bytes(before + continuation))
+    except UnansweredError:
+        if not (begins_text and before):
+            raise
+        continuation = " " + continuation
+        start = _where(spelled, _bytes(before + continuation))
+    first = start + len(_bytes(before))
+    last = first + len(_bytes(continuation))
     ends = list(accumulate(map(len, spelled)))
     inside = [
         value
@@ -98,7 +108,11 @@ def _token_bytes(token: str) -> bytes:
     r"""Part of a character is written as ``bytes:\xe2\x80`` by some servers."""
     if token.startswith("bytes:\\x"):
         return _ESCAPED.sub(lambda code: bytes.fromhex(code[1].decode()), token.removeprefix("bytes:").encode())
-    return token.encode("utf-8", "surrogatepass")
+    return _bytes(token)
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
 
 
 def _where(spelled: Sequence[bytes], text: bytes) -> int:

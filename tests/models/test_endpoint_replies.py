@@ -56,6 +56,32 @@ def test_a_published_reply_summed_by_hand(before: str, continuation: str, total:
     assert read_log_likelihood(BOILING, before, continuation) == (pytest.approx(total), n_tokens)
 
 
+# FastChat 0.2.36 on "<eos>I like her.", from a tokenizer that puts a space before every text and one behind a token
+# that begins one; probabilities rounded here to four digits.
+BEGUN = {
+    "choices": [
+        {
+            "index": 0,
+            "text": " I like her. Thank",
+            "logprobs": {
+                "text_offset": [0, 5, 7, 12, 16, 17],
+                "token_logprobs": [None, -8.0799, -4.1725, -14.7289, -10.5438, -2.8615],
+                "tokens": ["<eos>", " I", " like", " her", ".", " Thank"],
+            },
+        }
+    ]
+}
+
+
+def test_a_space_behind_the_token_that_begins_a_text_belongs_to_the_text() -> None:
+    # -8.0799 - 4.1725 - 14.7289 - 10.5438
+    found = read_log_likelihood(BEGUN, "<eos>", "I like her.", begins_text=True)
+    assert found == (pytest.approx(-37.5251), 4)
+    for continuation, begins_text in (("I like her.", False), ("I likeher.", True)):  # no other blank is made up
+        with pytest.raises(UnansweredError, match="do not spell"):
+            read_log_likelihood(BEGUN, "<eos>", continuation, begins_text=begins_text)
+
+
 def test_the_first_token_has_no_probability() -> None:
     with pytest.raises(UnansweredError, match="first token"):
         read_log_likelihood(BOILING, "", "The step of boiling water is: ")
