@@ -113,7 +113,7 @@ def _change(c: Candidate, p_adjusted: float, p_beyond: float, verdicts: tuple[Ve
         n=min(c.a.estimate.n, c.b.estimate.n),
         n_clusters=min(c.a.estimate.n_clusters, c.b.estimate.n_clusters),
         status=status,
-        reason=reason,
+        reason="; ".join(filter(None, [reason, e.reason if math.isfinite(e.ci_low) else ""])),
     )
 
 

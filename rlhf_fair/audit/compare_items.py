@@ -11,7 +11,7 @@ from rlhf_fair.audit.compare_kinds import SAMPLE, Kind
 from rlhf_fair.changes import ComparedItems
 from rlhf_fair.errors import RowError, SettingsError
 from rlhf_fair.stats.columns import Codes, label_column
-from rlhf_fair.stats.sample import cluster_codes
+from rlhf_fair.stats.sample import cluster_codes, cross
 from rlhf_fair.tables import require_columns
 
 
@@ -23,9 +23,15 @@ class Matched:
     b: pd.DataFrame
     counts: ComparedItems
 
-    def ways(self, columns: tuple[str, ...]) -> list[Codes]:
-        """(n,) cluster codes for each column."""
-        return [cluster_codes(label_column(self.a[column])) for column in columns]
+    def codes(self, column: str) -> Codes:
+        """(n,) cluster codes; an item without a label, or with an empty one, is a cluster of its own."""
+        labels = self.a[column]
+        return cluster_codes(label_column(labels.mask(labels == "")))
+
+    def ways(self, columns: tuple[str, ...], apart: str) -> list[Codes]:
+        """(n,) cluster codes for each column; the clusters of two values of ``apart`` are never one."""
+        parts = [self.codes(apart)] if apart else []
+        return [cross([*parts, self.codes(column)]) for column in columns]
 
 
 def match(a: SavedAudit, b: SavedAudit, kind: Kind) -> Matched:
@@ -59,8 +65,8 @@ def match(a: SavedAudit, b: SavedAudit, kind: Kind) -> Matched:
 def _indexed(audit: SavedAudit, kind: Kind) -> pd.DataFrame:
     """One row per record, by its id: where it stands and whether it was measured."""
     records = audit.records
-    require_columns(records, (kind.key, *kind.clusters, *filter(None, [kind.apart])), f"{audit.folder} records")
-    keys = [kind.key, *([SAMPLE] if SAMPLE in records else [])]
+    require_columns(records, (*kind.key, *kind.clusters, *filter(None, [kind.apart])), f"{audit.folder} records")
+    keys = [*kind.key, *([SAMPLE] if SAMPLE in records else [])]
     index = pd.MultiIndex.from_frame(records[keys].astype("str"))
     if not index.is_unique:
         repeated = "/".join(map(str, index[index.duplicated()][0]))

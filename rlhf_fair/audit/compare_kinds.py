@@ -23,13 +23,13 @@ P = TypeVar("P", bound=BaseModel)
 
 
 class Kind(ABC):
-    """``key``: the column that names an item; with several samples of it `SAMPLE` tells them apart.
+    """``key``: the columns that name an item; with several samples of it `SAMPLE` tells them apart.
 
     ``clusters``: columns by which items belong together, crossed where there are several. ``apart``: a column such that
     no number uses items of two of its values; "" where there is none.
     """
 
-    key: str = "item_id"
+    key: tuple[str, ...]
     clusters: tuple[str, ...]
     apart: str = ""
     policy: Judging
@@ -42,6 +42,10 @@ class Kind(ABC):
     def measure(self, records: pd.DataFrame) -> list[Measurement]:
         """All numbers of some of the records."""
 
+    def measure_again(self, records: pd.DataFrame) -> list[Measurement]:
+        """The same estimates without what takes long, such as p-values from rearrangements."""
+        return self.measure(records)
+
     def pair(self, a: pd.DataFrame, b: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
         """The same items in the same order in both, so that each number uses the same of them."""
         return a, b
@@ -52,13 +56,18 @@ class BenchmarkKind(Kind):
 
     def __init__(self, plan: BenchmarkPlan) -> None:
         self.plan, self.policy = plan, plan.policy
-        self.clusters, self.apart = plan.benchmark.clusters, plan.benchmark.apart
+        asked = plan.benchmark
+        self.key, self.clusters, self.apart = asked.key, asked.clusters, asked.apart
+        self.lean = plan.model_copy(update={plan.probe: asked.lean()})
 
     def problems(self, records: pd.DataFrame) -> pd.Series:
         return self.plan.benchmark.problems(records)
 
     def measure(self, records: pd.DataFrame) -> list[Measurement]:
         return [benchmark.measurement(self.plan, m) for m in benchmark.measure(self.plan, records)]
+
+    def measure_again(self, records: pd.DataFrame) -> list[Measurement]:
+        return [benchmark.measurement(self.plan, m) for m in benchmark.measure(self.lean, records)]
 
 
 def kind_of(plan: Mapping[str, Any]) -> Kind:

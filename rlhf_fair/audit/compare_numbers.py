@@ -55,7 +55,7 @@ def leave_outs_of(
     ids = numbers.ids
 
     def estimates(records: pd.DataFrame, kept: NDArray[np.bool_]) -> Mapping[str, Estimate]:
-        return {finding_id(m): m.estimate for m in kind.measure(records[kept].reset_index(drop=True))}
+        return {finding_id(m): m.estimate for m in kind.measure_again(records[kept].reset_index(drop=True))}
 
     def recompute(kept: NDArray[np.bool_]) -> tuple[Floats, Floats]:
         a, b = (estimates(records, kept) for records in (matched.a, matched.b))
@@ -65,9 +65,9 @@ def leave_outs_of(
 
     return leave_groups_out(
         recompute,
-        matched.ways(kind.clusters),
+        matched.ways(kind.clusters, kind.apart),
         n_groups=n_groups,
-        apart=matched.ways((kind.apart,))[0] if kind.apart else None,
+        apart=matched.codes(kind.apart) if kind.apart else None,
         rng=np.random.default_rng(seed),
         heard=heard,
     )

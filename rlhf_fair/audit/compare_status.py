@@ -114,7 +114,9 @@ def _moved(worse: Estimate, p_adjusted: float, alpha: float) -> tuple[ChangeStat
     if not p_adjusted <= alpha:
         return None, "the interval leaves out 0, but not after correction for the number of comparisons"
     way, word = (ChangeStatus.WORSE, "worse") if worse.estimate > 0 else (ChangeStatus.BETTER, "better")
-    return way, worse.reason or f"the whole interval lies on the {word} side of 0"
+    if not math.isfinite(worse.ci_low):
+        return way, worse.reason
+    return way, f"the whole interval lies on the {word} side of 0"
 
 
 def _open(paired: Paired, tolerance: float, alpha: float) -> str:

@@ -27,6 +27,10 @@ GROUPS = 50
 ROUNDING = 1e-10
 """A standard error below this share of the numbers' size is rounding, not variation."""
 
+ONE_GROUP = "all rows are in one group of clusters: no interval can be estimated"
+NOTHING_LEFT = "without some of the clusters nothing is left to compute it from"
+LEFT_OUT = "one of the clusterings has a single cluster here, or one that it cannot do without, and plays no part"
+
 Recompute = Callable[[NDArray[np.bool_]], tuple[Floats, Floats]]
 """From the rows that are kept, (n,) True where kept: V numbers, and how many rows each of them used, both (V,)."""
 
@@ -114,19 +118,26 @@ def grouped_jackknife(
 
     Variances of crossed clusterings add up by inclusion-exclusion, and are never below that of a single one. Degrees of
     freedom are Satterthwaite's for groups of independent rows, the least over the clusterings: groups - 1 for equal
-    groups. A number that moves with no group has no interval. Where it is 0, it has no p-value either; where it is
-    not, all groups agree, and p is that of the sign test.
+    groups. A clustering of which a number has one cluster only, or cannot do without one, tells nothing of its error:
+    it is left out for that number, and ``reason`` says so. A number that moves with no group has no interval. Where it
+    is 0, it has no p-value either; where it is not, all groups agree, and p is that of the sign test.
     """
     parts = [_variance(full, one) for one in leave_outs]
-    total = np.sum([one.sign * part.variance for one, part in zip(leave_outs, parts, strict=True)], axis=0)
     single = [part for one, part in zip(leave_outs, parts, strict=True) if one.sign > 0]
-    variance = np.max([total, *(part.variance for part in single)], axis=0)
-    df = np.min([most_df, *(part.df for part in single)], axis=0)
-    groups = np.min([part.groups for part in single], axis=0)
-    error = np.sqrt(np.maximum(variance, 0))
+    tells = np.array([(part.groups > 1) & np.isfinite(part.variance) for part in single])
+    crossed = np.sum([one.sign * part.variance for one, part in zip(leave_outs, parts, strict=True)], axis=0)
+    alone = np.where(tells, [part.variance for part in single], 0.0).max(axis=0)
+    variance = np.maximum(alone, np.where(tells.all(axis=0) & np.isfinite(crossed), crossed, 0.0))
+    df = np.minimum(np.where(tells, [part.df for part in single], np.inf).min(axis=0), most_df)
+    groups = np.where(tells, [part.groups for part in single], np.inf).min(axis=0)
+    errors = [
+        _Error(float(np.sqrt(variance[i])), float(df[i]), float(groups[i]), bool(tells[:, i].all()))
+        for i in range(len(full))
+    ]
+    one_group = np.max([part.groups for part in single], axis=0) < 2
     return [
-        _estimate(*numbers, alpha)
-        for numbers in zip(full.tolist(), error.tolist(), df.tolist(), groups.tolist(), scale.tolist(), strict=True)
+        _estimate(float(full[i]), error, float(scale[i]), ONE_GROUP if one_group[i] else NOTHING_LEFT, alpha)
+        for i, error in enumerate(errors)
     ]
 
 
@@ -157,16 +168,25 @@ def _variance(full: Floats, out: LeaveOuts) -> _Variance:
     return _Variance(variance, df, groups.astype(float))
 
 
-def _estimate(value: float, error: float, df: float, groups: float, scale: float, alpha: float) -> Estimate:
+@dataclass(frozen=True)
+class _Error:
+    """``groups``: the fewest of the clusterings that tell something, infinite if none does; ``all_tell``: all do."""
+
+    size: float
+    df: float
+    groups: float
+    all_tell: bool
+
+
+def _estimate(value: float, error: _Error, scale: float, none_tells: str, alpha: float) -> Estimate:
     if not math.isfinite(value):
         return Estimate.not_estimable("not measured in both")
-    if groups < 2:
-        return Estimate(estimate=value, reason="all rows are in one group of clusters: no interval can be estimated")
-    if not math.isfinite(error):
-        return Estimate(estimate=value, reason="without some of the clusters nothing is left to compute it from")
-    if error > ROUNDING * scale:
-        return t_interval(value, error, df, alpha=alpha)
+    if math.isinf(error.groups):
+        return Estimate(estimate=value, reason=none_tells)
+    note = "" if error.all_tell else LEFT_OUT
+    if error.size > ROUNDING * scale:
+        return t_interval(value, error.size, error.df, alpha=alpha).model_copy(update={"reason": note})
     if abs(value) <= ROUNDING * scale:
         return Estimate(estimate=0.0, reason="the same whichever clusters are left out")
-    agreed = f"all {groups:.0f} groups of clusters agree: no interval can be estimated, p is the sign test's"
-    return Estimate(estimate=value, p_value=2 ** (1 - groups), reason=agreed)
+    agreed = f"all {error.groups:.0f} groups of clusters agree: no interval can be estimated, p is the sign test's"
+    return Estimate(estimate=value, p_value=2 ** (1 - error.groups), reason=agreed)

@@ -180,6 +180,14 @@ def test_a_number_that_cannot_do_without_a_cluster_has_no_interval():
     assert "nothing is left" in e.reason
 
 
+def test_a_clustering_with_one_cluster_plays_no_part_and_is_told():
+    rows, cluster = clustered(9, 12)
+    alone, both = jackknife(mean, rows, [cluster]), jackknife(mean, rows, [cluster, np.zeros(len(rows), dtype=int)])
+    assert both.standard_error == pytest.approx(alone.standard_error)
+    assert both.df == pytest.approx(alone.df)
+    assert "plays no part" in both.reason
+
+
 def test_one_group_is_refused():
     with pytest.raises(SettingsError, match="n_groups is 1; allowed: 2 or more"):
         deal(np.arange(3), 1, np.random.default_rng(0))

@@ -59,6 +59,9 @@ class Benchmark(Settings):
     predictions: ClassVar[str] = ""
     """The columns of a prediction file, in words; "" where there is none."""
 
+    key: ClassVar[tuple[str, ...]] = ("item_id",)
+    """Columns of the records that name an item; where it is asked several times, ``sample`` tells the answers apart."""
+
     clusters: ClassVar[tuple[str, ...]] = ("item_id",)
     """Columns of the records by which items belong together, as `measure` takes them; crossed where there are several.
     Two audits are compared by leaving out the same clusters of both."""
@@ -89,6 +92,10 @@ class Benchmark(Settings):
     @abstractmethod
     def measure(self, records: pd.DataFrame, *, alpha: float, rng: np.random.Generator) -> list[Measured]:
         """Every number that the benchmark defines, with intervals clustered as its items were made."""
+
+    def lean(self) -> Self:
+        """The same benchmark without what takes long and changes no estimate, for numbers that are computed often."""
+        return self
 
     def rulers(self) -> Sequence[str]:
         """Names of the text scorers that the numbers hang on; none for benchmarks that read likelihoods."""

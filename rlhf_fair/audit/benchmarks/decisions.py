@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -42,6 +42,7 @@ class Decisions(Benchmark):
 
     limit: ClassVar[str] = LIMIT
     predictions: ClassVar[str] = "item_id, and either p_yes and p_no (probabilities) or text"
+    clusters: ClassVar[tuple[str, ...]] = ("scenario", "name")
 
     def place(self, data_dir: Path) -> Path:
         return data_dir / self.folder if self.folder else SHIPPED
@@ -57,6 +58,9 @@ class Decisions(Benchmark):
 
     def read(self, items: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
         return read_decisions_predictions(items, table)
+
+    def lean(self) -> Self:
+        return self.model_copy(update={"mixed_model": False})
 
     def measure(self, records: pd.DataFrame, *, alpha: float, rng: np.random.Generator) -> list[Measured]:
         second = decisions_mixed_model(records, alpha=alpha) if self.mixed_model else []

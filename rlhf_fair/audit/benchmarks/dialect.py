@@ -41,6 +41,8 @@ class Dialect(Benchmark):
 
     limit: ClassVar[str] = LIMIT
     predictions: ClassVar[str] = "id (dialect/LIST/PAIR/PROMPT/WORD/aae or sae), total, n_tokens"
+    key: ClassVar[tuple[str, ...]] = ("item_id", "attributes", "attribute")
+    clusters: ClassVar[tuple[str, ...]] = ("verb",)
 
     def load(self, folder: Path) -> Quarantined:
         pairs = load_dialect(folder, self.pairs)

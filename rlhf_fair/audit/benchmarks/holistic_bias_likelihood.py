@@ -45,6 +45,8 @@ class HolisticBiasLikelihood(Benchmark):
 
     limit: ClassVar[str] = LIMIT
     predictions: ClassVar[str] = "id (holistic_bias/SCORING/ITEM), total, n_tokens"
+    clusters: ClassVar[tuple[str, ...]] = ("template", "noun")
+    apart: ClassVar[str] = "axis"
 
     def load(self, folder: Path) -> Quarantined:
         data = load_holistic_bias(folder)

@@ -43,6 +43,7 @@ class Recommendation(Benchmark):
 
     limit: ClassVar[str] = LIMIT
     predictions: ClassVar[str] = "item_id (TOPIC/WORDING/ATTRIBUTE=GROUP or TOPIC/WORDING/neutral), sample, text"
+    clusters: ClassVar[tuple[str, ...]] = ("topic",)
 
     @model_validator(mode="after")
     def _similarities_are_known(self) -> Recommendation:

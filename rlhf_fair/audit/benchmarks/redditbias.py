@@ -35,6 +35,8 @@ class RedditBias(Benchmark):
 
     limit: ClassVar[str] = LIMIT
     predictions: ClassVar[str] = "id (redditbias/SCORING/PAIR/target or counterpart), total, n_tokens"
+    clusters: ClassVar[tuple[str, ...]] = ("comment",)
+    apart: ClassVar[str] = "topic"
 
     def load(self, folder: Path) -> Quarantined:
         return load_redditbias(folder)

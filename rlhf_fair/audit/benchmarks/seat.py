@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 import pandas as pd
@@ -29,6 +29,8 @@ class Seat(Benchmark):
 
     limit: ClassVar[str] = LIMIT
     predictions: ClassVar[str] = "text, embedding (a list of numbers)"
+    clusters: ClassVar[tuple[str, ...]] = ("word",)
+    apart: ClassVar[str] = "test"
 
     def load(self, folder: Path) -> Quarantined:
         found = load_seat(folder)
@@ -49,6 +51,9 @@ class Seat(Benchmark):
         records = seat_records(items, texts, read.vectors, read.problems)
         records.attrs["predictions_without_item"] = read.n_strangers
         return records
+
+    def lean(self) -> Self:
+        return self.model_copy(update={"draws": 99})
 
     def measure(self, records: pd.DataFrame, *, alpha: float, rng: np.random.Generator) -> list[Measured]:
         return seat_measured(records, alpha=alpha, draws=self.draws, rng=rng)

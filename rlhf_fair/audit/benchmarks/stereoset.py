@@ -35,6 +35,7 @@ class StereoSet(Benchmark):
 
     limit: ClassVar[str] = LIMIT
     predictions: ClassVar[str] = "id of a text (or target, context, sentence), score (higher = likelier)"
+    clusters: ClassVar[tuple[str, ...]] = ("target",)
 
     def load(self, folder: Path) -> Quarantined:
         return load_stereoset(folder)

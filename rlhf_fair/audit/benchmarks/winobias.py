@@ -29,6 +29,7 @@ class WinoBias(Benchmark):
 
     limit: ClassVar[str] = LIMIT
     predictions: ClassVar[str] = "item_id (SIDE.typeTYPE.SPLIT.LINE), choice (entity or other), optionally refused"
+    clusters: ClassVar[tuple[str, ...]] = ("male_occupation", "female_occupation")
 
     def load(self, folder: Path) -> Quarantined:
         return load_winobias(folder)

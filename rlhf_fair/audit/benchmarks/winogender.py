@@ -29,6 +29,7 @@ class Winogender(Benchmark):
 
     limit: ClassVar[str] = LIMIT
     predictions: ClassVar[str] = "item_id (upstream's sentid), choice (occupation or participant), optionally refused"
+    clusters: ClassVar[tuple[str, ...]] = ("occupation",)
 
     def load(self, folder: Path) -> Quarantined:
         return load_winogender(folder)
