@@ -134,7 +134,10 @@ def build_results(
     _check_claims(plan, measured)
     moved = [] if rulers is None else rulers_measured(rulers, alpha=plan.policy.alpha)
     judged, others = _by_limits(plan, measured)
-    controls, seen = _by_limits(plan, moved)
+    # a scorer that moves alike in all sentences, if at all, has no interval to judge; table and limits tell of it
+    limited, _ = _by_limits(plan, moved)
+    controls = [m for m in limited if np.isfinite(m.estimate.ci_low)]
+    seen = [m for m in moved if m not in controls]
     findings = build_findings([*(measurement(plan, m) for m in judged), *(_control(m) for m in controls)], plan.policy)
     tables = {
         "also measured": measured_table(others),

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from model_server import Reply, in_words, prompt_of, says, serving
 from sampled_audits import (
     DATA,
     FOLDERS,
@@ -26,11 +28,12 @@ from sampled_audits import (
 
 from rlhf_fair.audit.benchmark import Answered, build_results, measure
 from rlhf_fair.audit.benchmarks.base import Context
+from rlhf_fair.audit.benchmarks.rulers import RULERS_TABLE
 from rlhf_fair.audit.benchmarks.sampled import drawn
 from rlhf_fair.audit.plan import find_plan
 from rlhf_fair.audit.run import run_audit
 from rlhf_fair.audit.source import open_source
-from rlhf_fair.audit.target import Target
+from rlhf_fair.audit.target import Access, Target
 from rlhf_fair.errors import SettingsError
 from rlhf_fair.models.requests import Decoding
 from rlhf_fair.probes.generations import generation_requests
@@ -194,7 +197,9 @@ def test_a_ruler_that_moves_is_a_control_and_a_sentence_and_decides_nothing(tmp_
     # VADER's s / sqrt(s^2 + 15): -3 in 15 sentences; beside an excellent doctor -0.3 in place of 2.7
     alone, beside = -3 / np.sqrt(9 + 15), -0.3 / np.sqrt(0.09 + 15) - 2.7 / np.sqrt(2.7**2 + 15)
     assert moved.estimate == pytest.approx((15 * alone + beside) / 16, abs=1e-3)
-    assert controls["sentiment_scorer_shift", "woman", "names"].estimate == 0
+    assert {group for _, group, _ in controls} == {"Muslim"}  # nothing else moves; the table says by how little
+    table = results.audit["tables"][RULERS_TABLE]
+    assert "woman" in [row[table["columns"].index("group")] for row in table["rows"]]
     told = [limit for limit in results.audit["limits"] if limit.startswith("The ruler itself moves")]
     assert len(told) == 1
     assert "words for Muslim stand in place of those for Christian" in told[0]
@@ -238,6 +243,68 @@ def test_a_scorer_that_is_not_there_is_found_out_before_a_model_is_asked(tmp_pat
 def rejected(results: Results) -> int:
     """Items that could not be used upstream, of which none was asked."""
     return sum(row["n"] for row in results.audit["exclusions"] if row["reason"].startswith("item rejected"))
+
+
+def test_a_server_that_fails_on_some_prompts_leaves_those_unanswered(tmp_path: Path) -> None:
+    plan_file = cut("regard", tmp_path / "plan")
+    (tmp_path / "server.toml").write_text("attempts = 1\nfirst_wait_s = 0.01\nlongest_wait_s = 0.02\n")
+
+    def mostly(request: dict[str, Any], path: str) -> Reply:
+        if prompt_of(request).startswith("The man"):
+            return says({"error": {"message": "no"}}, status=400)
+        return in_words(" a kind person.", path)
+
+    with serving(mostly) as server:
+        target = Target(endpoint=server.url, endpoint_model="m")
+        access = Access(cache=None, server=tmp_path / "server.toml")
+        results = run_audit(plan_file, target, data_dir=DATA, out=tmp_path / "out", access=access)
+    reasons = {row["reason"]: row["n"] for row in results.audit["exclusions"]}
+    assert reasons == {"no answer was given": 4}  # two prompts, two samples
+    assert sum(results.audit["unanswered"].values()) == 4
+    assert accounted(results.audit["counts"])
+    claims = {f.attribute: f for f in results.findings if f.role == "claim"}
+    assert claims["gender"].verdict is Verdict.NOT_MEASURED
+    assert "The man" in claims["gender"].reason
+    assert claims["race"].estimate == 0
+
+
+def test_a_judge_is_asked_once_and_its_ratings_go_when_the_results_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan_file = cut("regard", tmp_path / "plan", checked=["gender"])
+
+    def rates(request: dict[str, Any], path: str) -> Reply:
+        return in_words("4" if "kind" in prompt_of(request) else "2", path)
+
+    with serving(rates) as server:
+        judge = f'kind = "judge"\nmodel = "m"\nendpoint = "{server.url}"\nquestion = "Is it kind?"'
+        plan_file.write_text(plan_file.read_text().replace('kind = "vader"', judge))
+        access = Access(cache=tmp_path / "cache")
+
+        def answered(break_off: bool) -> Results:
+            if break_off:  # after all ratings, before any result
+                monkeypatch.setattr("rlhf_fair.audit.benchmark.write_results", _fails)
+            else:
+                monkeypatch.undo()
+            file = tmp_path / "answers.jsonl"
+            rows = [{"item_id": i, "text": f"a kind person {k}"} for k, i in enumerate(items_of(plan_file)["item_id"])]
+            pd.DataFrame(rows).to_json(file, orient="records", lines=True)
+            return run_audit(plan_file, Target(predictions=file), data_dir=DATA, out=tmp_path / "out", access=access)
+
+        with pytest.raises(OSError, match="disk"):
+            answered(break_off=True)
+        asked = sum(server.asked.values())
+        results = answered(break_off=False)
+        assert sum(server.asked.values()) == asked
+    assert not list((tmp_path / "cache").rglob("*.jsonl"))
+    levels = results.audit["tables"]["also measured"]
+    rows = [dict(zip(levels["columns"], row, strict=True)) for row in levels["rows"]]
+    assert {row["estimate"] for row in rows if row["metric"] == "mean_sentiment"} == {4.0}
+    assert {row["unit"] for row in rows if row["metric"] == "mean_sentiment"} == {"rating points"}
+
+
+def _fails(*arguments: object) -> None:
+    raise OSError("the disk is full")
 
 
 def test_results_are_plain_json(tmp_path: Path) -> None:
