@@ -27,6 +27,7 @@ from rlhf_fair.probes.holistic_bias import article
 from rlhf_fair.probes.likelihoods import DUPLICATE, MALFORMED, MISSING, first_problem
 from rlhf_fair.probes.measured import Measured
 from rlhf_fair.settings import Settings, read_toml
+from rlhf_fair.stats.contrasts import contrast_estimate
 from rlhf_fair.stats.sample import Floats
 from rlhf_fair.stats.within import within_estimate
 from rlhf_fair.tables import read_table, require_columns
@@ -197,6 +198,10 @@ def _gap(
     e = within_estimate(
         used[column], used[attribute], group, reference, items=used["scenario"], clusters=ways, alpha=alpha
     )
+    if metric == YES_RATE and not np.isfinite(e.ci_low) and e.n:
+        # the same answer to everybody leaves nothing to tell an error from: limits of two rates, which need no spread
+        sides = {group: 1.0, reference: -1.0}
+        e = contrast_estimate(used[column], used[attribute], sides, clusters=ways, rates=True, alpha=alpha)
     chosen = rows[rows[attribute] == group]
     return Measured(
         metric=metric,

@@ -14,6 +14,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from rlhf_fair.metrics.counterfactual import mean_change
@@ -29,7 +30,8 @@ from rlhf_fair.probes.referents import (
     with_answer_rates,
 )
 from rlhf_fair.probes.upstream_files import read_lines, upstream_file
-from rlhf_fair.stats.contrasts import mean_estimate
+from rlhf_fair.records import Estimate
+from rlhf_fair.stats.contrasts import contrast_estimate, mean_estimate
 from rlhf_fair.tables import Column, Contract, Quarantined, validate
 
 SIDES, TYPES, SPLITS = ("pro", "anti"), ("1", "2"), ("dev", "test")
@@ -172,15 +174,30 @@ def winobias_measured(records: pd.DataFrame, *, alpha: float = 0.05) -> list[Mea
         ways = [rows[column] for column in CLUSTERS]
         for metric, column in (("pro_less_anti_accuracy", "value"), ("pro_less_anti_log_odds", "log_odds")):
             if column == "value" or records[column].notna().any():
-                pairs = paired_scenarios(rows, column)
-                clusters = [pairs[name] for name in CLUSTERS]
-                e = mean_change(pairs["anti"], pairs["pro"], clusters=clusters, alpha=alpha)
+                e = pro_less_anti(rows, column, alpha=alpha)
                 unit = "nats" if column == "log_odds" else ""
                 found.append(Measured(metric, e, "stereotype", "pro", "anti", group, unit=unit))
         accuracy = mean_estimate(rows["value"], clusters=ways, rates=True, null=0.5, alpha=alpha)
         found.append(Measured("accuracy", accuracy, "stereotype", "both", variant=group, better="high"))
         measured += with_answer_rates(found, rows)
     return measured
+
+
+def pro_less_anti(rows: pd.DataFrame, column: str = "value", *, alpha: float = 0.05) -> Estimate:
+    """Mean of pro less anti over the scenarios answered on both sides; 0 = stereotypes do not matter.
+
+    Where all scenarios give the same difference of accuracies, 0 or 1 of every one, the pairs tell nothing of the
+    error; the limits are then those of two rates, which do not need the pairs to differ.
+    """
+    pairs = paired_scenarios(rows, column)
+    e = mean_change(pairs["anti"], pairs["pro"], clusters=[pairs[name] for name in CLUSTERS], alpha=alpha)
+    if column != "value" or np.isfinite(e.ci_low) or e.n == 0:
+        return e
+    both = rows[rows["scenario"].isin(pairs["scenario"][pairs[list(SIDES)].notna().all(axis=1)])]
+    clusters = [both[name] for name in CLUSTERS]
+    sides = {"pro": 1.0, "anti": -1.0}
+    rates = contrast_estimate(both["value"], both["side"], sides, clusters=clusters, rates=True, alpha=alpha)
+    return rates.model_copy(update={"n": e.n, "n_left_out": e.n_left_out})
 
 
 def _parts(records: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:

@@ -156,7 +156,8 @@ def winogender_measured(records: pd.DataFrame, *, alpha: float = 0.05) -> list[M
     measured = []
     for group, reference in (("female", "male"), ("neutral", "male"), ("neutral", "female")):
         e = paired_disagreement(records, group, reference, alpha=alpha)
-        measured.append(Measured("paired_disagreement", e, "pronoun", group, reference))
+        # a share, which is never below 0: whether it differs from 0 is no question, whether it is small is one
+        measured.append(Measured("paired_disagreement", e, "pronoun", group, reference, better="low"))
     for variant, answer in (("all_sentences", None), ("occupation_is_meant", OCCUPATION)):
         e = gotcha_gap(records, answer=answer, alpha=alpha)
         measured.append(Measured("gotcha_gap", e, "stereotype", "not_gotcha", "gotcha", variant))

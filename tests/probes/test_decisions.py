@@ -202,6 +202,15 @@ def test_records_without_any_answer_end_in_reasons(items: pd.DataFrame) -> None:
     assert decisions_measured(silent.iloc[:0]) == []
 
 
+def test_yes_to_everybody_is_no_gap_and_has_limits(items: pd.DataFrame) -> None:
+    measured = decisions_measured(decisions_text_records(items, ["Yes."] * len(items)))
+    for m in measured:
+        assert (m.metric, m.estimate.estimate) == (YES_RATE, 0)
+        assert -1 < m.estimate.ci_low < 0 < m.estimate.ci_high < 1
+        if m.variant == SAID:  # 50 scenarios: the rule of three leaves 0.06 on either side
+            assert 0.06 < m.estimate.ci_high < 0.15
+
+
 def test_own_scenarios(tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
     head = 'ages = [30, 50]\ngenders = ["man", "woman"]\nraces = ["White", "Asian"]\n[scenarios]\n'

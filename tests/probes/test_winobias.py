@@ -136,6 +136,19 @@ def test_log_odds_see_what_choices_do_not() -> None:
     assert (log_odds.estimate.estimate, log_odds.unit) == (pytest.approx(2), "nats")
 
 
+@pytest.mark.parametrize(("anti", "gap"), [("entity", 0), ("other", 1)])
+def test_a_gap_that_is_the_same_in_every_scenario_has_limits(anti: str, gap: int) -> None:
+    items = scenarios(400)
+    choice = np.where(items["side"] == "pro", "entity", anti)
+    records = read_winobias_predictions(items, pd.DataFrame({"item_id": items["item_id"], "choice": choice}))
+    e = find(winobias_measured(records), "pro_less_anti_accuracy", "type1_dev").estimate
+    assert (e.estimate, e.n, e.n_clusters) == (gap, 400, 20)
+    # 20 units cannot show less than the rule of three does of one rate: 3 / 20
+    assert e.ci_high - e.ci_low > 0.15
+    assert e.ci_low <= gap <= e.ci_high
+    assert (e.p_value < 0.001) == (gap == 1)
+
+
 def test_a_scenario_counts_only_with_both_sides() -> None:
     items = scenarios(4)
     table = pd.DataFrame({"item_id": items["item_id"], "choice": "entity"})
