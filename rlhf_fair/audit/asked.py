@@ -46,7 +46,7 @@ def _account(audit: dict[str, Any], open_questions: str) -> dict[str, Any]:
         "part, so no number here stands for the whole."
     )
     exclusions = [row | {"reason": NOT_YET} if row["reason"] == WITHOUT_ANSWER else row for row in audit["exclusions"]]
-    return {"limits": [limit, *audit["limits"]], "exclusions": exclusions}
+    return {"partial": open_questions, "limits": [limit, *audit["limits"]], "exclusions": exclusions}
 
 
 def _without_verdict(finding: Finding, open_questions: str) -> Finding:

@@ -88,6 +88,8 @@ def audit(
         console = Console(soft_wrap=True)
         for line in claim_lines(results):
             console.print(line, markup=False, highlight=False)
+        if "partial" in results.audit:
+            console.print(f"Partial: {results.audit['partial']}", markup=False, highlight=False)
         if "sequential" in results.audit:
             console.print(results.audit["sequential"]["stopped"].capitalize(), markup=False, highlight=False)
         console.print(f"Report: {folder / 'index.html'}", markup=False, highlight=False)

@@ -106,7 +106,7 @@ class Endpoint:
         """
         if self.settings.api != "completions":
             raise SettingsError(
-                "endpoint: log probabilities of given text need api = 'completions' (in the server file, --server)"
+                "endpoint: log probabilities of given text need api = 'completions' (in the server file, or --chat no)"
             )
         asked = [request for request in requests if request.continuation]
         found = iter(self._ask([self._scoring(request) for request in asked], progress))
@@ -226,6 +226,8 @@ class _Round:
         return EndpointError(f"endpoint {self.server.url}: {why}")
 
     def _stopped(self, why: str) -> EndpointError:
+        if not why.startswith("endpoint"):
+            why = f"endpoint {self.server.url}: {why}"
         return EndpointError(why + (f"; {len(self.journal):,} answers are kept" if len(self.journal) else ""))
 
 

@@ -188,6 +188,7 @@ def test_an_interrupt_says_what_is_kept_and_the_same_command_goes_on(
         assert partial.audit["counts"] == {"input": N, "reported": kept, "excluded": N - kept, "unknown": 0}
         assert partial.audit["exclusions"] == [{"reason": "not asked yet, or asked without success", "n": N - kept}]
         open_questions = f"{N - kept} of {N} questions are not answered yet"
+        assert partial.audit["partial"] == open_questions
         assert partial.audit["limits"][0].startswith(f"A partial report: {open_questions}")
         assert {finding.verdict for finding in partial.findings} <= {Verdict.INCONCLUSIVE, Verdict.NOT_MEASURED}
         claims = [f for f in partial.findings if f.role == "claim" and f.verdict == Verdict.INCONCLUSIVE]
@@ -403,7 +404,7 @@ def test_a_server_without_log_probabilities_is_one_line(tmp_path: Path) -> None:
         for settings, why in (('api = "completions"', "cannot score given text"), ("", "need api = 'completions'")):
             run = Run(tmp_path, find_plan("crows-pairs").parent, server, settings + "\n")
             opened = Access(server=run.file, cache=run.cache)
-            with pytest.raises(RlhfFairError, match=why) as caught:
+            with pytest.raises(RlhfFairError, match=f"^endpoint.*{why}") as caught:
                 run_audit(find_plan("crows-pairs"), run.target, data_dir=data, out=run.out, access=opened)
             assert caught.value.exit_code == 2
             assert "\n" not in str(caught.value)
