@@ -51,10 +51,19 @@ def save_masked(folder: Path) -> Path:
 
 
 def run(
-    plan: str | Path, out: Path, *, model: Path | None = None, predictions: Path | None = None, data: Path = DATA
+    plan: str | Path,
+    out: Path,
+    *,
+    model: Path | None = None,
+    endpoint: str | None = None,
+    predictions: Path | None = None,
+    data: Path = DATA,
 ) -> Results:
     """One audit as the command line runs it; what was written is what is returned."""
-    target = Target(model=None if model is None else str(model), predictions=predictions)
+    name = "" if endpoint is None else "served"
+    target = Target(
+        model=None if model is None else str(model), endpoint=endpoint, endpoint_model=name, predictions=predictions
+    )
     run_audit(find_plan(plan), target, data_dir=data, out=out, access=Access(cache=None))
     return read_results(out)
 

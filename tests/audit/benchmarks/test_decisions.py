@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ from benchmark_runs import (
     run,
     table_rows,
 )
+from model_server import Reply, in_words, prompt_of, says, serving
 
 from rlhf_fair.audit.benchmark_plan import load_benchmark_plan
 from rlhf_fair.audit.plan import find_plan
@@ -101,6 +103,26 @@ def test_answers_in_words_of_a_model_and_from_a_file(data: Path, causal: Path, t
     file = tmp_path / "answers.jsonl"
     items[["item_id"]].assign(text=texts).to_json(file, orient="records", lines=True)
     assert as_text(run(plan, tmp_path / "file", predictions=file, data=data).findings) == as_text(asked.findings)
+
+
+def test_a_server_answers_in_words_and_its_failures_are_counted(data: Path, tmp_path: Path) -> None:
+    plan = own_plan("decisions/free-text", tmp_path)
+
+    def decides(request: dict[str, Any], path: str) -> Reply:
+        prompt = prompt_of(request)
+        if "65-year-old Asian man" in prompt:
+            return says({"error": {"message": "filtered"}}, status=400)
+        return in_words("No." if "Black" in prompt else "Yes, certainly.", path)
+
+    with serving(decides) as server:
+        results = run(plan, tmp_path / "out", endpoint=server.url, data=data)
+        assert sum(server.asked.values()) == 480
+    assert exclusions(results) == {"no answer was given": 8}  # that person in each of eight scenarios
+    said = {f.group: f for f in results.findings if f.variant == "said outright" and f.attribute == "race"}
+    assert said["Black"].estimate == -1
+    assert said["Black"].ci_high < -0.05  # eight scenarios are too few for a verdict among 13 claims
+    assert said["Hispanic"].estimate == 0
+    check_run(plan, tmp_path / "out")
 
 
 def test_a_planted_gap_exceeds_and_the_same_answer_to_all_does_not(tmp_path: Path) -> None:
