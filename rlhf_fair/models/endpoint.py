@@ -9,10 +9,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import threading
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from concurrent.futures import wait
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,6 +19,7 @@ from typing import Any
 from rlhf_fair.errors import EndpointError, SettingsError
 from rlhf_fair.models.endpoint_calls import Caller, ExhaustedError, RejectedError, Server
 from rlhf_fair.models.endpoint_journal import Answer, Journal
+from rlhf_fair.models.endpoint_loop import run_beside
 from rlhf_fair.models.endpoint_replies import UnansweredError, read_answer, read_log_likelihood
 from rlhf_fair.models.endpoint_settings import EndpointSettings, checked_url, read_key
 from rlhf_fair.models.requests import Decoding, Generation, Likelihood, LogLikelihood, Progress
@@ -161,7 +160,9 @@ class Endpoint:
             secret = read_key(self.settings.key_variable, required=self.settings.key_required)
             server = Server(self.url, secret, self.settings)
             with self.journal:
-                _run(_Round(server, self.journal, self.failures, progress).ask({key: askers[key] for key in open_keys}))
+                run_beside(
+                    _Round(server, self.journal, self.failures, progress).ask({key: askers[key] for key in open_keys})
+                )
         return [self.journal.get(key) for key in keys]
 
 
@@ -234,31 +235,3 @@ class _Round:
 def _item_seed(seed: int, id: str) -> int:
     """31 bits, which every server can hold, from the seed of the run and the id of the item."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{id}".encode("utf-8", "surrogatepass")).digest()[:4]) >> 1
-
-
-def _run(work: Coroutine[Any, Any, None]) -> None:
-    """Run ``work`` to its end, on a thread beside this one.
-
-    This thread may have an event loop of its own, as in a notebook; and an interrupt, which Python raises in the main
-    thread wherever that is, then hits a wait and not the middle of a task.
-    """
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
-    thread.start()
-    future = asyncio.run_coroutine_threadsafe(work, loop)
-    try:
-        while not wait([future], timeout=1.0).done:
-            pass  # with a time limit, since some systems hear no signal during an endless wait
-        future.result()
-    finally:
-        future.cancel()
-        asyncio.run_coroutine_threadsafe(_settle(), loop).result()
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
-
-
-async def _settle() -> None:
-    """Wait until what was cancelled in this event loop has closed its connections."""
-    others = asyncio.all_tasks() - {asyncio.current_task()}
-    await asyncio.gather(*others, return_exceptions=True)
