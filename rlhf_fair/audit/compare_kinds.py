@@ -13,6 +13,11 @@ from rlhf_fair.audit import benchmark
 from rlhf_fair.audit.benchmark_plan import BenchmarkPlan, plan_model
 from rlhf_fair.audit.benchmarks.registry import NAMES as BENCHMARKS
 from rlhf_fair.audit.findings import Measurement
+from rlhf_fair.audit.generation import PROBE as GENERATION
+from rlhf_fair.audit.generation import GenerationPlan
+from rlhf_fair.audit.generation_account import score_names
+from rlhf_fair.audit.generation_gaps import measure, refusal_gaps
+from rlhf_fair.audit.generation_run import STAGE
 from rlhf_fair.audit.plan import Judging
 from rlhf_fair.errors import SettingsError
 from rlhf_fair.settings import explain
@@ -70,6 +75,27 @@ class BenchmarkKind(Kind):
         return [benchmark.measurement(self.plan, m) for m in benchmark.measure(self.lean, records)]
 
 
+class GenerationKind(Kind):
+    """Prompts about people who differ in a name; a gap by one scorer uses the answers that it could measure in both."""
+
+    key = ("prompt_id",)
+
+    def __init__(self, plan: GenerationPlan) -> None:
+        self.plan, self.policy, self.clusters = plan, plan.judging, plan.clusters
+
+    def problems(self, records: pd.DataFrame) -> pd.Series:
+        unanswered = ~records["answered"].astype(bool)
+        return pd.Series("", index=records.index, dtype="str").mask(unanswered, "no answer was given")
+
+    def measure(self, records: pd.DataFrame) -> list[Measurement]:
+        return [*measure(records, self.plan, STAGE), *refusal_gaps(records, self.plan, STAGE)]
+
+    def pair(self, a: pd.DataFrame, b: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+        names = score_names(a)
+        known = a[names].notna() & b[names].notna()
+        return a.assign(**a[names].where(known)), b.assign(**b[names].where(known))
+
+
 def kind_of(plan: Mapping[str, Any]) -> Kind:
     """How audits of ``plan``, as it stands in ``results.json``, are compared.
 
@@ -79,9 +105,13 @@ def kind_of(plan: Mapping[str, Any]) -> Kind:
         The plan cannot be read, or audits of its kind keep no records that could be compared.
     """
     probe = plan.get("probe")
+    if probe == GENERATION:
+        return GenerationKind(_plan(GenerationPlan, plan))
     if probe in BENCHMARKS:
         return BenchmarkKind(_plan(plan_model(str(probe)), plan))
-    raise SettingsError(f"audits with probe = {probe!r} cannot be compared; allowed: {', '.join(BENCHMARKS)}")
+    raise SettingsError(
+        f"audits with probe = {probe!r} cannot be compared; allowed: {', '.join([GENERATION, *BENCHMARKS])}"
+    )
 
 
 def _plan(model: type[P], content: Mapping[str, Any]) -> P:

@@ -36,9 +36,13 @@ class Numbers:
 
 
 def numbers_of(matched: Matched, kind: Kind) -> Numbers:
-    """All numbers of the matched items; refused where A and B have none in common."""
+    """All numbers of the matched items, but for second opinions that take too long to be computed often.
+
+    Refused where A and B have none in common.
+    """
     a, b = ({finding_id(m): m for m in kind.measure(rows)} for rows in (matched.a, matched.b))
-    shared = [id for id in a if id in b]
+    often = {finding_id(m) for m in kind.measure_again(matched.a)}
+    shared = [id for id in a if id in b and id in often]
     if not shared:
         raise SettingsError(
             f"the two audits have no number in common: A has {next(iter(a), 'none')!r}, B {next(iter(b), 'none')!r}; "

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 HTML_NAME = "index.html"
 SUMMARY_NAME = "summary.md"
+DIFF_NAME = "diff.json"
 
 
 def write_report(folder: Path, results: Results) -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rlhf_fair.artifacts import canonical_json, make_folder, sha256_bytes, write_bytes, write_json, write_manifest
 from rlhf_fair.changes import AuditDiff, Change, ChangeStatus, ComparedAudit
-from rlhf_fair.report import HTML_NAME
+from rlhf_fair.report import DIFF_NAME, HTML_NAME
 from rlhf_fair.report import numbers as num
 from rlhf_fair.report import wording as say
 from rlhf_fair.report.diff_figures import charts
@@ -28,7 +28,7 @@ from rlhf_fair.report.display import Cell, Column, Gap, Page, Section, Summary, 
 from rlhf_fair.report.html import render
 from rlhf_fair.report.markdown import escape, table_lines
 
-DIFF_NAME, MARKDOWN_NAME = "diff.json", "diff.md"
+MARKDOWN_NAME = "diff.md"
 TEMPLATE = "diff.html.j2"
 STANDING_OUT = (ChangeStatus.NEW, ChangeStatus.WORSE, ChangeStatus.FIXED, ChangeStatus.BETTER)
 MOST_SENTENCES = 6

@@ -15,7 +15,7 @@ from rlhf_fair.artifacts import (
     write_json,
 )
 from rlhf_fair.errors import IntegrityError, MissingFileError
-from rlhf_fair.report import HTML_NAME, SUMMARY_NAME, write_report
+from rlhf_fair.report import DIFF_NAME, HTML_NAME, SUMMARY_NAME, write_report
 from rlhf_fair.report.embed import unpack_results
 
 
@@ -41,7 +41,7 @@ def render_again(folder: Path) -> Path:
 
 
 def verify_folder(folder: Path) -> int:
-    """Check all hashes, then that the page holds exactly the results beside it; returns the number of files.
+    """Check all hashes, then that the page holds exactly the data beside it; returns the number of files.
 
     Raises
     ------
@@ -52,14 +52,17 @@ def verify_folder(folder: Path) -> int:
         raise MissingFileError(folder, "audit folder")
     _recorded_files(read_json(folder / MANIFEST_NAME, "manifest"), folder / MANIFEST_NAME)
     checked = verify_manifest(folder)
-    for name in (RESULTS_NAME, HTML_NAME):
+    compared = (folder / DIFF_NAME).is_file()  # a comparison of two audits has no results of its own
+    data = DIFF_NAME if compared else RESULTS_NAME
+    for name in (data, HTML_NAME):
         if not (folder / name).is_file():
             raise IntegrityError(f"{folder} has no {name}")
-    expected = canonical_json(read_results(folder).model_dump(mode="json"))
+    content = read_json(folder / data, "comparison") if compared else read_results(folder).model_dump(mode="json")
+    expected = canonical_json(content)
     page = (folder / HTML_NAME).read_text(encoding="utf-8", errors="replace")
     # One byte more than expected is enough to notice a longer block, and bounds what a hostile one can unpack to.
     if unpack_results(page, most_bytes=len(expected) + 1) != expected:
-        raise IntegrityError(f"the data inside {folder / HTML_NAME} differ from {RESULTS_NAME}")
+        raise IntegrityError(f"the data inside {folder / HTML_NAME} differ from {data}")
     return checked
 
 

@@ -4,6 +4,9 @@ Clusters are dealt into groups at random; each group is left out once, and how f
 (Kott 2001; for groups of one cluster it is the jackknife of `rlhf_fair.stats.group_sums`). Nothing has to be known of
 the number itself, so a difference, a ratio and a correlation are treated alike, and so is the difference between two
 computations that leave out the same clusters: a paired comparison.
+
+Paired 95 % intervals of five designs, among them 15 against 35 names, names crossed with scenarios and 25 templates of
+unequal size, covered 94.0 to 95.3 % of 2,000 simulated changes each (``tests/benchmarks/grouped_jackknife.py``).
 """
 
 from __future__ import annotations

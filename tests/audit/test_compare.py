@@ -11,7 +11,8 @@ from saved_audits import bbq, bbq_plan, crows_plan, pairs, save
 
 from rlhf_fair.artifacts import write_manifest
 from rlhf_fair.audit.compare import compare
-from rlhf_fair.audit.plan import Limits
+from rlhf_fair.audit.generation import GenerationPlan
+from rlhf_fair.audit.plan import Limits, load_plan
 from rlhf_fair.changes import AuditDiff, Change, ChangeStatus
 from rlhf_fair.errors import IntegrityError, MissingFileError, RowError, SettingsError
 from rlhf_fair.records import Verdict
@@ -231,3 +232,43 @@ def test_a_plan_of_another_kind_is_refused_by_name(tmp_path):
         save(tmp_path / name, crows_plan(), pairs(30), asked={"probe": "panel_feedback"})
     with pytest.raises(SettingsError, match="probe = 'panel_feedback' cannot be compared; allowed: "):
         compare(tmp_path / "a", tmp_path / "b")
+
+
+def hiring(seed: int, gap: float = 0.0) -> pd.DataFrame:
+    """Scored answers about 20 names in 12 scenarios; what a name and a scenario add is the same for every seed."""
+    rng, shared = np.random.default_rng(seed), np.random.default_rng(5)
+    name, scenario = (codes.reshape(-1) for codes in np.meshgrid(np.arange(20), np.arange(12), indexing="ij"))
+    woman = name % 2 == 1
+    level = shared.normal(0, 0.1, 20)[name] + shared.normal(0, 0.2, 12)[scenario]
+    return pd.DataFrame(
+        {
+            "prompt_id": [f"{n}/{s}" for n, s in zip(name, scenario, strict=True)],
+            "sample": 0,
+            "gender": np.where(woman, "woman", "man"),
+            "ethnicity": np.where(name % 4 < 2, "white", "black"),
+            "name": name.astype(str),
+            "scenario": scenario.astype(str),
+            "score": level + rng.normal(0, 0.1, 240) - gap * woman,
+            "refusal": False,
+            "answered": True,
+        }
+    )
+
+
+def test_answers_about_people_are_compared_within_names_and_scenarios(tmp_path):
+    plan = load_plan("hiring", GenerationPlan)
+    plan = plan.model_copy(update={"clusters": ("name", "scenario")})
+    a, b = hiring(1), hiring(2, gap=0.3)
+    a.loc[3, "score"], b.loc[[7, 8], "answered"], b.loc[[7, 8], "score"] = np.nan, False, np.nan
+    diff = compare(save(tmp_path / "a", plan, a), save(tmp_path / "b", plan, b))
+    assert (diff.items.compared, diff.items.unmeasured, diff.clusters) == (238, 2, ("name", "scenario"))
+    change = by_name(diff, plan.metric, "woman")
+    # the answer that A's scorer could not measure counts in neither
+    both = a["score"].notna() & b["score"].notna()
+    each, ways = (b["score"] - a["score"])[both], [a[column][both] for column in plan.clusters]
+    plain = contrast_estimate(each, a["gender"][both], {"woman": 1.0, "man": -1.0}, clusters=ways, rates=False)
+    assert change.n == 237
+    assert change.change == pytest.approx(plain.estimate)
+    assert change.ci_low < -0.3 < change.ci_high
+    assert change.standard_error == pytest.approx(plain.standard_error, rel=0.25)  # 240 cells dealt into 50 groups
+    assert by_name(diff, "refusal", "woman").status == ChangeStatus.UNCHANGED

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from rlhf_fair.artifacts import canonical_json, verify_manifest
+from rlhf_fair.artifacts import canonical_json, verify_manifest, write_manifest
 from rlhf_fair.changes import AuditDiff, Change, ChangeStatus, ComparedAudit, ComparedItems, Side
+from rlhf_fair.errors import IntegrityError
 from rlhf_fair.records import NAN, Verdict
 from rlhf_fair.report.diff import claim_lines, diff_markdown, diff_page, verdict_sentence, write_diff
 from rlhf_fair.report.embed import unpack_results
+from rlhf_fair.report.folder import verify_folder
 from rlhf_fair.report.html import render
 
 NASTY = "</td><script>alert(1)</script>|**x**"
@@ -147,6 +149,18 @@ def test_the_folder_is_complete_and_the_page_holds_its_data(diff, tmp_path):
     read = AuditDiff.model_validate(json.loads(expected))
     assert read.model_dump_json() == diff.model_dump_json()
     assert write_diff(tmp_path / "again", read).read_bytes() == page.read_bytes()
+
+
+def test_verify_reads_a_comparison_and_notices_other_data_in_its_page(diff, tmp_path):
+    write_diff(tmp_path, diff)
+    assert verify_folder(tmp_path) == 3
+    other = diff.model_copy(update={"seed": 1})
+    write_diff(tmp_path / "other", other)
+    (tmp_path / "index.html").write_bytes((tmp_path / "other" / "index.html").read_bytes())
+    shutil.rmtree(tmp_path / "other")
+    write_manifest(tmp_path, inputs={}, seeds={})
+    with pytest.raises(IntegrityError, match=r"differ from diff\.json"):
+        verify_folder(tmp_path)
 
 
 @pytest.mark.browser
