@@ -188,11 +188,17 @@ def _percent(alpha: Any) -> str:
 
 
 def claim_lines(results: Results) -> list[str]:
-    """One line of plain text for each claim: the verdict's name, who, the estimate, and what the interval says."""
+    """One line of plain text for each claim: the verdict's name, who, the estimate, and what the interval says.
+
+    The metric stands there where claims have several, and the variant where the claims of one metric have several.
+    """
     terms = terms_of(results)
     lines = []
     claims = [finding for finding in results.findings if finding.role == "claim"]
     several = len({finding.metric for finding in claims}) > 1
+    variants: dict[str, set[str]] = {}
+    for finding in claims:
+        variants.setdefault(finding.metric, set()).add(finding.variant)
     for finding in claims:
         said = finding.reason
         if is_measured(finding):
@@ -204,5 +210,8 @@ def claim_lines(results: Results) -> list[str]:
                 said += " (" + say.reading_words(finding, terms.reading(finding)).partition(": ")[2] + ")"
         against = f" against {finding.reference}" if finding.reference else ""
         metric = f"{say.words(finding.metric)}, " if several else ""
-        lines.append(f"{finding.verdict.value:18} {metric}{finding.attribute}: {finding.group}{against}: {said}")
+        told_apart = finding.variant and len(variants[finding.metric]) > 1
+        variant = f" ({say.words(finding.variant)})" if told_apart else ""
+        who = f"{metric}{finding.attribute}: {finding.group}{against}{variant}"
+        lines.append(f"{finding.verdict.value:18} {who}: {said}")
     return lines

@@ -144,6 +144,15 @@ def test_the_two_kinds_of_inconclusive_are_apart_wherever_they_stand(feedback):
     assert lines[3] == "not_measured       country: west against home: west: 7 raters, the plan asks for 10"
 
 
+def test_a_line_names_the_variant_where_claims_of_one_metric_differ_in_it(finding):
+    ways = [finding(id=way, metric="decision_logit", variant=way) for way in ("said outright", "by name")]
+    alone = finding(id="other", metric="decision_yes_rate", variant="by name")
+    lines = claim_lines(Results(audit={}, findings=(*ways, alone)))
+    assert "against white (said outright): " in lines[0]
+    assert "against white (by name): " in lines[1]
+    assert "against white: " in lines[2]  # the only variant of its metric
+
+
 def test_a_smallest_detectable_effect_is_said_to_be_from_parity(finding):
     assert "a difference from 0 of ≥ 0.2 favourability" in sensitivity([finding(mde=0.2)])
     ratio = finding(metric="impact_ratio", better="one", threshold=0.8, mde=0.12, estimate=0.7, ci_low=0.6, ci_high=0.9)
