@@ -14,6 +14,7 @@ from rlhf_fair.report.reading import is_sequential
 
 Audit = Mapping[str, Any]
 _ACCOUNT = ("input", "reported", "excluded", "unknown")
+MOST_ENTRIES, LONGEST_ENTRY, LONGEST_NAME = 12, 100, 40
 _RECOVERY = ("recover", "planted", "truth")
 NOT_ABSENCE = "No gap detected is not the same as no gap: see the smallest detectable effect (MDE) of each finding."
 NOT_ABSENCE_WITHOUT_MDE = "No gap detected is not the same as no gap: see how far the interval of each finding reaches."
@@ -200,20 +201,29 @@ def _some(names: Sequence[str], most: int) -> str:
 
 
 def _brief(value: object) -> str:
+    """A value in a few words; of a mapping the entries, those of a mapping inside it among them."""
     if not value:
         return ""
-    if isinstance(value, Mapping) and "name" in value:
-        return say.shortened(text(value["name"]), 80)
     if isinstance(value, Mapping):
-        return _some(
-            [
-                say.shortened(
-                    f"{say.words(str(k))}: {_brief(v)}" if isinstance(v, str) and len(v) < 40 else say.words(str(k)), 60
-                )
-                for k, v in value.items()
-            ],
-            4,
-        )
+        return say.shortened(text(value["name"]), 80) if "name" in value else "; ".join(_entries(value))
     if isinstance(value, list | tuple):
         return _some([_brief(item) for item in value], 4)
     return say.shortened(text(value), 80)
+
+
+def _entries(values: Mapping[str, Any]) -> list[str]:
+    """``name: value`` of each, without those that say nothing; the rest of many as their number.
+
+    Of a digest or a path, which is one long word, the name alone.
+    """
+    found: list[str] = []
+    for key, value in values.items():
+        name = say.words(str(key))
+        if isinstance(value, Mapping) and "name" not in value:
+            found += _entries(value)
+        elif isinstance(value, str) and len(value) >= LONGEST_NAME and not any(map(str.isspace, value)):
+            found.append(say.shortened(name, LONGEST_ENTRY))
+        elif said := text(value) if isinstance(value, int | float) else _brief(value):
+            found.append(say.shortened(f"{name}: {said}", LONGEST_ENTRY))
+    rest = len(found) - MOST_ENTRIES
+    return [*found[:MOST_ENTRIES], f"{rest} more"] if rest > 1 else found

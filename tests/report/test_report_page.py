@@ -214,3 +214,18 @@ def test_report_needs_neither_torch_nor_pandas(tmp_path):
         "assert not {'torch', 'pandas', 'transformers', 'scipy'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
+
+
+def test_the_first_screen_says_settings_and_not_that_there_are_some(demo):
+    settings = {"answers": "choices", "categories": ["Age", "Religion"], "draws": 0, "normalisation": "per token"}
+    data = {"items": "4,229", "prompts sent": "in the model's chat template, as a user's message", "sha256": "ab" * 32}
+    audit = demo.audit | {"data": data | {"settings": settings}}
+    (said,) = (value for label, value in page(Results(audit=audit)).summary.scope if label == "Data")
+    assert said == (
+        "items: 4,229; prompts sent: in the model's chat template, as a user's message; answers: choices; "
+        "categories: Age, Religion; draws: 0; normalisation: per token; SHA-256"
+    )
+    many = demo.audit | {"data": {"settings": {f"option {k}": k for k in range(20)}}}
+    (said,) = (value for label, value in page(Results(audit=many)).summary.scope if label == "Data")
+    assert said.startswith("option 0: 0; ")
+    assert said.endswith("; 8 more")

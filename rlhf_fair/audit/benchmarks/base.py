@@ -141,5 +141,6 @@ class Benchmark(Settings):
         return inside if inside.exists() else data_dir
 
     def settings_text(self) -> dict[str, Any]:
-        """What was set, for the report."""
-        return {name: value for name, value in self.model_dump(mode="json").items() if value not in ("", None)}
+        """What was set, for the report, whose first screen says it; where the items lie is told with the plan."""
+        said = self.model_dump(mode="json").items()
+        return {name: value for name, value in said if name != "folder" and value not in ("", None, [], {})}

@@ -75,8 +75,7 @@ class Representation(Sampled):
         return self._context.folder / self.prompts if self.prompts else super().place(data_dir)
 
     def settings_text(self) -> dict[str, Any]:
-        unused = ("folder", "domain") if self.prompts else ()
-        return {name: value for name, value in super().settings_text().items() if name not in unused}
+        return {name: value for name, value in super().settings_text().items() if name != "domain" or not self.prompts}
 
     def upstream(self, folder: Path) -> Quarantined:
         if self.prompts:

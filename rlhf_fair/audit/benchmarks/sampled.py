@@ -86,7 +86,7 @@ class Sampled(Benchmark):
         return records["problem"].replace(REASONS).astype("str")  # a refusal may have been scored as any other text
 
     def settings_text(self) -> dict[str, Any]:
-        return {name: value for name, value in super().settings_text().items() if value not in ([], {})}
+        return super().settings_text() | {"prompts_per_group": self.prompts_per_group or "all"}
 
     def _kept(self, records: pd.DataFrame) -> pd.DataFrame:
         records.attrs = {}
