@@ -103,6 +103,8 @@ def verdict_sentence(diff: AuditDiff) -> str:
         are = "it is" if still_open == 1 else "they are"
         known = f"For {still_open} {of} it is open whether {are} worse by more than the margin in B"
         return f"{known}; none is shown to be."
+    if len(claims) == 1:
+        return "The claim is not worse by more than the margin in B, and does not newly exceed its threshold."
     return f"None {of} is worse by more than the margin in B, and none newly exceeds its threshold."
 
 

@@ -34,11 +34,12 @@ def _chart(id: str, members: Sequence[Change], places: int) -> Chart:
     drawn = members[:MOST_ROWS]
     metric = say.sentence_case(say.words(members[0].metric))
     count = f"the {len(drawn)} worst of {len(members)}" if len(members) > len(drawn) else f"all {len(drawn)}"
+    kind = "one change" if len(members) == 1 else f"{count} changes"
     ticks = tuple((float(row), _label(change, drawn)) for row, change in enumerate(drawn))
     plots = (_levels(id, metric, drawn, ticks, places), _differences(id, metric, drawn, ticks, places))
     caption = f"The numbers drawn: {metric}"
     table = changes_table(drawn, {family(members[0]): places}, id=f"{id}-table", caption=caption)
-    return Chart(id, f"{metric}: {count} changes", _note(drawn), plots, (), table, 2)
+    return Chart(id, f"{metric}: {kind}", _note(drawn), plots, (), table, 2)
 
 
 def _note(drawn: Sequence[Change]) -> str:
