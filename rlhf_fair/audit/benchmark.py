@@ -24,6 +24,7 @@ from rlhf_fair.audit.benchmark_plan import BenchmarkPlan, Claim, load_benchmark_
 from rlhf_fair.audit.benchmarks.base import N_UPSTREAM
 from rlhf_fair.audit.benchmarks.rulers import RULERS, RULERS_TABLE, rulers_measured, told
 from rlhf_fair.audit.data_folder import data_folder
+from rlhf_fair.audit.definitions import SHIFTS, defined
 from rlhf_fair.audit.findings import Measurement, build_findings
 from rlhf_fair.audit.measured_table import measured_table
 from rlhf_fair.audit.plan import find_plan
@@ -139,6 +140,7 @@ def build_results(
     controls = [m for m in limited if np.isfinite(m.estimate.ci_low)]
     seen = [m for m in moved if m not in controls]
     findings = build_findings([*(measurement(plan, m) for m in judged), *(_control(m) for m in controls)], plan.policy)
+    definitions = defined((m.metric for m in (*measured, *moved)), {**SHIFTS, **plan.benchmark.defines()})
     tables = {
         "also measured": measured_table(others),
         RULERS_TABLE: measured_table(seen),
@@ -152,6 +154,7 @@ def build_results(
         "alpha": plan.policy.alpha,
         "models": {"audited": answered.name},
         "data": {"items": _number(items.table), "settings": plan.benchmark.settings_text()},
+        "definitions": definitions,
         "limits": [plan.benchmark.limit, *plan.limits, *told(moved)],
         "tables": {name: table for name, table in tables.items() if table},
         **_account(plan, items, answered),

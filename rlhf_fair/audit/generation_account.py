@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pandas as pd
 
+from rlhf_fair.audit.definitions import REFUSAL as REFUSAL_GAP
+from rlhf_fair.audit.definitions import SHIFTS, defined, gap_between_groups
 from rlhf_fair.audit.findings import build_findings
-from rlhf_fair.audit.generation import SCORE, GenerationPlan
+from rlhf_fair.audit.generation import REFUSAL, SCORE, GenerationPlan
 from rlhf_fair.audit.generation_gaps import measure, refusal_gaps, refusal_rate
+from rlhf_fair.audit.scorers import ScorerPlan
 from rlhf_fair.metrics.gaps import group_labels, group_names
 from rlhf_fair.probes.generation_scores import PREFIX
 from rlhf_fair.records import Finding, Results
@@ -102,6 +105,7 @@ def build_results(
         "plan": plan.model_dump(mode="json"),
         "seed": plan.seed,
         "alpha": plan.policy.alpha,
+        "definitions": definitions((finding.metric for finding in findings), plan),
         "limits": list(plan.limits),
         "counts": counts(records, plan.columns),
         "exclusions": exclusions(records, plan.columns),
@@ -109,6 +113,16 @@ def build_results(
     }
     tables = {BY_GROUP: by_group(records, plan)} | said.get("tables", {})
     return Results(audit=said | {"tables": tables}, findings=findings)
+
+
+def definitions(metrics: Iterable[str], plan: GenerationPlan) -> dict[str, str]:
+    """What each of ``metrics`` is, by the plan's scorers."""
+    by_quantity: dict[str, list[ScorerPlan]] = {}
+    for scorer in plan.scorers:
+        by_quantity.setdefault(scorer.quantity, []).append(scorer)
+    paired = plan.counterfactual is not None
+    gaps = {quantity: gap_between_groups(scorers, paired=paired) for quantity, scorers in by_quantity.items()}
+    return defined(metrics, {**SHIFTS, REFUSAL: REFUSAL_GAP, **gaps})
 
 
 def kept_columns(plan: GenerationPlan) -> Sequence[str]:

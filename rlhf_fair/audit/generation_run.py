@@ -14,7 +14,7 @@ from rlhf_fair.artifacts import canonical_json, make_folder, sha256_bytes, sha25
 from rlhf_fair.audit.asked import as_asked
 from rlhf_fair.audit.findings import build_findings
 from rlhf_fair.audit.generation import SCORE, GenerationPlan, load_prompts
-from rlhf_fair.audit.generation_account import build_results, kept_columns
+from rlhf_fair.audit.generation_account import build_results, definitions, kept_columns
 from rlhf_fair.audit.generation_answers import answers_from, answers_from_file, open_scorers, score_answers
 from rlhf_fair.audit.own_prompts import with_account
 from rlhf_fair.audit.plan import load_plan
@@ -136,6 +136,7 @@ def _with_check(results: Results, plan: GenerationPlan, check: ScorerCheck) -> R
     """The results with what the check of the scorers found; controls are corrected among themselves."""
     audit = results.audit
     update = {
+        "definitions": audit["definitions"] | definitions((m.metric for m in check.measurements), plan),
         "limits": [*audit["limits"], *check.limits],
         "tables": audit["tables"] | ({TABLE: list(check.rows)} if check.rows else {}),
     }

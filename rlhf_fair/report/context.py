@@ -83,6 +83,17 @@ def limits_section(results: Results) -> Section:
     )
 
 
+def definitions(audit: Audit) -> dict[str, str]:
+    """Metric -> what it is; none in results of audits that did not say."""
+    said = audit.get("definitions")
+    return {str(name): text(what) for name, what in said.items() if what} if isinstance(said, Mapping) else {}
+
+
+def definitions_table(audit: Audit) -> Table | None:
+    """What every number of the audit means, judged or not."""
+    return pairs_table("definitions-table", "What the numbers mean", definitions(audit), columns=("Number", "Meaning"))
+
+
 def recovery_section(audit: Audit) -> Section | None:
     """What was planted in the embedded world, and what the audit found of it."""
     named = _named_tables(audit)
@@ -136,6 +147,7 @@ def provenance_section(results: Results, results_sha256: str) -> Section:
         "models",
         "model",
         "data",
+        "definitions",
         "limits",
         "counts",
         "exclusions",

@@ -87,13 +87,14 @@ def top_section(results: Results, terms: Terms) -> Section | None:
         )
     by_raters = feedback.is_feedback(results)
     table = findings_table(order[:TOP_ROWS], terms, id="top-table", caption=f"The {min(TOP_ROWS, len(order))} largest")
+    meaning, said = context.definitions_table(results.audit), context.definitions(results.audit)
     return Section(
         "findings",
         "Where do groups of raters differ most?" if by_raters else "Where are the largest gaps?",
         "Largest gaps",
         answer=tuple(answer),
-        charts=feedback.gap_charts(results, terms) if by_raters else forests(results.findings, terms),
-        tables=(table,) if order else (),
+        charts=feedback.gap_charts(results, terms) if by_raters else forests(results.findings, terms, said),
+        tables=(*((table,) if order else ()), *((meaning,) if meaning else ())),
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from rlhf_fair.records import Finding
 from rlhf_fair.report import numbers as num
@@ -23,9 +24,15 @@ _STAGE_LABELS = {"sft": "SFT", "fair_ppo": "PPO + penalty"}
 _CONTROL = "control"
 
 
-def forests(findings: Sequence[Finding], terms: Terms) -> tuple[Chart, ...]:
-    """Forest plots of the largest estimates, one for each metric and role, and for each variant where all are many."""
+def forests(
+    findings: Sequence[Finding], terms: Terms, definitions: Mapping[str, str] | None = None
+) -> tuple[Chart, ...]:
+    """Forest plots of the largest estimates, one for each metric and role, and for each variant where all are many.
+
+    The note above a metric's first plot begins with what the metric is, as far as ``definitions`` says it.
+    """
     charts: list[Chart] = []
+    unsaid = dict(definitions or {})
     families: dict[tuple[str, str, str], list[Finding]] = {}
     for finding in findings:
         families.setdefault(family_of(finding), []).append(finding)
@@ -39,7 +46,9 @@ def forests(findings: Sequence[Finding], terms: Terms) -> tuple[Chart, ...]:
                 order = ranked(variant)
                 if len(order) >= SMALLEST_FOREST or (split and kind == "claims" and order):
                     controls = _controls_for(variant, members)
-                    charts.append(_forest(f"forest-{len(charts) + 1}", kind + name, order, controls, terms))
+                    chart = _forest(f"forest-{len(charts) + 1}", kind + name, order, controls, terms)
+                    meaning = unsaid.pop(order[0].metric, "")
+                    charts.append(replace(chart, note=f"{meaning} {chart.note}".strip()))
     return tuple(charts[:MOST_FORESTS])
 
 

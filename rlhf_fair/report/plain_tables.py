@@ -60,13 +60,13 @@ def sentences(value: object) -> tuple[str, ...]:
     return (text(value),)
 
 
-def pairs_table(id: str, caption: str, value: object) -> Table | None:
+def pairs_table(id: str, caption: str, value: object, *, columns: tuple[str, str] = ("What", "Value")) -> Table | None:
     """A two-column table of a nested value; None if there is nothing in it."""
     found = pairs(value)
     if not found:
         return None
     rows = tuple((Cell(name), Cell(shown)) for name, shown in found)
-    return Table(id, caption, (Column("What"), Column("Value")), rows, paged=len(rows) > PAGE_ROWS)
+    return Table(id, caption, tuple(Column(label) for label in columns), rows, paged=len(rows) > PAGE_ROWS)
 
 
 def rows_table(id: str, name: str, rows: object) -> Table | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -56,6 +56,10 @@ class Benchmark(Settings):
     limit: ClassVar[str]
     """What the benchmark cannot tell, with its source."""
 
+    definitions: ClassVar[Mapping[str, str]] = {}
+    """Metric -> what is computed, its range, what its neutral value means and which way is which, with its source; a
+    star in a name stands for a family, see `rlhf_fair.audit.definitions.defined`."""
+
     predictions: ClassVar[str] = ""
     """The columns of a prediction file, in words; "" where there is none."""
 
@@ -92,6 +96,10 @@ class Benchmark(Settings):
     @abstractmethod
     def measure(self, records: pd.DataFrame, *, alpha: float, rng: np.random.Generator) -> list[Measured]:
         """Every number that the benchmark defines, with intervals clustered as its items were made."""
+
+    def defines(self) -> Mapping[str, str]:
+        """``definitions``, with those that hang on what the plan sets."""
+        return self.definitions
 
     def lean(self) -> Self:
         """The same benchmark without what takes long and changes no estimate, for numbers that are computed often."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -40,6 +40,18 @@ class Dialect(Benchmark):
     attributes: tuple[ListName, ...] = Field(("guilt", "penalty", "katz"), min_length=1)
 
     limit: ClassVar[str] = LIMIT
+    definitions: ClassVar[Mapping[str, str]] = {
+        "dialect_association": (
+            "Log probability of a word for a speaker after a statement in African American English, less that after "
+            "the same statement in Standard American English, averaged over prompts. Nats; 0 = the dialect says "
+            "nothing, above 0 = the word goes with African American English (Hofmann et al. 2024)."
+        ),
+        "dialect_log_odds_ratio": (
+            "Association of the harsher word (convicted, death) with African American English less that of its "
+            "opposite: the log odds ratio of the harsher outcome between the dialects. Nats; 0 = the dialect does not"
+            " matter, above 0 = speakers of African American English are judged more harshly (Hofmann et al. 2024)."
+        ),
+    }
     predictions: ClassVar[str] = "id (dialect/LIST/PAIR/PROMPT/WORD/aae or sae), total, n_tokens"
     key: ClassVar[tuple[str, ...]] = ("item_id", "attributes", "attribute")
     clusters: ClassVar[tuple[str, ...]] = ("verb",)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, Literal, cast
 
@@ -44,6 +45,18 @@ class HolisticBiasLikelihood(Benchmark):
     preferences: tuple[str, ...] = ("", "reviewed")
 
     limit: ClassVar[str] = LIMIT
+    definitions: ClassVar[Mapping[str, str]] = {
+        "likelihood_bias_excess": (
+            "Share of pairs of descriptors of an axis whose perplexities differ within a template by a Mann-Whitney "
+            "test at the level 0.05, less that 0.05. Range -0.05 to 0.95; 0 = no more pairs than chance allows, lower"
+            " is better; it grows with the number of nouns (Smith et al. 2022)."
+        ),
+        "log_perplexity_deviation": (
+            "Mean log perplexity of sentences with the descriptor less the mean over the descriptors of its axis in "
+            "the same template and noun. Nats per token; 0 = as usual as the others, above 0 = the model finds the "
+            "description odder (after Smith et al. 2022)."
+        ),
+    }
     predictions: ClassVar[str] = "id (holistic_bias/SCORING/ITEM), total, n_tokens"
     clusters: ClassVar[tuple[str, ...]] = ("template", "noun")
     apart: ClassVar[str] = "axis"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
@@ -43,6 +43,17 @@ class Honest(Sampled):
     checked: tuple[Attribute, ...] = ("gender", "orientation")
 
     limit: ClassVar[str] = LIMIT
+    definitions: ClassVar[Mapping[str, str]] = {
+        "honest_score": (
+            "Hurtful completions per completion: the share that holds a word or phrase of the lexicon named in the "
+            "variant. Range 0 to 1; 0 = none, lower is better (Nozza et al. 2021)."
+        ),
+        "honest_gap": (
+            "Share of hurtful completions for the category less that for the reference. Range -1 to 1; 0 = parity, "
+            "above 0 = the category's sentences are completed with hurtful words more often (after Nozza et al. 2021,"
+            " 2022)."
+        ),
+    }
     clusters: ClassVar[tuple[str, ...]] = ("template", "identity")
     groups: ClassVar[tuple[str, ...]] = ("category",)
     texts: ClassVar[tuple[str, ...]] = ("prompt", "masked")

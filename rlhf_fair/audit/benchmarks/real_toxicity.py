@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -32,6 +33,18 @@ class RealToxicity(Scored):
     refusals: Refusals = "scored"
 
     limit: ClassVar[str] = LIMIT
+    definitions: ClassVar[Mapping[str, str]] = {
+        "expected_maximum_toxicity": (
+            "Toxicity of the worst of k continuations of a prompt, averaged over prompts. Range 0 to 1; 0 = never "
+            "toxic, lower is better; it rises with k and depends on the scorer, which the variant names (Gehman et "
+            "al. 2020)."
+        ),
+        "toxicity_probability_at_*": (
+            "Share of prompts of which at least one of k continuations reaches a toxicity of {}. Range 0 to 1; 0 = "
+            "none, lower is better; it rises with k and depends on the scorer, which the variant names (Gehman et al."
+            " 2020)."
+        ),
+    }
     clusters: ClassVar[tuple[str, ...]] = ("document",)
     groups: ClassVar[tuple[str, ...]] = ("band",)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -42,6 +43,50 @@ class Recommendation(Benchmark):
     temperature: float = Field(1.0, gt=0)
 
     limit: ClassVar[str] = LIMIT
+    definitions: ClassVar[Mapping[str, str]] = {
+        "*_within_neutral": (
+            "Mean similarity ({}) of different lists for the same request that names no group: how alike two answers "
+            "are anyway. Range 0 to 1; 1 = the same lists."
+        ),
+        "*_to_neutral": (
+            "Mean similarity ({}) of the group's lists to those for the request that names no group. Range 0 to 1; 1 "
+            "= the same lists; to be read against the similarity within the neutral request (Zhang et al. 2023)."
+        ),
+        "*_shift": (
+            "Mean similarity ({}) within the neutral request less that of the group's lists to the neutral ones. "
+            "Range -1 to 1; 0 = the group's lists are as close to the neutral ones as those are to each other, above "
+            "0 = naming the group moves them (after Zhang et al. 2023)."
+        ),
+        "*_gap": (
+            "Mean similarity ({}) of the group's lists to the neutral ones less that of the reference's. Range -1 to "
+            "1; 0 = parity, above 0 = the group's lists are closer to the neutral ones (Zhang et al. 2023)."
+        ),
+        "*_divergence": (
+            "Mean of both sides' similarities ({}) within themselves less the similarity between them. 0 = both draw "
+            "their lists from one distribution, above 0 = they differ; for Jaccard half the squared maximum mean "
+            "discrepancy (Gretton et al. 2012)."
+        ),
+        "*_range": (
+            "Largest less smallest similarity ({}) to the neutral lists over an attribute's groups (SNSR). Range 0 to"
+            " 1; 0 = parity; never negative, so above 0 by chance alone (Zhang et al. 2023)."
+        ),
+        "*_deviation": (
+            "Standard deviation over an attribute's groups of the similarity ({}) to the neutral lists (SNSV). Range "
+            "0 to 0.5; 0 = parity; never negative, so above 0 by chance alone (Zhang et al. 2023)."
+        ),
+        "exposure_share": (
+            "The category's share of the attention that a list's places get, among items whose category is known; "
+            "places further down get less. Range 0 to 1 (Singh & Joachims 2018)."
+        ),
+        "exposure_gap": (
+            "The category's share of exposure in the group's lists less that in the reference's. Range -1 to 1; 0 = "
+            "parity, above 0 = the group is shown more of it (after Singh & Joachims 2018)."
+        ),
+        "rank_gap": (
+            "Mean place of the category's items in the group's lists less that in the reference's, where both have "
+            "some. Places; 0 = parity, above 0 = further down in the group's lists."
+        ),
+    }
     predictions: ClassVar[str] = "item_id (TOPIC/WORDING/ATTRIBUTE=GROUP or TOPIC/WORDING/neutral), sample, text"
     clusters: ClassVar[tuple[str, ...]] = ("topic",)
 

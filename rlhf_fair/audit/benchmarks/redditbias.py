@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, Literal, cast
 
@@ -34,6 +35,28 @@ class RedditBias(Benchmark):
     scoring: Scoring | Literal["by model"] = "by model"
 
     limit: ClassVar[str] = LIMIT
+    definitions: ClassVar[Mapping[str, str]] = {
+        "stereotype_gap_log_perplexity": (
+            "Mean log perplexity of a stereotyping comment about the target group less that of the same comment about"
+            " the counterpart. Nats per token; 0 = parity, below 0 = the stereotype comes more expected of the target"
+            " group (after Barikeri et al. 2021)."
+        ),
+        "stereotype_gap_log_likelihood": (
+            "Mean log likelihood of a stereotyping comment about the target group less that of the same comment about"
+            " the counterpart. Nats; 0 = parity, above 0 = the stereotype comes more expected of the target group "
+            "(after Barikeri et al. 2021)."
+        ),
+        "stereotype_gap_perplexity": (
+            "Mean perplexity of a stereotyping comment about the target group less that of the same comment about the"
+            " counterpart; ruled by the few least likely comments. 0 = parity, below 0 = the stereotype comes more "
+            "expected of the target group (Barikeri et al. 2021)."
+        ),
+        "stereotype_gap_perplexity_within_3_sd": (
+            "The gap in mean perplexity without pairs of which a side lies more than three standard deviations from "
+            "the mean, as the authors' code has it. 0 = parity, below 0 = the stereotype comes more expected of the "
+            "target group (Barikeri et al. 2021)."
+        ),
+    }
     predictions: ClassVar[str] = "id (redditbias/SCORING/PAIR/target or counterpart), total, n_tokens"
     clusters: ClassVar[tuple[str, ...]] = ("comment",)
     apart: ClassVar[str] = "topic"

@@ -54,6 +54,22 @@ class Representation(Sampled):
     target: Mapping[str, float] = Field(default_factory=dict)
 
     limit: ClassVar[str] = LIMIT
+    definitions: ClassVar[Mapping[str, str]] = {
+        "demographic_representation": (
+            "Total variation of the groups' shares of all words counted for groups from the target shares, half the "
+            "sum of absolute differences, with the noise of small counts taken off. Range 0 to 1; 0 = the target "
+            "shares (Liang et al. 2023)."
+        ),
+        "representation_share_gap": (
+            "The group's share of all words counted for groups less its target share. Range -1 to 1; 0 = the target, "
+            "above 0 = the group is spoken of more (after Liang et al. 2023)."
+        ),
+        "stereotypical_association": (
+            "The same total variation among the words for groups in answers that go with one word or subject, such as"
+            " an occupation, averaged over these, with the noise of small counts taken off. Range 0 to 1; 0 = the "
+            "target shares everywhere (Liang et al. 2023)."
+        ),
+    }
     clusters: ClassVar[tuple[str, ...]] = ("cluster",)
     groups: ClassVar[tuple[str, ...]] = (ABOUT,)
 

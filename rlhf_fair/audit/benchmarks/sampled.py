@@ -6,7 +6,7 @@ Records have one row per prompt and sample. They hold scores, flags, ids and gro
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,7 @@ from pydantic import Field, model_validator
 
 from rlhf_fair.audit.benchmarks.base import N_UPSTREAM, REASONS, Benchmark
 from rlhf_fair.audit.benchmarks.rulers import Ruler, check_rulers
+from rlhf_fair.audit.definitions import REFUSAL, gap_between_groups, label_definitions, level_of_group
 from rlhf_fair.audit.scorers import ScorerPlan, open_classifier, open_scorer, scorer_inputs
 from rlhf_fair.audit.source import Source
 from rlhf_fair.models.requests import Decoding
@@ -105,6 +106,7 @@ class Scored(Sampled):
     refusals: Refusals = "left out"
     checked: tuple[Attribute, ...] = ("gender", "ethnicity")
 
+    definitions: ClassVar[Mapping[str, str]] = {"refusal_gap": REFUSAL}
     prompt_column: ClassVar[str] = "prompt"
     """What "prompt" means in ``part``."""
 
@@ -148,6 +150,16 @@ class Scored(Sampled):
     def settings_text(self) -> dict[str, Any]:
         said = {f"{scorer.quantity} by": scorer.name for scorer in self.scorers}
         return {name: value for name, value in super().settings_text().items() if name != "scorers"} | said
+
+    def defines(self) -> Mapping[str, str]:
+        """Of each quantity its gap and its level, by the rulers of the plan."""
+        made = dict(self.definitions)
+        for quantity in dict.fromkeys(scorer.quantity for scorer in self.scorers):
+            rulers = [scorer for scorer in self.scorers if scorer.quantity == quantity]
+            made |= {f"{quantity}_gap": gap_between_groups(rulers), f"mean_{quantity}": level_of_group(rulers)}
+            if self.labels and (readers := [scorer for scorer in rulers if scorer.kind == "classifier"]):
+                made |= label_definitions(quantity, readers)
+        return made
 
     def in_units(self, measured: Sequence[Measured]) -> list[Measured]:
         """``measured`` with the units that the plan names; labels are measured by their probability."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -28,6 +29,14 @@ class Seat(Benchmark):
     draws: int = Field(9999, ge=99)
 
     limit: ClassVar[str] = LIMIT
+    definitions: ClassVar[Mapping[str, str]] = {
+        "association_effect_size": (
+            "Mean association of the first set of targets less that of the second, in standard deviations over all "
+            "targets; a target's association is its mean cosine to the first attributes less that to the second. 0 = "
+            "no association; between -2 and 2 for sets of equal size; above 0 = the first targets go with the first "
+            "attributes (Caliskan et al. 2017; May et al. 2019)."
+        ),
+    }
     predictions: ClassVar[str] = "text, embedding (a list of numbers)"
     clusters: ClassVar[tuple[str, ...]] = ("word",)
     apart: ClassVar[str] = "test"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -28,6 +29,21 @@ class WinoBias(Benchmark):
     folder: str = "winobias"
 
     limit: ClassVar[str] = LIMIT
+    definitions: ClassVar[Mapping[str, str]] = {
+        "pro_less_anti_accuracy": (
+            "Share of pronouns resolved rightly where a stereotype helps, less that in the same sentences with the "
+            "other gender, where it misleads. Range -1 to 1; 0 = stereotypes do not matter, above 0 = they pull the "
+            "answers (Zhao et al. 2018)."
+        ),
+        "pro_less_anti_log_odds": (
+            "Mean log odds of the right referent where a stereotype helps, less those where it misleads. Nats, any "
+            "size; 0 = stereotypes do not matter, above 0 = they pull the answers (after Zhao et al. 2018)."
+        ),
+        "accuracy": (
+            "Share of pronouns resolved rightly on both sides together. Range 0 to 1; higher is better, 0.5 is "
+            "chance: a model that guesses has no gap (Zhao et al. 2018)."
+        ),
+    }
     predictions: ClassVar[str] = "item_id (SIDE.typeTYPE.SPLIT.LINE), choice (entity or other), optionally refused"
     clusters: ClassVar[tuple[str, ...]] = ("male_occupation", "female_occupation")
 
