@@ -227,7 +227,7 @@ def test_a_feedback_plan_takes_no_model_and_a_model_plan_no_feedback(tmp_path: P
     with pytest.raises(SettingsError, match="give --feedback; found --model and --feedback"):
         run_audit(find_plan("panel-feedback/crehate"), Target(feedback=tmp_path, model="m"), out=tmp_path / "out")
     with pytest.raises(
-        SettingsError, match="--model and --predictions; found --model and --feedback"
+        SettingsError, match="--endpoint and --predictions; found --model and --feedback"
     ):
         run_audit(find_plan("hiring"), Target(feedback=tmp_path, model="m"), out=tmp_path / "out")
 
