@@ -96,20 +96,27 @@ ASSIGNMENTS = Contract(
     },
     key=("item_id", "annotator_id"),
 )
+TEXT_KINDS = ("edit", "revised_instruction")
+"""An answer made better, and an instruction made clearer: collected, since texts have no mean."""
+FEEDBACK_KINDS = ("pair", "rating", "scalar", *TEXT_KINDS)
+"""pair: a choice. rating: a value on a scale. scalar: a reward or punishment, any number with its sign."""
 FEEDBACK = Contract(
     "feedback",
     {
         "item_id": _ID,
         "annotator_id": _ID,
-        "kind": Column(allowed=("pair", "rating")),
+        "kind": Column(allowed=FEEDBACK_KINDS),
         "choice": Column(required=False, nullable=True, allowed=("a", "b", "tie")),
         "value": Column("number", required=False, nullable=True),
+        "text": Column(required=False, nullable=True),
         "seconds": Column("number", required=False, nullable=True, low=0),
     },
     key=("item_id", "annotator_id", "kind"),
     rules=(
         Rule("choice", lambda t: (t["kind"] == "pair") & _absent(t, "choice"), "a pair needs a choice: a, b or tie"),
         Rule("value", lambda t: (t["kind"] == "rating") & _absent(t, "value"), "a rating needs a value"),
+        Rule("value", lambda t: (t["kind"] == "scalar") & _absent(t, "value"), "a scalar reward needs a value"),
+        Rule("text", lambda t: t["kind"].isin(TEXT_KINDS) & _absent(t, "text"), "an edit or revision needs a text"),
     ),
 )
 

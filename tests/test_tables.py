@@ -178,3 +178,19 @@ def test_accepted_and_rejected_rows_add_up_and_accepted_rows_are_sound(rows: lis
         again = tables.validate(checked.table, tables.FEEDBACK)
         assert len(again.rejects) == 0
         pd.testing.assert_frame_equal(again.table, checked.table)
+
+
+def test_scalars_edits_and_revised_instructions_need_what_they_are_made_of() -> None:
+    rows = [
+        {"kind": "scalar", "value": -1.5, "text": None},
+        {"kind": "scalar", "value": None, "text": None},
+        {"kind": "edit", "value": None, "text": "a better answer"},
+        {"kind": "edit", "value": None, "text": ""},
+        {"kind": "revised_instruction", "value": None, "text": "a clearer instruction"},
+        {"kind": "revised_instruction", "value": None, "text": None},
+    ]
+    table = pd.DataFrame(rows).assign(item_id=[f"i{k}" for k in range(6)], annotator_id="p")
+    checked = tables.validate(table, tables.FEEDBACK)
+    assert checked.table["item_id"].tolist() == ["i0", "i2", "i4"]
+    assert checked.rejects["code"].tolist() == ["inconsistent"] * 3
+    assert checked.rejects["column"].tolist() == ["value", "text", "text"]

@@ -29,7 +29,7 @@ REASONS = {
     "out_of_range": "the rating lies outside the scale",
     "bad_weight": "the weight is not a positive number",
     "duplicate": "a second rating of one item by one rater; the first is kept",
-    "other_kind": "a choice between two answers, in a file that also holds ratings",
+    "other_kind": "feedback of another kind than the one measured here: ratings where a file holds any, else choices",
 }
 """Reject code -> reason in words."""
 
@@ -213,9 +213,10 @@ def _read_feedback(plan: FeedbackPlan, files: Sequence[Path]) -> Ratings:
     rows, notes = _Rows(table), list[str]()
     low, high = plan.ratings.low, plan.ratings.high
     if (table["kind"] == "rating").any():
-        rows.reject(table["kind"] == "pair", "kind", "other_kind")
+        rows.reject(table["kind"] != "rating", "kind", "other_kind")
         value = rows.table["value"].astype(float)
     else:
+        rows.reject(table["kind"] != "pair", "kind", "other_kind")
         value, low, high = rows.table["choice"].map({"a": 1.0, "tie": 0.5, "b": 0.0}), 0.0, 1.0
         notes.append("The score is the preference for answer a: a = 100, tie = 50, b = 0.")
     if low is None or high is None:
