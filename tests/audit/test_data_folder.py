@@ -8,7 +8,10 @@ import pytest
 from huggingface_hub import constants
 
 from rlhf_fair.audit.data_folder import data_folder
-from rlhf_fair.errors import MissingFileError
+from rlhf_fair.audit.plan import find_plan
+from rlhf_fair.audit.run import run_audit
+from rlhf_fair.audit.target import Target
+from rlhf_fair.errors import MissingFileError, SettingsError
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -39,3 +42,9 @@ def test_what_cannot_be_had_is_one_line(name: str, hub_cache: Path) -> None:
     with pytest.raises(MissingFileError, match="data set on the hub not found: hub:") as error:
         data_folder(name)
     assert "\n" not in str(error.value)
+
+
+def test_a_benchmark_without_data_asks_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SettingsError, match="give --data-dir, which holds bbq/data"):
+        run_audit(find_plan("bbq"), Target(model="owner/name"), out=tmp_path / "out")

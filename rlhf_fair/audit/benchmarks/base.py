@@ -146,6 +146,8 @@ class Benchmark(Settings):
     def place(self, data_dir: Path) -> Path:
         """The benchmark's folder inside ``data_dir``, or ``data_dir`` itself where that has no such folder."""
         inside = data_dir / self.folder
+        if data_dir == Path() and not inside.exists():
+            raise SettingsError(f"{type(self).__name__} reads public data: give --data-dir, which holds {self.folder}")
         return inside if inside.exists() else data_dir
 
     def settings_text(self) -> dict[str, Any]:
