@@ -7,6 +7,13 @@ import pandas as pd
 import pytest
 
 from rlhf_fair.annotators.aggregation import aggregate_pairs, aggregate_ratings, flips, judgement_weights
+from rlhf_fair.annotators.aggregation_rules import (
+    RULES,
+    RuleInputs,
+    aggregate,
+    collected_only,
+    usable_rules,
+)
 from rlhf_fair.errors import RowError, SettingsError
 
 PAIRS = pd.DataFrame(
@@ -87,3 +94,55 @@ def test_rating_rules() -> None:
     assert aggregate_ratings(RATINGS, WEIGHTS, rule="majority")["value"].tolist() == [3, 4]
     with pytest.raises(RowError, match="1 ratings without a value"):
         aggregate_ratings(RATINGS.assign(value=[np.nan, 1, 1, 1, 1, 1]))
+
+
+def test_max_min_sides_with_the_group_that_stands_to_lose_most() -> None:
+    # x: group g prefers a at 2/3, h (one tie) at 1/2: least support for a 1/2, for b 1/3, so a, and h is worst off.
+    # y: p (g) prefers b, s (h) prefers a: either way one group gets nothing.
+    table = aggregate(PAIRS, "max-min", RuleInputs(groups=GROUPS)).set_index("item_id")
+    assert table["p_a"].tolist() == [1, 0.5]
+    assert table["worst_off"].tolist() == ["h", ""]
+    # three of g are content with a (p_g = 1) but h is wholly against it: equal, while a majority decides for a
+    rows = PAIRS.assign(choice=["a", "a", "a", "b", "a", "a"])
+    assert aggregate(rows, "max-min", RuleInputs(groups=GROUPS))["p_a"].tolist() == [0.5, 1]
+    assert aggregate(rows, "majority")["p_a"].tolist() == [1, 1]
+    rated = aggregate(RATINGS.assign(kind="rating"), "max-min", RuleInputs(groups=GROUPS)).set_index("item_id")
+    assert rated["value"].tolist() == pytest.approx([5 / 3, 2])  # x: (1 + 1 + 3) / 3 against 5; y: 2 against 4
+    assert rated["worst_off"].tolist() == ["g", "g"]
+
+
+def test_rules_by_name_are_the_weighted_means_they_stand_for() -> None:
+    inputs = RuleInputs(weights=WEIGHTS, groups=GROUPS)
+    assert aggregate(PAIRS, "group-balanced", inputs)["p_a"].tolist() == pytest.approx([7 / 12, 0.5])
+    assert aggregate(PAIRS, "population-weighted", inputs)["p_a"].tolist() == pytest.approx([0.375, 2 / 3])
+    scalars = RATINGS.assign(kind="scalar", value=[-1.0, 1, 3, -5, 2, 4])
+    assert aggregate(scalars, "mean")["value"].tolist() == [-0.5, 3]
+    assert aggregate(scalars, "max-min", RuleInputs(groups=GROUPS))["value"].tolist() == [-5, 2]
+
+
+def test_dawid_skene_rule_says_how_sure_it_is() -> None:
+    rows = pd.DataFrame({"item_id": list("xxxyyy"), "annotator_id": list("pqrpqr"), "kind": "pair"})
+    rows["choice"] = ["a", "a", "a", "b", "b", "b"]
+    table = aggregate(rows, "dawid-skene")
+    assert table["p_a"].tolist() == [1, 0]
+    assert table["confidence"].tolist() == [1, 1]
+    rated = aggregate(rows.assign(kind="rating", value=[4, 4, 4, 2, 2, 2]), "dawid-skene")
+    assert rated["value"].tolist() == [4, 2]
+
+
+def test_what_a_rule_needs_is_said() -> None:
+    with pytest.raises(SettingsError, match="'max-min' needs groups"):
+        aggregate(PAIRS, "max-min")
+    with pytest.raises(SettingsError, match=r"'bradley-terry' on feedback of kinds \['rating'\]; allowed: one of pair"):
+        aggregate(RATINGS.assign(kind="rating"), "bradley-terry")
+    with pytest.raises(SettingsError, match="rule = 'best'; allowed: mean, median"):
+        aggregate(PAIRS, "best")
+    usable, skipped = usable_rules("scalar", RuleInputs(groups=GROUPS))
+    assert set(usable) | set(skipped) == set(RULES)
+    assert set(skipped) == {"population-weighted", "dawid-skene", "bradley-terry"}
+
+
+def test_texts_are_collected_and_never_aggregated() -> None:
+    rows = pd.DataFrame({"kind": ["edit", "pair", "revised_instruction", "edit"]})
+    assert collected_only(rows) == {"edit": 2, "revised_instruction": 1}
+    assert not any({"edit", "revised_instruction"} & set(rule.kinds) for rule in RULES.values())

@@ -1,0 +1,186 @@
+"""The rules by name: what each makes of pairs, ratings and scalar rewards, and what it needs to be told.
+
+Texts (edits of an answer, revised instructions) have no mean and no majority: they are collected and counted, and no
+rule applies to them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from rlhf_fair.annotators.aggregation import CHOICE_VALUES, aggregate_pairs, aggregate_ratings, judgement_weights
+from rlhf_fair.annotators.bradley_terry import bradley_terry
+from rlhf_fair.annotators.dawid_skene import dawid_skene
+from rlhf_fair.annotators.jury import equal_seats, jury_pairs, jury_ratings
+from rlhf_fair.errors import SettingsError
+from rlhf_fair.tables import TEXT_KINDS
+
+NUMBERS = ("rating", "scalar")
+ANY = ("pair", *NUMBERS)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """``kinds`` it can aggregate; ``needs``: ``groups`` or ``weights`` or nothing; ``says`` in one line."""
+
+    kinds: tuple[str, ...]
+    needs: str
+    says: str
+
+
+RULES: Mapping[str, Rule] = {
+    "mean": Rule(ANY, "", "every judgement counts the same (or by --weights, or every group the same with --by)"),
+    "median": Rule(NUMBERS, "", "lowest value with half of the judgements at or below it"),
+    "majority": Rule(ANY, "", "what most judgements say; a tie of a and b stays undecided"),
+    "group-balanced": Rule(ANY, "groups", "mean of the group means: every group on an item counts the same"),
+    "population-weighted": Rule(ANY, "weights", "mean weighted so that the panel stands for the population"),
+    "max-min": Rule(ANY, "groups", "what is best for the group worst off on the item"),
+    "jury": Rule(ANY, "groups", "verdict of juries drawn with given seats for each group"),
+    "dawid-skene": Rule(("pair", "rating"), "", "most likely true class, if disagreement is error (it need not be)"),
+    "bradley-terry": Rule(("pair",), "", "strength of responses, freed of raters' leaning to what is shown first"),
+}
+
+
+@dataclass(frozen=True)
+class RuleInputs:
+    """What rules may need: ``weights`` and ``groups`` by annotator_id, ``seats`` (group -> seats of a jury)."""
+
+    weights: pd.Series | None = None
+    groups: pd.Series | None = None
+    seats: Mapping[str, int] | None = None
+
+    def lacks(self, rule: str) -> str:
+        """What ``rule`` needs and is not here; "" if nothing."""
+        needed = RULES[rule].needs
+        return needed if needed and getattr(self, needed) is None else ""
+
+
+def check_rule(name: str) -> Rule:
+    """The rule of that name; an unknown one is an error naming those there are."""
+    if name not in RULES:
+        raise SettingsError(f"rule = {name!r}; allowed: {', '.join(RULES)}")
+    return RULES[name]
+
+
+def aggregate(feedback: pd.DataFrame, rule: str, inputs: RuleInputs | None = None) -> pd.DataFrame:
+    """Judgements of one kind, made one for each item.
+
+    Parameters
+    ----------
+    feedback
+        item_id, annotator_id, kind (one of the rule's kinds, the same in every row), choice or value.
+
+    Returns
+    -------
+    DataFrame
+        item_id (in order of appearance); p_a in [0, 1] for pairs, else value, NaN where the rule says nothing; n
+        (judgements used). Single rules add columns: see `max_min_pairs`, `jury.jury_pairs`, `dawid_skene_table`.
+    """
+    known, given = check_rule(rule), inputs or RuleInputs()
+    kinds = list(feedback["kind"].unique())
+    if len(kinds) != 1 or kinds[0] not in known.kinds:
+        raise SettingsError(f"rule {rule!r} on feedback of kinds {kinds}; allowed: one of {', '.join(known.kinds)}")
+    if lacking := given.lacks(rule):
+        raise SettingsError(f"rule {rule!r} needs {lacking} by annotator")
+    pairs = kinds[0] == "pair"
+    rows = feedback if pairs else feedback.assign(kind="rating")
+    if rule == "max-min":
+        assert given.groups is not None
+        return max_min_pairs(rows, given.groups) if pairs else max_min_ratings(rows, given.groups)
+    if rule == "jury":
+        assert given.groups is not None
+        seats = given.seats or equal_seats(given.groups)
+        return jury_pairs(rows, given.groups, seats) if pairs else jury_ratings(rows, given.groups, seats)
+    if rule == "dawid-skene":
+        return dawid_skene_table(rows)
+    if rule == "bradley-terry":
+        return bradley_terry(rows, given.weights, groups=None).items
+    return _weighted(rows, rule, given, pairs)
+
+
+def max_min_pairs(feedback: pd.DataFrame, groups: pd.Series) -> pd.DataFrame:
+    """The response whose support in its least supporting group is the higher one.
+
+    Support is the share of a group's judgements on the item, a tie counting half; the rule is Rawls' (1971) maximin,
+    as in MaxMin-RLHF (Chakraborty et al. 2024). p_a is 1, 0, or 1/2 where both responses have a group that likes them
+    as little; ``worst_off``: the group with least support for what was chosen, "" where undecided.
+    """
+    means = _group_means(feedback, feedback["choice"].map(CHOICE_VALUES).astype(float), groups)
+    low, high = means["mean"].groupby("item_id", sort=False).agg("min"), means["mean"].groupby("item_id").agg("max")
+    high = high.reindex(low.index)
+    p_a = (np.sign((low + high - 1).round(12)) + 1) / 2  # min p > min (1 - p) = 1 - max p
+    least = means["mean"].unstack().reindex(low.index)
+    worst = pd.Series("", index=low.index, dtype="object")
+    worst[p_a == 1], worst[p_a == 0] = least[p_a == 1].idxmin(axis=1), least[p_a == 0].idxmax(axis=1)
+    return _by_item(means, p_a=p_a).assign(worst_off=worst.astype("str").to_numpy())
+
+
+def max_min_ratings(feedback: pd.DataFrame, groups: pd.Series) -> pd.DataFrame:
+    """The mean rating in the group that rates the item lowest: the value a max-min policy raises."""
+    means = _group_means(feedback, feedback["value"].astype(float), groups)
+    low = means["mean"].groupby("item_id", sort=False).min()
+    worst = means["mean"].unstack().reindex(low.index).idxmin(axis=1)
+    return _by_item(means, value=low).assign(worst_off=worst.astype("str").to_numpy())
+
+
+def dawid_skene_table(feedback: pd.DataFrame) -> pd.DataFrame:
+    """The model's posterior by item: p_a = P(a) + P(tie) / 2, or the most likely rating; confidence = its posterior."""
+    pairs = feedback["kind"].iloc[0] == "pair"
+    fit = dawid_skene(feedback["item_id"], feedback["annotator_id"], feedback["choice" if pairs else "value"])
+    posterior = fit.posterior
+    if pairs:
+        a = np.array([CHOICE_VALUES[str(name)] for name in posterior.columns])
+        answer = pd.Series(posterior.to_numpy() @ a, index=posterior.index)
+    else:
+        answer = posterior.idxmax(axis=1).astype(float)
+    n = feedback.groupby("item_id", sort=False).size()
+    columns = {"p_a" if pairs else "value": answer, "n": n, "confidence": posterior.max(axis=1)}
+    return pd.DataFrame(columns).reindex(n.index).rename_axis("item_id").reset_index()
+
+
+def collected_only(feedback: pd.DataFrame) -> dict[str, int]:
+    """Rows that no rule aggregates, by kind."""
+    texts = feedback["kind"][feedback["kind"].isin(TEXT_KINDS)]
+    return {str(kind): int(count) for kind, count in texts.value_counts(sort=False).items()}
+
+
+def usable_rules(kind: str, inputs: RuleInputs, names: Sequence[str] = ()) -> tuple[list[str], dict[str, str]]:
+    """Of ``names`` (default all), those that can aggregate ``kind`` with ``inputs``, and why the others cannot."""
+    usable, skipped = [], {}
+    for name in names or RULES:
+        if kind not in check_rule(name).kinds:
+            skipped[name] = f"does not apply to feedback of kind {kind}"
+        elif lacking := inputs.lacks(name):
+            skipped[name] = f"needs {lacking} by annotator"
+        else:
+            usable.append(name)
+    return usable, skipped
+
+
+def _weighted(rows: pd.DataFrame, rule: str, inputs: RuleInputs, pairs: bool) -> pd.DataFrame:
+    """The rules that are a weighted mean, median or mode."""
+    weights = None if rule == "group-balanced" else inputs.weights
+    groups = None if rule == "population-weighted" else inputs.groups
+    shape: Any = rule if rule in ("median", "majority") else "mean"
+    if pairs:
+        return aggregate_pairs(rows, weights, groups=groups, rule=shape)
+    return aggregate_ratings(rows, weights, groups=groups, rule=shape)
+
+
+def _group_means(feedback: pd.DataFrame, values: pd.Series, groups: pd.Series) -> pd.DataFrame:
+    """mean and n by (item_id, group); raters of unknown group are a group of their own, as in every rule here."""
+    judgement_weights(feedback, groups=groups)  # raises where an annotator is not covered
+    group = feedback["annotator_id"].map(groups).astype("object")
+    parts = pd.DataFrame({"item_id": feedback["item_id"], "group": group.fillna("(unknown)"), "value": values})
+    cells = parts.groupby(["item_id", "group"], sort=False)["value"]
+    return pd.DataFrame({"mean": cells.mean(), "n": cells.size()})
+
+
+def _by_item(means: pd.DataFrame, **columns: pd.Series) -> pd.DataFrame:
+    n = means["n"].groupby("item_id", sort=False).sum()
+    return pd.DataFrame({**columns, "n": n}).reindex(n.index).rename_axis("item_id").reset_index()
