@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -16,6 +16,7 @@ from rlhf_fair.audit.scorers import ScorerPlan
 from rlhf_fair.metrics.gaps import group_labels, group_names
 from rlhf_fair.probes.generation_scores import PREFIX
 from rlhf_fair.records import Finding, Results
+from rlhf_fair.stats.no_change import Range
 
 BY_GROUP = "Refusals and unreadable answers by group"
 UNKNOWN = "unknown"
@@ -90,14 +91,16 @@ def build_results(
     stage: str,
     audit: dict[str, Any],
     findings: tuple[Finding, ...] | None = None,
+    ranges: Mapping[str, Range] | None = None,
 ) -> Results:
     """Findings of one stage and the account of the rows; ``audit`` says which model and data.
 
     ``findings``: of an audit that may have stopped early; without them the records are measured as a fixed number.
     Refusals are then a table only, for an interval of a fixed number of rows does not hold where one may stop early.
+    ``ranges``: of the scores, as in `rlhf_fair.audit.generation_gaps.measure`.
     """
     if findings is None:
-        measured = [*measure(records, plan, stage), *refusal_gaps(records, plan, stage)]
+        measured = [*measure(records, plan, stage, ranges=ranges), *refusal_gaps(records, plan, stage)]
         findings = build_findings(measured, plan.judging)
     said = {
         "title": plan.title,

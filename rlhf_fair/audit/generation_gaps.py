@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import pandas as pd
 
 from rlhf_fair.audit.findings import Measurement
 from rlhf_fair.audit.generation import PROBE, REFUSAL, SCORE, GenerationPlan
 from rlhf_fair.audit.own_prompts import paired_gap
-from rlhf_fair.audit.scorers import ScorerPlan
+from rlhf_fair.audit.scorers import ScorerPlan, score_range
 from rlhf_fair.metrics.gaps import INTERSECTION, gap_to_reference, group_labels, group_names
 from rlhf_fair.records import Estimate, Role
 from rlhf_fair.stats.contrasts import contrast_estimate
 from rlhf_fair.stats.equivalence import p_value_beyond
+from rlhf_fair.stats.no_change import Range, with_no_change_limits
 
 
 @dataclass(frozen=True)
@@ -45,14 +48,19 @@ def comparisons(records: pd.DataFrame, plan: GenerationPlan) -> list[Comparison]
     ]
 
 
-def measure(records: pd.DataFrame, plan: GenerationPlan, stage: str) -> list[Measurement]:
+def measure(
+    records: pd.DataFrame, plan: GenerationPlan, stage: str, *, ranges: Mapping[str, Range] | None = None
+) -> list[Measurement]:
     """All `comparisons` by all scorers with clustered intervals, for a number of records that was fixed beforehand.
 
     The unit is the prompt: with several samples its score is the mean of those that were measured, and ``n`` counts
-    prompts. A cluster holds whole prompts, so that answers to one prompt are never taken for independent.
+    prompts. A cluster holds whole prompts, so that answers to one prompt are never taken for independent. ``ranges``:
+    column of scores -> the lowest and the highest there can be, default what the plan alone tells; where groups are
+    answered alike throughout, limits follow from them: see `rlhf_fair.stats.no_change`.
     """
+    known = {plan.column(scorer): score_range(scorer) for scorer in plan.scorers} | dict(ranges or {})
     return [
-        _score_gap(records, values, c, scorer, plan, stage)
+        _score_gap(records, values, c, scorer, Measuring(plan, stage, known[plan.column(scorer)]))
         for scorer in plan.scorers
         for values in [per_prompt(records, records[plan.column(scorer)], plan)]
         for c in comparisons(records, plan)
@@ -69,7 +77,7 @@ def refusal_gaps(records: pd.DataFrame, plan: GenerationPlan, stage: str) -> lis
     claimed = REFUSAL in plan.policy.metrics
     return [
         Measurement(
-            estimate=_gap(values, c, plan, rates=True),
+            estimate=_gap(values, c, plan, scores=(0.0, 1.0), rates=True),
             stage=stage,
             probe=PROBE,
             metric=REFUSAL,
@@ -126,25 +134,42 @@ def refusal_rate(records: pd.DataFrame) -> float:
     return float(records.loc[records["answered"].astype(bool), "refusal"].mean())
 
 
+@dataclass(frozen=True)
+class Measuring:
+    """By which plan, at which stage, and between which lowest and highest scores."""
+
+    plan: GenerationPlan
+    stage: str
+    scores: Range
+
+
 def _score_gap(
-    records: pd.DataFrame, values: pd.DataFrame, c: Comparison, scorer: ScorerPlan, plan: GenerationPlan, stage: str
+    records: pd.DataFrame, values: pd.DataFrame, c: Comparison, scorer: ScorerPlan, way: Measuring
 ) -> Measurement:
-    gap = partial(_gap, values, c, plan)
+    plan = way.plan
+    gap = partial(_gap, values, c, plan, scores=way.scores)
     estimate = gap()
     beyond = p_value_beyond(plan.policy.limits(scorer.quantity).threshold, lambda null: gap(null=null), estimate)
-    measured = measurement(records, c, estimate, scorer, stage, column=plan.column(scorer))
+    measured = measurement(records, c, estimate, scorer, way.stage, column=plan.column(scorer))
     return replace(measured, variant=plan.variant(scorer), p_threshold=beyond)
 
 
 def _gap(
-    values: pd.DataFrame, c: Comparison, plan: GenerationPlan, *, rates: bool = False, null: float = 0.0
+    values: pd.DataFrame,
+    c: Comparison,
+    plan: GenerationPlan,
+    *,
+    scores: Range,
+    rates: bool = False,
+    null: float = 0.0,
 ) -> Estimate:
     """Within original prompts where the plan pairs them, else between the groups' means."""
     groups, alpha = (c.attribute, c.group, c.reference), plan.policy.alpha
     if plan.counterfactual is not None:
-        return paired_gap(values, *groups, clusters=plan.clusters, alpha=alpha, null=null)
+        return paired_gap(values, *groups, clusters=plan.clusters, alpha=alpha, scores=scores, null=null)
+    labels, ways = group_labels(values, c.attribute), [values[column] for column in plan.clusters]
+    data: tuple[Any, ...] = (values[SCORE], labels, {c.group: 1.0, c.reference: -1.0})
     if rates:
-        labels, ways = group_labels(values, c.attribute), [values[column] for column in plan.clusters]
-        coefficients = {c.group: 1.0, c.reference: -1.0}
-        return contrast_estimate(values[SCORE], labels, coefficients, clusters=ways, rates=True, alpha=alpha)
-    return gap_to_reference(values, *groups, clusters=plan.clusters, alpha=alpha, null=null)
+        return contrast_estimate(*data, clusters=ways, rates=True, alpha=alpha)
+    e = gap_to_reference(values, *groups, clusters=plan.clusters, alpha=alpha, null=null)
+    return with_no_change_limits(e, *data, scores=scores, clusters=ways, alpha=alpha)

@@ -45,7 +45,8 @@ class Questions:
         answers = answers_from(self.source.answers, self.prompts, self.plan) if self.source else self.given
         assert answers is not None
         records = score_answers(answers, self.scorers, refusals=self.plan.refusals)
-        return records, build_results(records, self.plan, stage=STAGE, audit=about)
+        ranges = {column: scorer.bounds for column, scorer in self.scorers.items()}
+        return records, build_results(records, self.plan, stage=STAGE, audit=about, ranges=ranges)
 
     def until_decisive(self, about: dict[str, Any], progress: Hear | None) -> tuple[pd.DataFrame, Results]:
         """Records and results of as much of the plan as it takes; see `rlhf_fair.audit.sequential`."""

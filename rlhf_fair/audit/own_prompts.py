@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from rlhf_fair.probes.counterfactual_text_prompts import make_counterfactuals, r
 from rlhf_fair.records import Estimate, Results
 from rlhf_fair.settings import Settings
 from rlhf_fair.stats.contrasts import mean_estimate
+from rlhf_fair.stats.no_change import Range, with_no_change_limits
 
 PAIR = "twin_of"
 """The column with the id of the original prompt."""
@@ -85,12 +87,14 @@ def paired_gap(
     *,
     clusters: Sequence[str],
     alpha: float,
+    scores: Range = (-math.inf, math.inf),
     null: float = 0.0,
 ) -> Estimate:
     """Mean change of the score from the reference's version of a prompt to the group's; 0 = parity.
 
     ``n`` counts prompts; one with a version that was not measured is left out of both groups. Pairs are independent
-    unless ``clusters`` names another column than that of the original prompt. The p-value is that of ``null``.
+    unless ``clusters`` names another column than that of the original prompt. The p-value is that of ``null``. Where
+    no pair changes, limits follow from ``scores``, the range of scores: see `rlhf_fair.stats.no_change`.
     """
     others = [column for column in clusters if column != PAIR]
     before, after = (records.loc[records[attribute] == one, [PAIR, "score", *others]] for one in (reference, group))
@@ -100,7 +104,9 @@ def paired_gap(
         reason = f"no prompt has a measured version for {group} and one for {reference}"
         return Estimate.not_estimable(reason, n_left_out=len(pairs))
     ways = [pairs[column] for column in others]
-    return mean_estimate(change, clusters=ways, rates=False, null=null, alpha=alpha)
+    e = mean_estimate(change, clusters=ways, rates=False, null=null, alpha=alpha)
+    together = pd.Series(0, index=change.index)
+    return with_no_change_limits(e, change, together, {0: 1.0}, scores=scores, clusters=ways, alpha=alpha)
 
 
 def with_account(results: Results, prompts: pd.DataFrame, plan: CounterfactualPlan) -> Results:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from rlhf_fair.models.toxicity_terms import MILD_TERMS, ToxicTerms
 from rlhf_fair.models.vader import VaderScorer, installed_files
 from rlhf_fair.probes.generation_scores import ReadsLabels
 from rlhf_fair.settings import Settings
+from rlhf_fair.stats.no_change import Range
 
 if TYPE_CHECKING:
     from rlhf_fair.models.classifier import ClassifierScorer
@@ -43,6 +45,9 @@ OF_SOME_KINDS = ("file", "model", "endpoint", "question", "values")
 
 UNITS: dict[Kind, str] = {"toxic terms": "points of severity", "judge": "rating points"}
 """Kind -> unit where a plan names none; else ``points``."""
+
+JUDGED: Range = (1.0, 5.0)
+"""A judge's ratings."""
 
 JUDGE_KEY_VARIABLE = "RLHF_FAIR_JUDGE_KEY"
 """Where a judge's key is looked for. A variable of its own: the key of the audited server is not the judge's to read,
@@ -114,6 +119,23 @@ def open_scorer(plan: ScorerPlan, folder: Path, *, journal: Path | None = None) 
     if plan.kind == "classifier":
         return _classifier(plan, folder)
     return _judge(plan, journal)
+
+
+def score_range(plan: ScorerPlan, folder: Path = Path()) -> Range:
+    """The lowest and the highest score, without opening a model; infinite where only the scorer itself could tell.
+
+    Of a classifier the widest that its values allow, whether its labels exclude each other or not.
+    """
+    if plan.kind == "lexicon":
+        own = folder / plan.file
+        return LexiconScorer.load(own).bounds if own.is_file() else (-math.inf, math.inf)
+    values = plan.values.values()
+    return {
+        "vader": VaderScorer.bounds,
+        "toxic terms": ToxicTerms.bounds,
+        "classifier": (sum(min(v, 0.0) for v in values), sum(max(v, 0.0) for v in values)),
+        "judge": JUDGED,
+    }[plan.kind]
 
 
 def open_classifier(plan: ScorerPlan, folder: Path) -> ReadsLabels:

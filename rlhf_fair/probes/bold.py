@@ -15,6 +15,7 @@ from rlhf_fair.errors import RowError, SettingsError
 from rlhf_fair.probes.measured import Measured
 from rlhf_fair.probes.score_gaps import Comparison, group_levels, score_gaps
 from rlhf_fair.probes.upstream_files import read_json_object, upstream_file
+from rlhf_fair.stats.no_change import Range
 from rlhf_fair.tables import Column, Contract, Quarantined, Rule, validate
 
 LIMIT = (
@@ -62,12 +63,13 @@ def bold_measured(
     references: Mapping[str, str] | None = None,
     *,
     shares: Collection[str] = (),
+    ranges: Mapping[str, Range] | None = None,
     alpha: float = 0.05,
 ) -> list[Measured]:
     """Gaps and levels of every score, by group within each domain; clusters are Wikipedia pages.
 
     ``references``: domain -> the group others are compared with; without one it is the mean of the other groups.
-    ``shares``: see `score_gaps`.
+    ``shares``, ``ranges``: see `score_gaps`.
     """
     references = references or {}
     unknown = sorted(set(references) - set(records["domain"]))
@@ -76,7 +78,7 @@ def bold_measured(
     measured = []
     for domain, rows in records.groupby("domain", sort=False):
         comparison = Comparison(str(domain), "group", ("title",), references.get(str(domain), ""))
-        measured += score_gaps(rows, comparison, shares=shares, alpha=alpha)
+        measured += score_gaps(rows, comparison, shares=shares, ranges=ranges, alpha=alpha)
         measured += group_levels(rows, comparison, shares=shares, alpha=alpha)
     return measured
 

@@ -7,7 +7,7 @@ mean label probabilities between the two subjects of a pair.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -17,6 +17,7 @@ from rlhf_fair.probes.generation_scores import ReadsLabels, Scoring
 from rlhf_fair.probes.measured import Measured
 from rlhf_fair.probes.score_gaps import Comparison, group_levels, score_gaps
 from rlhf_fair.probes.upstream_files import read_lines, upstream_file
+from rlhf_fair.stats.no_change import Range
 from rlhf_fair.tables import Column, Contract, Quarantined, validate
 
 LIMIT = (
@@ -90,16 +91,22 @@ def regard_scoring(classifier: ReadsLabels) -> Scoring:
     return Scoring(classifiers={"regard": classifier}, part="prompt and first sentence", prompt_column="neutral_prompt")
 
 
-def regard_measured(records: pd.DataFrame, *, shares: Collection[str] = (), alpha: float = 0.05) -> list[Measured]:
+def regard_measured(
+    records: pd.DataFrame,
+    *,
+    shares: Collection[str] = (),
+    ranges: Mapping[str, Range] | None = None,
+    alpha: float = 0.05,
+) -> list[Measured]:
     """Gaps and levels of every score within each pair of subjects; clusters are the sentence beginnings.
 
-    ``shares``: see `score_gaps`.
+    ``shares``, ``ranges``: see `score_gaps`.
     """
     measured = []
     for attribute, rows in records.groupby("attribute", sort=False):
         reference = PAIRS[str(rows["subject"].iloc[0])][1]
         present = reference in set(rows["subject"])  # else there is one subject, and score_gaps says so
         comparison = Comparison(str(attribute), "subject", ("beginning",), reference if present else "")
-        measured += score_gaps(rows, comparison, shares=shares, alpha=alpha)
+        measured += score_gaps(rows, comparison, shares=shares, ranges=ranges, alpha=alpha)
         measured += group_levels(rows, comparison, shares=shares, alpha=alpha)
     return measured

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pandas as pd
 
@@ -13,9 +15,11 @@ from rlhf_fair.probes.generations import refusal_rate
 from rlhf_fair.probes.measured import Measured
 from rlhf_fair.records import NAN, Estimate
 from rlhf_fair.stats.contrasts import contrast_estimate, mean_estimate
+from rlhf_fair.stats.no_change import Range, with_no_change_limits
 
 OTHERS = "mean of the other groups"
 GOOD = ("sentiment", "regard", "regard_positive")
+UNBOUNDED: Range = (-math.inf, math.inf)
 REFUSALS = ScoreColumn("refused", "refusal", "answers that open like a refusal")
 
 
@@ -46,7 +50,12 @@ class Comparison:
 
 
 def score_gaps(
-    records: pd.DataFrame, comparison: Comparison, *, shares: Collection[str] = (), alpha: float = 0.05
+    records: pd.DataFrame,
+    comparison: Comparison,
+    *,
+    shares: Collection[str] = (),
+    ranges: Mapping[str, Range] | None = None,
+    alpha: float = 0.05,
 ) -> list[Measured]:
     """For every score and group: mean of the group less that of the reference; unit of the score; 0 = parity.
 
@@ -55,7 +64,10 @@ def score_gaps(
 
     ``shares``: quantities whose scores have the range [0, 1]. Where all are 0, such as when nothing toxic was said at
     all, there is no variation to take an interval from; then it is that of rates, which rests on the clusters' number.
+    ``ranges``: quantity -> lowest and highest score, for the same where groups are answered alike, whatever the scores:
+    see `rlhf_fair.stats.no_change`.
     """
+    ranges = ranges or {}
     groups = _groups(records, comparison)
     columns = [*score_columns(records), REFUSALS]
     if len(groups) < 2:
@@ -63,10 +75,11 @@ def score_gaps(
     comparison = comparison.among(groups)
     compared = [group for group in groups if group != comparison.reference]
     return [
-        _gap(records, comparison, comparison.coefficients(groups, group), column, group, rates, alpha)
+        _gap(records, comparison, group, column, _Way(comparison.coefficients(groups, group), rates, scores, alpha))
         for group in compared
         for column in columns
         for rates in [column is REFUSALS or _all_zero(records, column, shares)]
+        for scores in [ranges.get(column.quantity, UNBOUNDED)]
     ]
 
 
@@ -104,28 +117,27 @@ def group_levels(
     return measured
 
 
-def _gap(
-    records: pd.DataFrame,
-    comparison: Comparison,
-    coefficients: dict[str, float],
-    score: ScoreColumn,
-    group: str,
-    rates: bool,
-    alpha: float,
-) -> Measured:
-    known = records[comparison.column].isin(list(coefficients))
+@dataclass(frozen=True)
+class _Way:
+    """How one gap is estimated: as one of rates or not, and between which lowest and highest scores."""
+
+    coefficients: dict[str, float]
+    rates: bool
+    scores: Range
+    alpha: float
+
+
+def _gap(records: pd.DataFrame, comparison: Comparison, group: str, score: ScoreColumn, way: _Way) -> Measured:
+    known = records[comparison.column].isin(list(way.coefficients))
     rows = records[known | records[comparison.column].isna()]
     values, refusals = rows[score.column], score is REFUSALS
     if refusals:
         values = values.astype(float).where(rows["answered"].astype(bool))
-    e = contrast_estimate(
-        values,
-        rows[comparison.column],
-        coefficients,
-        clusters=[rows[column] for column in comparison.clusters],
-        rates=rates,
-        alpha=alpha,
-    )
+    data: tuple[Any, ...] = (values, rows[comparison.column], way.coefficients)
+    clusters = [rows[column] for column in comparison.clusters]
+    e = contrast_estimate(*data, clusters=clusters, rates=way.rates, alpha=way.alpha)
+    if not refusals:
+        e = with_no_change_limits(e, *data, scores=way.scores, clusters=clusters, alpha=way.alpha)
     return Measured(
         f"{score.quantity}_gap",
         e,

@@ -223,7 +223,8 @@ def test_refusals_are_counted_and_compared(tmp_path: Path) -> None:
 
 def test_a_declared_gap_in_refusals_decides(tmp_path: Path) -> None:
     limits = "[policy.metrics.refusal]\nthreshold = 0.1\nmargin = 0.1"
-    texts = np.where((PROMPTS["sex"] == "w") & (PROMPTS.index % 4 > 0), REFUSES, "a good day")
+    # of what is not refused all is alike: that claim is measured too, and counts in the correction for several claims
+    texts = np.where((PROMPTS["sex"] == "w") & (PROMPTS.index % 8 > 0), REFUSES, "a good day")
     results = run_generation(written(tmp_path, policy=limits), given(tmp_path, list(texts)), tmp_path / "out")
     (gap,) = scores(results, "refusal")
     assert (gap.role, gap.threshold, gap.verdict) == ("claim", 0.1, Verdict.EXCEEDS)

@@ -57,6 +57,20 @@ def test_a_planted_gap_is_found_for_its_attribute_alone(prompts: pd.DataFrame, t
 RELIGIONS = ("Muslim", "Jewish", "Hindu", "Buddhist")
 
 
+def test_a_model_that_answers_every_version_alike_has_limits(prompts: pd.DataFrame, tmp_path: Path) -> None:
+    results = audited(prompts, prompts["twin_of"].str[-1].isin(list("02468")), tmp_path / "out")
+    found = [f for f in results.findings if f.metric == "helpfulness"]
+    for one in found:
+        # the ruler's phrases go from -1 to 1, so a change is 2 at most; Clopper and Pearson's limit at 0 of n pairs
+        limit = 2 * stats.beta.ppf(0.975, 1, one.n)
+        assert (one.estimate, one.p_value) == (0, 1)
+        assert (one.ci_low, one.ci_high) == (pytest.approx(-limit), pytest.approx(limit))
+        assert one.verdict is (Verdict.WITHIN if limit < 0.2 else Verdict.INCONCLUSIVE)  # the plan's margin
+        assert one.note.startswith(f"no change in any of {one.n} rows")
+    assert len(found) == 6
+    assert {one.verdict for one in found} == {Verdict.WITHIN, Verdict.INCONCLUSIVE}
+
+
 def test_without_a_difference_nothing_is_found(prompts: pd.DataFrame, tmp_path: Path) -> None:
     helpful = prompts["twin_of"].str.len() % 2 == 0
     results = audited(prompts, helpful, tmp_path / "out")

@@ -128,3 +128,15 @@ def test_where_nothing_toxic_was_said_the_interval_is_that_of_rates() -> None:
     assert (share.ci_low, share.ci_high) == (pytest.approx(-limit, rel=0.1), pytest.approx(limit, rel=0.1))
     level = only(group_levels(table, comparison, shares=["toxicity"]), "mean_toxicity", "a").estimate
     assert level.ci_high == pytest.approx(limit, rel=0.1)
+
+
+def test_groups_that_are_answered_alike_have_limits_where_scores_have_bounds() -> None:
+    table = records(["a"] * 40 + ["b"] * 20, [0.3] * 60)
+    comparison = Comparison("kind", "group", ("page",), "b")
+    bounded = only(score_gaps(table, comparison, ranges={"sentiment": (-1, 1)}), "sentiment_gap", "a").estimate
+    # Clopper and Pearson's limit at 0 of the 20 pages of b, times the range 2
+    assert bounded.ci_high == pytest.approx(2 * stats.beta.ppf(0.975, 1, 20))
+    assert bounded.ci_low == -bounded.ci_high
+    other = only(score_gaps(table, comparison, ranges={"toxicity": (0, 1)}), "sentiment_gap", "a").estimate
+    assert math.isnan(other.ci_low)
+    assert other.reason.startswith("no variation")

@@ -46,4 +46,4 @@ class BOLD(Scored):
 
     def measure(self, records: pd.DataFrame, *, alpha: float, rng: np.random.Generator) -> list[Measured]:
         references = {str(domain): group for domain, group in self.references.items()}
-        return self.in_units(bold_measured(records, references, shares=self.shares, alpha=alpha))
+        return self.in_units(bold_measured(records, references, shares=self.shares, ranges=self.ranges, alpha=alpha))

@@ -37,4 +37,4 @@ class Regard(Scored):
         return load_regard(folder)
 
     def measure(self, records: pd.DataFrame, *, alpha: float, rng: np.random.Generator) -> list[Measured]:
-        return self.in_units(regard_measured(records, shares=self.shares, alpha=alpha))
+        return self.in_units(regard_measured(records, shares=self.shares, ranges=self.ranges, alpha=alpha))

@@ -19,13 +19,14 @@ from pydantic import Field, model_validator
 from rlhf_fair.audit.benchmarks.base import N_UPSTREAM, REASONS, Benchmark
 from rlhf_fair.audit.benchmarks.rulers import Ruler, check_rulers
 from rlhf_fair.audit.definitions import REFUSAL, gap_between_groups, label_definitions, level_of_group
-from rlhf_fair.audit.scorers import ScorerPlan, open_classifier, open_scorer, scorer_inputs
+from rlhf_fair.audit.scorers import ScorerPlan, open_classifier, open_scorer, score_range, scorer_inputs
 from rlhf_fair.audit.source import Source
 from rlhf_fair.models.requests import Decoding
 from rlhf_fair.probes.generation_scores import Part, Refusals, add_scores, score_columns
 from rlhf_fair.probes.generations import generation_records, generation_requests, read_generations
 from rlhf_fair.probes.measured import Measured
 from rlhf_fair.probes.scorer_bias_words import Attribute
+from rlhf_fair.stats.no_change import Range
 from rlhf_fair.tables import Quarantined
 
 SENTIMENT = ScorerPlan(quantity="sentiment", kind="vader")
@@ -121,6 +122,18 @@ class Scored(Sampled):
     def shares(self) -> list[str]:
         """Quantities whose scores have the range [0, 1] by the kind of their scorer."""
         return [scorer.quantity for scorer in self.scorers if scorer.kind == "toxic terms"]
+
+    @cached_property
+    def ranges(self) -> dict[str, Range]:
+        """Quantity -> the lowest and the highest score by any of its scorers, as far as the plan alone tells."""
+        found: dict[str, Range] = {}
+        for scorer in self.scorers:
+            low, high = score_range(scorer, self._context.folder)
+            before = found.get(scorer.quantity, (low, high))
+            found[scorer.quantity] = (min(low, before[0]), max(high, before[1]))
+            if self.labels and scorer.kind == "classifier":
+                found |= {f"{scorer.quantity}_{label}": (0.0, 1.0) for label in scorer.values}
+        return found
 
     @cached_property
     def opened(self) -> Sequence[Ruler]:
