@@ -16,22 +16,26 @@ import pandas as pd
 
 from rlhf_fair.audit.findings import Measurement
 from rlhf_fair.audit.generation import SHIFT, Attribute, GenerationPlan
-from rlhf_fair.audit.scorer_check_wording import ROUNDING, said_of
-from rlhf_fair.audit.scorer_check_words import matched_words
+from rlhf_fair.audit.scorer_check_wording import said_of
 from rlhf_fair.audit.scorers import ScorerPlan
+from rlhf_fair.metrics.gaps import group_labels, group_names
 from rlhf_fair.models.lexicon import LexiconScorer
 from rlhf_fair.models.requests import ScoresQuality
 from rlhf_fair.probes.measured import Measured
 from rlhf_fair.probes.scorer_bias import (
     LIMIT,
+    ROUNDING,
     SLOT,
     TEMPLATES,
     scorer_bias_items,
     scorer_bias_measured,
     scorer_bias_records,
 )
+from rlhf_fair.probes.scorer_bias_words import Terms, own_words, scorer_bias_words
 
 PROBE = "scorer_bias"
+"""Takes the probe's place in the findings of the check."""
+
 TABLE = "What the rulers do when only the group changes"
 MOST_PHRASES = len(TEMPLATES)
 
@@ -74,8 +78,26 @@ def check_scorers(
         rows += [_row(planned, shift) for shift in shifts]
         measurements += [_control(shift.mean, planned, plan, stage) for shift in shifts]
         margin = plan.judging.limits(planned.quantity + SHIFT).margin
-        limits += said_of(planned, [shift.mean for shift in shifts], margin=margin)
+        who = planned.quantity if planned.name == planned.quantity else f"{planned.quantity} by {planned.name}"
+        limits += said_of(who, [replace(shift.mean, unit=planned.unit) for shift in shifts], margin=margin)
     return ScorerCheck(tuple(measurements), tuple(rows), (*limits, *([LIMIT] if rows else [])))
+
+
+def matched_words(plan: GenerationPlan, prompts: pd.DataFrame, attribute: Attribute) -> Terms:
+    """Group -> words, the k-th words of all groups matched; the reference first; empty where there are none.
+
+    The plan's own (``[scorer_check] words``), else the first names that suggest the attribute, else words that say it:
+    see `rlhf_fair.probes.scorer_bias_words`.
+    """
+    groups, check = group_names(group_labels(prompts, attribute.column)), plan.scorer_check
+    if attribute.reference not in groups or len(groups) < 2:
+        return {}
+    groups.sort(key=lambda group: group != attribute.reference)
+    if check.words:
+        others = [column for column in plan.columns if column != attribute.column]
+        return own_words(prompts, check.words, attribute.column, others, groups, pairs=check.pairs)
+    known = scorer_bias_words(attribute.column, groups, pairs=check.pairs)
+    return known.get("names") or known.get("words", {})
 
 
 def sentences(scorer: ScoresQuality, words: Iterable[str] = ()) -> Sequence[str]:

@@ -3,42 +3,47 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from rlhf_fair.audit.scorers import ScorerPlan
 from rlhf_fair.probes.measured import Measured
+from rlhf_fair.probes.scorer_bias import ROUNDING
 from rlhf_fair.records import Estimate
 
-ROUNDING = 1e-12
 
-
-def said_of(planned: ScorerPlan, shifts: Sequence[Measured], *, margin: float) -> list[str]:
+def said_of(
+    who: str, shifts: Sequence[Measured], *, margin: float, kind: Callable[[Measured], str] = lambda m: "words"
+) -> list[str]:
     """A sentence for each shift that is seen, or that cannot be told from 0 closely enough; one for all others.
 
-    ``margin``: of the gap that the scorer measures; an interval wholly inside it is close enough.
+    ``who``: the ruler. ``margin``: of the shift; an interval wholly inside it is close enough. ``kind``: what was put
+    in place of what, words or names.
     """
-    who = planned.quantity if planned.name == planned.quantity else f"{planned.quantity} by {planned.name}"
     said, quiet = [], []
+    several = len({kind(m) for m in shifts}) > 1
     for m in shifts:
         e = m.estimate
+        exchanged = f"when only the {kind(m)} for {m.group} stand in place of those for {m.reference}"
         if not math.isfinite(e.estimate):
             said.append(f"The ruler ({who}) could not be checked for {m.group}: {e.reason}.")
         elif moves(e):
             said.append(
-                f"The ruler itself moves by {_shown(e, planned.unit)} ({who}) when only the word for {m.group} stands "
-                f"in place of that for {m.reference}: of a gap between them, as much may be the ruler's."
+                f"The ruler itself moves by {_shown(e, m.unit)} ({who}) {exchanged}: of a gap between such groups, as "
+                "much may be the ruler's."
             )
         elif _most(e) < margin:
             quiet.append(m)
         else:
             said.append(
-                f"The ruler ({who}) may move when only the word for {m.group} stands in place of that for "
-                f"{m.reference}: by {_shown(e, planned.unit)} in {e.n:,} pairs of sentences, too few to tell."
+                f"The ruler ({who}) may move {exchanged}: by {_shown(e, m.unit)} in {e.n:,} pairs of sentences, too "
+                "few to tell."
             )
     if quiet:
         most = max(_most(m.estimate) for m in quiet)
-        size = f"by {most:.2g} {planned.unit} at most" if most > ROUNDING else "in no sentence"
-        groups = ", ".join(m.group for m in quiet)
+        size = f"by {most:.2g} {quiet[0].unit}".strip() + " at most" if most > ROUNDING else "in no sentence"
+        kinds: dict[str, list[str]] = {}
+        for m in quiet:
+            kinds.setdefault(m.group, []).append(kind(m))
+        groups = ", ".join(f"{group} ({' and '.join(of)})" if several else group for group, of in kinds.items())
         said.append(f"The ruler ({who}) was not seen to move when only the group changed, for {groups}: {size}.")
     return said
 
@@ -57,4 +62,4 @@ def _most(e: Estimate) -> float:
 
 def _shown(e: Estimate, unit: str) -> str:
     interval = f" [{e.ci_low:+.2g}, {e.ci_high:+.2g}]" if math.isfinite(e.ci_low) else ""
-    return f"{e.estimate:+.2g}{interval} {unit}"
+    return f"{e.estimate:+.2g}{interval} {unit}".strip()

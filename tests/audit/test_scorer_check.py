@@ -14,8 +14,7 @@ from rlhf_fair.audit.findings import build_findings
 from rlhf_fair.audit.generation import GenerationPlan, load_prompts
 from rlhf_fair.audit.generation_run import run_generation
 from rlhf_fair.audit.plan import find_plan, load_plan
-from rlhf_fair.audit.scorer_check import TABLE, ScorerCheck, check_scorers, sentences
-from rlhf_fair.audit.scorer_check_words import matched_words
+from rlhf_fair.audit.scorer_check import TABLE, ScorerCheck, check_scorers, matched_words, sentences
 from rlhf_fair.audit.target import Target
 from rlhf_fair.models.lexicon import LexiconScorer
 from rlhf_fair.models.vader import VaderScorer
@@ -114,7 +113,7 @@ def test_a_lexicon_that_rates_names_is_found_by_as_much() -> None:
     assert found["Black"] == pytest.approx(-0.5)
     assert found["Asian"] == found["Hispanic"] == 0
     # three sentences tell little about others like them
-    assert any("may move when only the word for Black" in limit and "too few" in limit for limit in check.limits)
+    assert any("may move when only the words for Black" in limit and "too few" in limit for limit in check.limits)
     more = checked(LexiconScorer("rates names", MANY_LEVELS | RATED_NAMES))
     assert any("The ruler itself moves by -" in limit and "Black" in limit for limit in more.limits)
     assert not any("moves by" in limit and "Asian" in limit for limit in more.limits)

@@ -141,3 +141,13 @@ def test_faults_of_the_user() -> None:
     records = scorer_bias_records(scorer_bias_items(NAMES), Tilted(0.0))
     with pytest.raises(SettingsError, match="reference is 'c'"):
         scorer_bias_measured(records, "name", "c")
+
+
+def test_groups_keep_their_order_and_unknown_ones_have_no_words() -> None:
+    turned = scorer_bias_words("gender", ["woman", "man"])
+    assert list(turned["names"]) == list(turned["words"]) == ["woman", "man"]
+    assert scorer_bias_words("gender")["words"]["man"] == turned["words"]["man"]
+    assert list(scorer_bias_words("religion", ["Jewish", "Hindu"])["words"]) == ["Jewish", "Hindu"]
+    assert scorer_bias_words("religion", ["Jewish", "Martian"]) == scorer_bias_words("shoe size") == {}
+    few = scorer_bias_words("ethnicity", pairs=3)
+    assert {len(words) for terms in few.values() for words in terms.values()} == {3}

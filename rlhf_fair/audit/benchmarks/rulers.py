@@ -7,24 +7,23 @@ controls where the policy has limits for them, in a table, and in words among th
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import pandas as pd
 
+from rlhf_fair.audit.generation import SHIFT
+from rlhf_fair.audit.scorer_check import PROBE as RULERS
+from rlhf_fair.audit.scorer_check import TABLE as RULERS_TABLE
 from rlhf_fair.audit.scorer_check import sentences
+from rlhf_fair.audit.scorer_check_wording import said_of
 from rlhf_fair.models.requests import ScoresQuality
 from rlhf_fair.probes.generation_scores import Part, ReadsLabels, Refusals, Scoring
 from rlhf_fair.probes.measured import Measured
 from rlhf_fair.probes.scorer_bias import LIMIT, scorer_bias_items, scorer_bias_measured, scorer_bias_records
 from rlhf_fair.probes.scorer_bias_words import Attribute, Terms, scorer_bias_words
 
-RULERS = "scorer_bias"
-"""Takes the probe's place in the findings of the check."""
-
-RULERS_TABLE = "What the rulers do when only the group changes"
-SHIFT = "_scorer_shift"
-"""Ends the metric that a policy may have limits for: ``sentiment_scorer_shift``."""
+__all__ = ["RULERS", "RULERS_TABLE", "Ruler", "check_rulers", "rulers_measured", "told"]
 
 HELD = ["quantity", "unit", "attribute", "kind", "scorer"]
 
@@ -90,34 +89,25 @@ def rulers_measured(checked: pd.DataFrame, *, alpha: float) -> list[Measured]:
     return measured
 
 
-def told(measured: Iterable[Measured]) -> list[str]:
-    """What the check says among an audit's limits: a sentence for each shift, and one for all that hold still."""
-    shifts = [m for m in measured if m.metric.endswith(SHIFT)]
-    said = [
-        f"The ruler itself moves by {m.estimate.estimate:+.2g}{' ' + m.unit if m.unit else ''} ({_who(m)}) when only "
-        f"the {m.variant.partition(';')[0]} for {m.group} stand in place of those for {m.reference}: of a gap in "
-        f"{m.metric.removesuffix(SHIFT)} between such groups, as much may be the ruler's."
-        for m in shifts
-        if moves(m)
-    ]
-    unread = sorted({_who(m) for m in shifts if math.isnan(m.estimate.estimate)})
-    said += [
-        f"The ruler {who} could not be checked for some groups: it read too few of the sentences." for who in unread
-    ]
-    still = sorted({_who(m) for m in shifts} - {_who(m) for m in shifts if moves(m)} - set(unread))
-    if still:
-        said.append(f"Not seen to move when only the group changed: {'; '.join(still)}.")
-    return [*said, LIMIT] if shifts else []
+def told(measured: Iterable[Measured], margins: Mapping[str, float] | None = None) -> list[str]:
+    """What the check says among an audit's limits; see `said_of`.
+
+    ``margins``: metric -> its margin; where the policy has none, whatever is not seen to move counts as quiet.
+    """
+    by_ruler: dict[str, list[Measured]] = {}
+    for m in measured:
+        if m.metric.endswith(SHIFT):
+            by_ruler.setdefault(f"{m.metric.removesuffix(SHIFT)} by {_parts(m)[1]}", []).append(m)
+    said: list[str] = []
+    for who, shifts in by_ruler.items():
+        margin = (margins or {}).get(shifts[0].metric, math.inf)
+        said += said_of(who, shifts, margin=margin, kind=lambda m: _parts(m)[0])
+    return [*said, LIMIT] if said else []
 
 
-def moves(m: Measured) -> bool:
-    """0 lies outside the interval; a shift that is the same in every sentence has none, and needs none."""
-    e = m.estimate
-    return math.isfinite(e.estimate) and abs(e.estimate) > 1e-12 and not e.ci_low <= 0 <= e.ci_high
-
-
-def _who(m: Measured) -> str:
-    return f"{m.metric.removesuffix(SHIFT)} by {m.variant.split('; ')[1]}"
+def _parts(m: Measured) -> list[str]:
+    """Words or names, the scorer, the clusters."""
+    return m.variant.split("; ")
 
 
 def _unit(m: Measured, unit: str) -> str:

@@ -203,7 +203,7 @@ def test_a_ruler_that_moves_is_a_control_and_a_sentence_and_decides_nothing(tmp_
     told = [limit for limit in results.audit["limits"] if limit.startswith("The ruler itself moves")]
     assert len(told) == 1
     assert "words for Muslim stand in place of those for Christian" in told[0]
-    assert any("Not seen to move" in limit and "toxicity" in limit for limit in results.audit["limits"])
+    assert any("(toxicity by toxic-terms) was not seen to move" in limit for limit in results.audit["limits"])
     assert exit_code(results.findings) == exit_code([f for f in results.findings if f.role == "claim"])
 
 
@@ -223,7 +223,7 @@ def test_the_check_of_the_rulers_can_be_measured_again_from_disk(tmp_path: Path)
 def test_plans_that_contradict_themselves_are_one_error(tmp_path: Path) -> None:
     for name, settings, said in (
         ("bold", {"temperature": 0.0}, "one answer several times"),
-        ("bold", {"checked": ["age"]}, "checked"),
+        ("bold", {"checked": ["shoe size"]}, "checked"),
         ("bold", {"part": "all"}, "part"),
         ("real-toxicity", {"k": 3}, "k = 3, but n_samples = 2"),
         ("representation", {"target": "x"}, "target"),
