@@ -6,12 +6,21 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+from scipy import sparse
 
+from rlhf_fair.annotators.attrition import chance_below
+from rlhf_fair.annotators.eligibility import eligibility
+from rlhf_fair.annotators.lottery import Lottery, spread
+from rlhf_fair.annotators.multi_select import canonical, membership
 from rlhf_fair.annotators.population import Population
+from rlhf_fair.annotators.prices import marginal_prices
 from rlhf_fair.annotators.quotas import Demand, Quotas
 from rlhf_fair.annotators.strata import Strata
 from rlhf_fair.errors import InfeasibleError, SettingsError
-from rlhf_fair.tables import require_columns
+from rlhf_fair.tables import ATTRIBUTE_PREFIX, require_columns
+
+IntArray = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -21,17 +30,26 @@ class PanelPlan:
     Attributes
     ----------
     members
-        Rows of the pool, in pool order, plus ``inclusion_probability`` in (0, 1]: the share of the stratum drawn.
+        Rows of the pool, in pool order, plus ``inclusion_probability`` in (0, 1]: the expected share of the stratum
+        drawn. Where drop-out is expected also ``retention``, the probability of finishing.
     targets
         One row for each margin cell: attribute, level, target, planned, available, slack (persons beyond the
-        tolerance: positive short, negative over).
+        tolerance: positive short, negative over). Where drop-out is expected, planned persons are those invited, slack
+        is that of the expected finishers, and ``expected`` and ``chance_short`` (that fewer finish than target less
+        tolerance) stand beside it.
     cost
         Sum of the members' costs.
     demand
         What was asked for.
     eligible, unplaced, never_drawn
-        Pool members with all attributes known to the population; those without; those eligible whose inclusion
-        probability is 0, whom no weighting can stand for.
+        Pool members who may be asked and have all attributes known to the population; those who may be asked without;
+        those eligible whose inclusion probability is 0, whom no weighting can stand for.
+    ineligible
+        How many may not be asked, by reason.
+    lottery
+        The plans one of which was drawn; a single one unless ``least_chance`` was asked for.
+    quotas, counts
+        The program behind it, and the persons taken from each stratum.
     """
 
     members: pd.DataFrame
@@ -41,6 +59,10 @@ class PanelPlan:
     eligible: int
     unplaced: int
     never_drawn: int
+    ineligible: dict[str, int]
+    lottery: Lottery
+    quotas: Quotas
+    counts: IntArray
 
     def certificate(self) -> dict[str, object]:
         """What was asked, what was reached and what was not; plain values, ready for JSON."""
@@ -54,9 +76,62 @@ class PanelPlan:
             "targets": len(self.targets),
             "targets_met": len(self.targets) - len(missed),
             "missed": missed.to_dict("records"),
+            "minimums": self.minimums().to_dict("records"),
             "eligible": self.eligible,
             "unplaced": self.unplaced,
+            "ineligible": self.ineligible,
             "never_drawn": self.never_drawn,
+            **self._chances(),
+            **self._finishing(),
+        }
+
+    def minimums(self) -> pd.DataFrame:
+        """One row for each named minimum: cell, minimum, planned, available (and chance_below with drop-out)."""
+        rows = []
+        for minimum in self.quotas.minimums:
+            inside = minimum.cell.holds(self.members)
+            row = {
+                "cell": minimum.cell.name,
+                "minimum": minimum.persons,
+                "planned": int(inside.sum()),
+                "available": int(minimum.cell.holds(self.quotas.strata.table) @ self.quotas.strata.available),
+            }
+            if self.quotas.leaving:
+                retention = self.members["retention"].to_numpy(float)[inside]
+                row |= {"expected": float(retention.sum()), "chance_below": chance_below(retention, minimum.persons)}
+            rows.append(row)
+        return pd.DataFrame(rows)
+
+    def prices(self) -> pd.DataFrame:
+        """What one more person of each cell would cost, see `prices.marginal_prices`."""
+        return marginal_prices(self.quotas, self.counts)
+
+    def _chances(self) -> dict[str, object]:
+        """Of being drawn, and what spreading them costs."""
+        probability = self.lottery.expected / self.quotas.strata.available
+        drawn = probability[probability > 0]
+        price = self.quotas.price
+        return {
+            "least_chance": self.demand.least_chance,
+            "plans_in_lottery": len(self.lottery.chance),
+            "least_inclusion_probability": float(drawn.min()),
+            "greatest_inclusion_probability": float(drawn.max()),
+            "expected_planning_cost": float(price @ self.lottery.expected),
+            "least_planning_cost": float(price @ self.quotas.cheapest),
+            "chance_shortfall": self.lottery.shortfall,
+            "lottery_settled": self.lottery.settled,
+        }
+
+    def _finishing(self) -> dict[str, object]:
+        """Expected finishers and the chance of too few, where anybody is expected to leave."""
+        if not self.quotas.leaving:
+            return {}
+        retention = self.members["retention"].to_numpy(float)
+        return {
+            "wanted_finishers": self.demand.size,
+            "expected_finishers": float(retention.sum()),
+            "expected_cost": float(self.members.get("cost", pd.Series(1.0, self.members.index)) @ retention),
+            "chance_of_fewer_finishers": chance_below(retention, self.demand.size),
         }
 
 
@@ -70,47 +145,88 @@ def plan_panel(
     tolerance: float = 1.0,
     rng: np.random.Generator,
 ) -> PanelPlan:
-    """Plan and draw a panel whose margins match the population's.
+    """Plan and draw a panel whose margins match the population's, at least cost; see `plan_for`, which can more.
 
-    Size, minimum and budget always hold. Then, in this order: as few persons as possible off target by more than
-    ``tolerance``; least cost; a joint distribution near the population's (raked from the pool's own associations).
+    Parameters
+    ----------
+    minimum_per_cell
+        Least number of persons in every margin cell with a share above 0; the other targets shrink to make room.
+    tolerance
+        Persons by which a margin cell may miss its target without being called short.
+    """
+    return plan_for(pool, population, Demand(size, minimum_per_cell, budget, tolerance), rng=rng)
+
+
+def plan_for(pool: pd.DataFrame, population: Population, demand: Demand, *, rng: np.random.Generator) -> PanelPlan:
+    """Plan and draw a panel that meets ``demand`` and whose margins match the population's.
+
+    Size, minimums and budget always hold. Then, in this order: as few persons as possible off target by more than the
+    tolerance; least cost; a joint distribution near the population's (raked from the pool's own associations).
     The plan depends on the pool alone, so given the plan each stratum is a simple random sample.
 
     Parameters
     ----------
     pool
-        Candidates with ``attr.*`` columns for the population's attributes, and ``cost`` (default 1 each).
-    minimum_per_cell
-        Least number of persons in every margin cell with a share above 0; the other targets shrink to make room.
-    tolerance
-        Persons by which a margin cell may miss its target without being called short.
+        Candidates with ``attr.*`` columns for the population's attributes, and optionally ``cost`` (default 1 each),
+        ``consent``, ``capacity``, ``languages``, ``skills`` (see `eligibility`) and ``dropout`` (see `attrition`).
 
     Raises
     ------
-    InfeasibleError
-        Size, minimum and budget cannot hold together; the message names the shortest targets and a repair.
+    ConflictError
+        Size, minimums and budget cannot hold together; an `InfeasibleError` that names a smallest contradicting set
+        and the repairs.
     """
-    if size < 1 or minimum_per_cell < 0 or not tolerance >= 0:
-        raise SettingsError(
-            f"panel: size = {size}, minimum_per_cell = {minimum_per_cell}, tolerance = {tolerance}; "
-            "allowed: size >= 1, the others >= 0"
-        )
-    demand = Demand(size, minimum_per_cell, budget, tolerance)
-    strata = Strata.of(pool, population)
+    able = eligibility(pool, demand.needs)
+    for cell, _ in demand.dropout.cells:
+        cell.check(population)
+    require_columns(pool, [ATTRIBUTE_PREFIX + name for name in population.attributes], "pool")
+    retention = demand.dropout.retention(pool)
+    strata = Strata.of(pool, population, allowed=able.allowed, retention=retention)
     quotas = Quotas(strata, population, demand)
-    counts = quotas.solve()
+    lottery = spread(quotas, quotas.solve())
+    counts = lottery.plans[lottery.draw(rng)]
     chosen = strata.draw(counts, rng)
-    probability = strata.inclusion_probability(counts)
+    probability = strata.inclusion_probability(lottery.expected)
     placed = strata.code >= 0
+    members = pool[chosen].assign(inclusion_probability=probability[chosen])
+    if quotas.leaving:
+        members["retention"] = retention[chosen]
+    members = members.reset_index(drop=True)
     return PanelPlan(
-        members=pool[chosen].assign(inclusion_probability=probability[chosen]).reset_index(drop=True),
-        targets=quotas.report(counts),
+        members=members,
+        targets=_with_finishers(quotas.report(counts), quotas, population, members),
         cost=float(strata.cost[chosen].sum()),
         demand=demand,
         eligible=int(placed.sum()),
-        unplaced=int((~placed).sum()),
+        unplaced=int((able.allowed & ~placed).sum()),
         never_drawn=int((placed & (probability == 0)).sum()),
+        ineligible=able.reasons,
+        lottery=lottery,
+        quotas=quotas,
+        counts=counts,
     )
+
+
+def _with_finishers(
+    targets: pd.DataFrame, quotas: Quotas, population: Population, members: pd.DataFrame
+) -> pd.DataFrame:
+    """Expected finishers of each margin cell and the chance of too few, where anybody is expected to leave."""
+    if not quotas.leaving:
+        return targets
+    retention = members["retention"].to_numpy(float)
+    named = members.assign(
+        **{c: canonical(members[c], population.levels(c[len(ATTRIBUTE_PREFIX) :])) for c in _used(population)}
+    )
+    inside = sparse.vstack([membership(named, margin) for margin in population.margins], format="csr").toarray() > 0
+    floor = targets["target"].to_numpy(float) - quotas.demand.tolerance
+    return targets.assign(
+        expected=inside @ retention,
+        chance_short=[chance_below(retention[row], low) for row, low in zip(inside, floor, strict=True)],
+    )
+
+
+def _used(population: Population) -> list[str]:
+    return [ATTRIBUTE_PREFIX + name for name in population.attributes]
 
 
 def convenience_panel(pool: pd.DataFrame, *, size: int, rng: np.random.Generator) -> pd.DataFrame:

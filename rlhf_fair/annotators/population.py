@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
+from pydantic import Field, NonNegativeInt
 
 from rlhf_fair.errors import InfeasibleError, SettingsError
 from rlhf_fair.settings import Settings, read_toml
@@ -29,11 +30,13 @@ FloatArray = NDArray[np.float64]
 class Margin:
     """Shares of the levels of one attribute, or of the crossed levels of several.
 
-    ``shares`` is indexed by level (one attribute) or by tuples of levels, and sums to 1.
+    ``shares`` is indexed by level (one attribute) or by tuples of levels, and sums to 1; with ``multi_select`` (people
+    may name several levels) each is the share of people who name the level, and the sum may be more.
     """
 
     attributes: tuple[str, ...]
     shares: pd.Series
+    multi_select: bool = False
 
     @property
     def name(self) -> str:
@@ -62,21 +65,38 @@ class Population:
     """
 
     margins: tuple[Margin, ...]
+    minimums: tuple[tuple[str, int], ...] = ()
+    """Cells (``gender=woman,race=Black``) and the least number of panel members in each, see `minimums`."""
 
     def __post_init__(self) -> None:
         if not self.margins:
             raise SettingsError("population has no margins")
         for attribute in self.attributes:
-            implied = [(m.name, m.one_way(attribute)) for m in self.margins if attribute in m.attributes]
+            sharing = (m for m in self.margins if attribute in m.attributes and not m.multi_select)
+            implied = [(m.name, m.one_way(attribute)) for m in sharing]
             for name, shares in implied[1:]:
                 _require_same(attribute, implied[0][0], implied[0][1], name, shares)
 
     @classmethod
-    def from_shares(cls, margins: Mapping[str, Mapping[str, Any]]) -> Population:
-        """Margins by name; a crossed margin is named ``gender*age`` and nests its levels. Counts are normalised."""
-        return cls(
-            tuple(_margin(tuple(name.split(CROSS)), _flat_cells(name, cells)) for name, cells in margins.items())
+    def from_shares(
+        cls,
+        margins: Mapping[str, Mapping[str, Any]],
+        *,
+        multi_select: Sequence[str] = (),
+        minimums: Mapping[str, int] | None = None,
+    ) -> Population:
+        """Margins by name; a crossed margin is named ``gender*age`` and nests its levels. Counts are normalised.
+
+        Margins with an attribute of ``multi_select`` are not: each value is the share of people who name the level.
+        """
+        built = tuple(
+            _margin(tuple(name.split(CROSS)), _flat_cells(name, cells), multi_select) for name, cells in margins.items()
         )
+        known = {name for margin in built for name in margin.attributes}
+        for name in multi_select:
+            if name.removeprefix(ATTRIBUTE_PREFIX) not in known:
+                raise SettingsError(f"population: multi_select names {name!r}; allowed: {', '.join(sorted(known))}")
+        return cls(built, tuple((minimums or {}).items()))
 
     @classmethod
     def from_table(cls, table: pd.DataFrame) -> Population:
@@ -97,9 +117,14 @@ class Population:
 
     @classmethod
     def read(cls, path: Path) -> Population:
-        """Read a ``.toml`` file with a ``[margins]`` section, or a table (see `from_table`)."""
+        """Read a ``.toml`` file with a ``[margins]`` section, or a table (see `from_table`).
+
+        The file may also hold ``multi_select = ["race"]`` and a section ``[minimums]`` with
+        ``"gender=woman,race=Black" = 10``.
+        """
         if path.suffix == ".toml":
-            return cls.from_shares(read_toml(path, _PopulationFile, "population").margins)
+            content = read_toml(path, _PopulationFile, "population")
+            return cls.from_shares(content.margins, multi_select=content.multi_select, minimums=content.minimums)
         return cls.from_table(read_table(path))
 
     @property
@@ -117,6 +142,8 @@ class Population:
 
         With the default seed, attributes that share no margin are independent.
         """
+        if several := [margin.name for margin in self.margins if margin.multi_select]:
+            raise SettingsError(f"population margin {several[0]!r} overlaps, so it has no table of cells")
         levels = [self.levels(name) for name in self.attributes]
         shape = tuple(map(len, levels))
         if np.prod(shape, dtype=float) > MAX_CELLS:
@@ -195,6 +222,8 @@ def rake(
 class _PopulationFile(Settings):
     margins: dict[str, dict[str, Any]]
     source: str = ""
+    multi_select: tuple[str, ...] = ()
+    minimums: dict[str, NonNegativeInt] = Field(default_factory=dict)
 
 
 def _flat_cells(name: str, cells: Mapping[str, Any]) -> list[tuple[tuple[str, ...], Any]]:
@@ -208,8 +237,10 @@ def _flat_cells(name: str, cells: Mapping[str, Any]) -> list[tuple[tuple[str, ..
     return flat
 
 
-def _margin(attributes: tuple[str, ...], cells: Sequence[tuple[tuple[str, ...], Any]]) -> Margin:
-    """Check and normalise one margin's cells."""
+def _margin(
+    attributes: tuple[str, ...], cells: Sequence[tuple[tuple[str, ...], Any]], multi_select: Sequence[str] = ()
+) -> Margin:
+    """Check one margin's cells and normalise them, unless people may name several."""
     attributes = tuple(name.strip().removeprefix(ATTRIBUTE_PREFIX) for name in attributes)
     name = CROSS.join(attributes)
     if not attributes or len(set(attributes)) < len(attributes):
@@ -227,6 +258,13 @@ def _margin(attributes: tuple[str, ...], cells: Sequence[tuple[tuple[str, ...], 
     if not shares.sum() > 0:
         raise SettingsError(f"population margin {name!r} sums to 0")
     index: Any = pd.Index([level[0] for level in levels], dtype="str") if len(attributes) == 1 else _multi(levels)
+    if not set(attributes).isdisjoint(name.removeprefix(ATTRIBUTE_PREFIX) for name in multi_select):
+        if shares.max() > 1:
+            raise SettingsError(
+                f"population margin {name!r}: {CROSS.join(levels[int(shares.argmax())])} = {shares.max():g}; "
+                "allowed where people name several: 0 to 1, the share of people who name it"
+            )
+        return Margin(attributes, pd.Series(shares, index=index, name=name), multi_select=True)
     return Margin(attributes, pd.Series(shares / shares.sum(), index=index, name=name))
 
 

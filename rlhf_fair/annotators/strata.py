@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from rlhf_fair.annotators.multi_select import canonical
 from rlhf_fair.annotators.population import Population
 from rlhf_fair.errors import SettingsError
 from rlhf_fair.tables import ATTRIBUTE_PREFIX, require_columns
@@ -15,43 +16,70 @@ from rlhf_fair.tables import ATTRIBUTE_PREFIX, require_columns
 MAX_TIERS = 8
 """More distinct costs than this are planned in quantile tiers at each tier's highest cost, so a budget still holds."""
 
+RETENTION_TIERS = 4
+"""More distinct probabilities of finishing than this form quantile tiers; each stratum counts with its own mean."""
+
 FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Strata:
-    """Pool members grouped by cell of the population's attributes and by price.
+    """Pool members grouped by cell of the population's attributes and by price (and, where people may leave, by that).
 
     Attributes
     ----------
     table
         One row for each stratum: ``attr.*`` columns, price, available.
     code
-        The stratum of each pool row; -1 where an attribute is missing or not in the population.
+        The stratum of each pool row; -1 where an attribute is missing or not in the population, or who may not be
+        asked.
     cost
         Cost of each pool row.
+    retention
+        (strata,) mean probability of finishing, so a stratum's expected finishers are its count times this.
     """
 
     table: pd.DataFrame
     code: NDArray[np.int64]
     cost: FloatArray
+    retention: FloatArray
 
     @classmethod
-    def of(cls, pool: pd.DataFrame, population: Population) -> Strata:
-        """Group ``pool``, which needs the population's attributes as ``attr.*``; ``cost`` is 1 where absent."""
+    def of(
+        cls,
+        pool: pd.DataFrame,
+        population: Population,
+        *,
+        allowed: NDArray[np.bool_] | None = None,
+        retention: FloatArray | None = None,
+    ) -> Strata:
+        """Group ``pool``, which needs the population's attributes as ``attr.*``; ``cost`` is 1 where absent.
+
+        ``allowed`` and ``retention`` are (n,): who may be asked (default all), and how probably each one finishes
+        (default 1).
+        """
         columns = [ATTRIBUTE_PREFIX + name for name in population.attributes]
         require_columns(pool, columns, "pool")
         cost = pool["cost"].to_numpy(float) if "cost" in pool else np.ones(len(pool))
         if not np.all(np.isfinite(cost) & (cost >= 0)):
             raise SettingsError("pool: every 'cost' must be a number >= 0")
-        known = np.ones(len(pool), dtype=bool)
-        for name, column in zip(population.attributes, columns, strict=True):
-            known &= pool[column].isin(population.levels(name)).to_numpy()
-        placed = pool.loc[known, columns].assign(price=_tiers(cost[known]))
-        grouped = placed.groupby([*columns, "price"], sort=True)
+        cells = pd.DataFrame(
+            {c: canonical(pool[c], population.levels(n)) for n, c in zip(population.attributes, columns, strict=True)},
+            index=pool.index,
+        )
+        known = cells.notna().all(axis=1).to_numpy() & (True if allowed is None else allowed)
+        placed = cells[known].astype("str").assign(price=_tiers(cost[known], MAX_TIERS))
+        keys = [*columns, "price"]
+        finishing = np.ones(len(pool)) if retention is None else retention
+        if np.any(finishing[known] < 1):
+            placed["retention"] = _tiers(finishing[known], RETENTION_TIERS)
+            keys.append("retention")
+        grouped = placed.groupby(keys, sort=True)
         code = np.full(len(pool), -1, dtype=np.int64)
         code[known] = grouped.ngroup().to_numpy()
-        return cls(grouped.size().rename("available").reset_index(), code, cost)
+        table = grouped.size().rename("available").reset_index().drop(columns="retention", errors="ignore")
+        mean = np.bincount(code[known], finishing[known], minlength=len(table)) / table["available"].to_numpy()
+        return cls(table, code, cost, mean)
 
     @property
     def available(self) -> FloatArray:
@@ -73,15 +101,15 @@ class Strata:
         chosen[order[rank < counts[code]]] = True
         return chosen
 
-    def inclusion_probability(self, counts: NDArray[np.int64]) -> FloatArray:
-        """Of each pool row: the share of its stratum drawn; 0 for rows without a stratum."""
+    def inclusion_probability(self, counts: NDArray[np.int64] | FloatArray) -> FloatArray:
+        """Of each pool row: the share of its stratum drawn (or expected to be); 0 for rows without a stratum."""
         probability = np.append(counts / self.available, 0.0)
         return probability[self.code]
 
 
-def _tiers(cost: FloatArray) -> FloatArray:
-    """Each person's planning price: the cost itself, or the highest cost of its quantile tier."""
-    if len(np.unique(cost)) <= MAX_TIERS:
-        return cost
-    edges = np.unique(np.quantile(cost, np.linspace(0, 1, MAX_TIERS + 1)[1:], method="higher"))
-    return edges[np.searchsorted(edges, cost)]
+def _tiers(values: FloatArray, most: int) -> FloatArray:
+    """Each value itself, or the highest of its quantile tier where there are more than ``most`` different ones."""
+    if len(np.unique(values)) <= most:
+        return values
+    edges = np.unique(np.quantile(values, np.linspace(0, 1, most + 1)[1:], method="higher"))
+    return edges[np.searchsorted(edges, values)]

@@ -1,0 +1,80 @@
+"""Mixed-integer programs over counts of persons, solved by HiGHS."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import optimize, sparse
+
+NODE_LIMIT = 2_000
+"""Branch-and-bound nodes for one solve: a limit that, unlike seconds, gives the same plan on every machine."""
+
+EXACT = 1e-6
+"""Relative distance from the best there may be at which a solve stops."""
+
+FloatArray = NDArray[np.float64]
+
+
+class IntegerProgram:
+    """First the integer counts in [0, upper], then continuous variables >= 0; rows are added one block at a time."""
+
+    def __init__(self, upper: FloatArray, continuous: int) -> None:
+        self.width = len(upper) + continuous
+        self.upper = np.r_[upper, np.full(continuous, np.inf)]
+        self.integrality = np.r_[np.ones(len(upper)), np.zeros(continuous)]
+        self.rows: list[optimize.LinearConstraint] = []
+
+    def row(self, blocks: list[Any], low: float | FloatArray, high: float | FloatArray) -> None:
+        """Blocks side by side, filled up with zeros to the program's width."""
+        used = sum(block.shape[1] for block in blocks)
+        blank = sparse.csr_array((blocks[0].shape[0], self.width - used))
+        matrix: Any = sparse.hstack([*(sparse.csr_array(block) for block in blocks), blank], format="csr")
+        self.rows.append(optimize.LinearConstraint(matrix, low, high))
+
+    def at_most(self, weights: FloatArray, value: float) -> None:
+        """Keep ``weights @ x`` at ``value``, give or take rounding."""
+        self.row([weights[None, :]], -np.inf, value + 1e-6 * max(1.0, abs(value)))
+
+    def minimise(self, weights: FloatArray, *, gap: float = EXACT, nodes: int = NODE_LIMIT) -> FloatArray | None:
+        """The best solution found (within ``gap`` of the best there is, unless nodes run out), None if there is none.
+
+        ``weights`` may be shorter than the program is wide: the variables beyond are free of charge.
+        """
+        if self.width == 0:
+            return None
+        result = optimize.milp(
+            np.r_[weights, np.zeros(self.width - len(weights))],
+            integrality=self.integrality,
+            bounds=optimize.Bounds(0, self.upper),
+            constraints=self.rows,
+            options={"mip_rel_gap": gap, "node_limit": nodes},
+        )
+        return None if result.x is None else np.asarray(result.x, dtype=float)
+
+    def relaxed(self, weights: FloatArray) -> tuple[FloatArray, FloatArray] | None:
+        """Solution with fractions of persons allowed, and what raising each row's active limit by one would cost.
+
+        The second array has one entry for each row, in the order added: the derivative of the least ``weights @ x``
+        in that row's active limit, 0 where none is active. None if there is no solution.
+        """
+        blocks: list[Any] = [rows.A for rows in self.rows]
+        stacked: Any = sparse.vstack(blocks, format="csr")
+        count = [block.shape[0] for block in blocks]
+        low = np.concatenate([np.broadcast_to(r.lb, n) for r, n in zip(self.rows, count, strict=True)])
+        high = np.concatenate([np.broadcast_to(r.ub, n) for r, n in zip(self.rows, count, strict=True)])
+        below, above = np.isfinite(high), np.isfinite(low)
+        result = optimize.linprog(
+            np.r_[weights, np.zeros(self.width - len(weights))],
+            A_ub=sparse.vstack([stacked[below], -stacked[above]], format="csr"),
+            b_ub=np.r_[high[below], -low[above]],
+            bounds=np.c_[np.zeros(self.width), self.upper],
+            method="highs",
+        )
+        if result.x is None:
+            return None
+        marginal = np.zeros(len(low))
+        marginal[below] += result.ineqlin.marginals[: below.sum()]
+        marginal[above] -= result.ineqlin.marginals[below.sum() :]
+        return np.asarray(result.x, dtype=float), marginal
