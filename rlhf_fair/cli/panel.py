@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+
+from rlhf_fair.cli.options import By as By  # other commands import these names from here
+from rlhf_fair.cli.options import Json as Json
+from rlhf_fair.cli.options import PanelFile as PanelFile
+from rlhf_fair.cli.options import PopulationFile as PopulationFile
+from rlhf_fair.cli.options import Quiet as Quiet
+from rlhf_fair.cli.options import Seed as Seed
+from rlhf_fair.cli.options import show as show
+from rlhf_fair.cli.panel_plan import plan
+from rlhf_fair.cli.panel_size import size
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,57 +30,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing; the exit code and the files tell.")]
-Seed = Annotated[int, typer.Option(help="Seed of all random draws.")]
-PopulationFile = Annotated[Path, typer.Option("--population", help="Margins: a .toml file or a table.")]
-PanelFile = Annotated[Path, typer.Option("--panel", help="Panel table: annotator_id, attr.* and what planning added.")]
-By = Annotated[list[str] | None, typer.Option("--by", help="Attribute whose groups count; repeat to cross several.")]
-
-
-@app.command()
-def plan(
-    pool: Annotated[Path, typer.Option(help="Candidates: annotator_id, attr.* columns, optionally cost.")],
-    population: PopulationFile,
-    size: Annotated[int, typer.Option(min=1, help="Number of annotators.")],
-    out: Annotated[Path, typer.Option(help="Folder for panel.csv, targets.csv and certificate.json.")],
-    minimum_per_cell: Annotated[int, typer.Option(min=0, help="Least people in every margin cell.")] = 0,
-    budget: Annotated[float | None, typer.Option(help="Highest total cost.")] = None,
-    tolerance: Annotated[float, typer.Option(min=0, help="People a cell may miss its target by.")] = 1.0,
-    seed: Seed = 0,
-    as_json: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Choose annotators whose margins match the population's, at least cost.
-
-    Example: rlhf-fair panel plan --pool pool.csv --population adults.toml --size 100 --out panel/
-    """
-    import numpy as np
-
-    from rlhf_fair.annotators.panel import plan_panel
-    from rlhf_fair.annotators.population import Population
-    from rlhf_fair.artifacts import make_folder, write_json
-    from rlhf_fair.tables import ANNOTATORS, read_validated, write_table
-
-    people = Population.read(population)
-    candidates = read_validated(pool, ANNOTATORS)
-    planned = plan_panel(
-        candidates.table,
-        people,
-        size=size,
-        minimum_per_cell=minimum_per_cell,
-        budget=budget,
-        tolerance=tolerance,
-        rng=np.random.default_rng(seed),
-    )
-    certificate = {**planned.certificate(), "rejected": len(candidates.rejects), "seed": seed}
-    make_folder(out)
-    write_table(out / "panel.csv", planned.members)
-    write_table(out / "targets.csv", planned.targets)
-    write_json(out / "certificate.json", certificate)
-    if len(candidates.rejects):
-        write_table(out / "rejects.csv", candidates.rejects)
-    show({"out": str(out), **certificate}, _plan_lines(certificate, out), as_json=as_json, quiet=quiet)
+app.command()(plan)
+app.command()(size)
 
 
 @app.command()
@@ -203,25 +164,6 @@ def agree(
     show({"agreement": rows}, lines, as_json=as_json, quiet=quiet)
 
 
-def show(summary: Mapping[str, Any], lines: Sequence[str], *, as_json: bool, quiet: bool) -> None:
-    """Print ``summary`` as one line of JSON (NaN as null), or the lines, or nothing."""
-    import json
-    import math
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, Mapping):
-            return {str(key): plain(item) for key, item in value.items()}
-        if isinstance(value, list | tuple):
-            return [plain(item) for item in value]
-        value = value.item() if hasattr(value, "item") else value
-        return None if isinstance(value, float) and not math.isfinite(value) else value
-
-    if as_json:
-        typer.echo(json.dumps(plain(summary), ensure_ascii=False, allow_nan=False))
-    elif not quiet:
-        typer.echo("\n".join(lines))
-
-
 def accepted(path: Path, contract: Contract) -> pd.DataFrame:
     """Read a table all of whose rows must be sound; the first that is not becomes the error."""
     from rlhf_fair.errors import RowError
@@ -257,22 +199,3 @@ def read_groups(panel: Path | None, attributes: Sequence[str]) -> pd.Series | No
     columns = attribute_names(members, attributes)
     group = members[columns].fillna("").agg(CROSS.join, axis=1).where(members[columns].notna().all(axis=1))
     return group.set_axis(members["annotator_id"])
-
-
-def _plan_lines(certificate: Mapping[str, Any], out: Path) -> list[str]:
-    size, eligible, cost = certificate["size"], certificate["eligible"], certificate["cost"]
-    lines = [
-        f"panel of {size} from {eligible} candidates, cost {cost:g}: {out}",
-        f"{certificate['targets_met']} of {certificate['targets']} targets met within {certificate['tolerance']:g}",
-    ]
-    lines += [
-        f"  {miss['attribute']}={miss['level']}: wanted {miss['target']:.1f}, planned {miss['planned']}, "
-        f"{miss['available']} in the pool"
-        for miss in certificate["missed"]
-    ]
-    notes = {
-        "unplaced": "candidates have an attribute the population does not know and were not considered",
-        "never_drawn": "candidates had no chance to be drawn, so no weighting can stand for them",
-        "rejected": "rows of the pool were unusable, see rejects.csv",
-    }
-    return lines + [f"{certificate[key]} {note}" for key, note in notes.items() if certificate[key]]
