@@ -26,23 +26,35 @@ ANY = ("pair", *NUMBERS)
 
 @dataclass(frozen=True)
 class Rule:
-    """``kinds`` it can aggregate; ``needs``: ``groups`` or ``weights`` or nothing; ``says`` in one line."""
+    """``kinds`` it can aggregate; ``needs``: ``groups`` or ``weights`` or nothing; ``takes``: what it can use."""
 
     kinds: tuple[str, ...]
     needs: str
     says: str
+    takes: tuple[str, ...] = ()
 
 
 RULES: Mapping[str, Rule] = {
-    "mean": Rule(ANY, "", "every judgement counts the same (or by --weights, or every group the same with --by)"),
-    "median": Rule(NUMBERS, "", "lowest value with half of the judgements at or below it"),
-    "majority": Rule(ANY, "", "what most judgements say; a tie of a and b stays undecided"),
-    "group-balanced": Rule(ANY, "groups", "mean of the group means: every group on an item counts the same"),
-    "population-weighted": Rule(ANY, "weights", "mean weighted so that the panel stands for the population"),
-    "max-min": Rule(ANY, "groups", "what is best for the group worst off on the item"),
-    "jury": Rule(ANY, "groups", "verdict of juries drawn with given seats for each group"),
+    "mean": Rule(
+        ANY,
+        "",
+        "every judgement counts the same (or by --weights, or every group the same with --by)",
+        ("weights", "groups"),
+    ),
+    "median": Rule(NUMBERS, "", "lowest value with half of the judgements at or below it", ("weights", "groups")),
+    "majority": Rule(ANY, "", "what most judgements say; a tie of a and b stays undecided", ("weights", "groups")),
+    "group-balanced": Rule(
+        ANY, "groups", "mean of the group means: every group on an item counts the same", ("groups",)
+    ),
+    "population-weighted": Rule(
+        ANY, "weights", "mean weighted so that the panel stands for the population", ("weights",)
+    ),
+    "max-min": Rule(ANY, "groups", "what is best for the group worst off on the item", ("groups",)),
+    "jury": Rule(ANY, "groups", "verdict of juries drawn with given seats for each group", ("groups", "seats")),
     "dawid-skene": Rule(("pair", "rating"), "", "most likely true class, if disagreement is error (it need not be)"),
-    "bradley-terry": Rule(("pair",), "", "strength of responses, freed of raters' leaning to what is shown first"),
+    "bradley-terry": Rule(
+        ("pair",), "", "strength of responses, freed of raters' leaning to what is shown first", ("weights",)
+    ),
 }
 
 
@@ -58,6 +70,12 @@ class RuleInputs:
         """What ``rule`` needs and is not here; "" if nothing."""
         needed = RULES[rule].needs
         return needed if needed and getattr(self, needed) is None else ""
+
+
+def compare_rules(feedback: pd.DataFrame, rules: Sequence[str], inputs: RuleInputs) -> dict[str, pd.DataFrame]:
+    """Each rule's table, for `flips.flip_report`: a rule is given what it needs and nothing else."""
+    needed = {rule: inputs if check_rule(rule).needs else RuleInputs() for rule in rules}
+    return {rule: aggregate(feedback, rule, needed[rule]) for rule in rules}
 
 
 def check_rule(name: str) -> Rule:
@@ -164,8 +182,9 @@ def usable_rules(kind: str, inputs: RuleInputs, names: Sequence[str] = ()) -> tu
 
 def _weighted(rows: pd.DataFrame, rule: str, inputs: RuleInputs, pairs: bool) -> pd.DataFrame:
     """The rules that are a weighted mean, median or mode."""
-    weights = None if rule == "group-balanced" else inputs.weights
-    groups = None if rule == "population-weighted" else inputs.groups
+    takes = RULES[rule].takes
+    weights = inputs.weights if "weights" in takes else None
+    groups = inputs.groups if "groups" in takes else None
     shape: Any = rule if rule in ("median", "majority") else "mean"
     if pairs:
         return aggregate_pairs(rows, weights, groups=groups, rule=shape)

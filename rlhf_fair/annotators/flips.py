@@ -88,9 +88,19 @@ class FlipReport:
     cut: float
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON: everything but the items."""
-        shown = {"baseline": self.baseline, "cut": self.cut}
-        return shown | {"rules": self.rules.to_dict("records"), "groups": self.groups.to_dict("records")}
+        """For JSON: everything but the items; a number that could not be estimated is None."""
+        return {
+            "baseline": self.baseline,
+            "cut": self.cut,
+            "rules": json_rows(self.rules),
+            "groups": json_rows(self.groups),
+        }
+
+
+def json_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """One plain object for each row, NaN and missing as None."""
+    cells = table.astype("object").where(table.notna(), None).to_dict("records")
+    return [{str(k): v.item() if isinstance(v, np.generic) else v for k, v in row.items()} for row in cells]
 
 
 def flip_report(

@@ -182,6 +182,6 @@ def test_faults_are_named() -> None:
         report(FEEDBACK, ["majority"], baseline="mean")
     with pytest.raises(SettingsError, match="minimum_raters 0"):
         FlipSettings(minimum_raters=0)
+    mixed = FEEDBACK.assign(kind=["pair"] * 15 + ["edit"])
     with pytest.raises(SettingsError, match="one kind at a time"):
-        mixed = FEEDBACK.assign(kind=["pair"] * 15 + ["edit"])
         compare(mixed, {"majority": aggregate(FEEDBACK, "majority")}, GROUPS)

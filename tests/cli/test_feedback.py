@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from rlhf_fair.cli.feedback import app
-from rlhf_fair.errors import ColumnError, RowError, SettingsError
+from rlhf_fair.errors import ColumnError, RlhfFairError, RowError, SettingsError
 
 FEEDBACK = """\
 {"item_id": "x", "annotator_id": "p", "kind": "pair", "choice": "a"}
@@ -82,7 +82,69 @@ def test_faults_are_named(folder: Path) -> None:
     assert not (folder / "out.csv").exists()
 
 
-@pytest.mark.parametrize("command", ["validate", "aggregate"])
+def test_rules_that_need_groups_say_so_and_decide(folder: Path) -> None:
+    def p_a(options: str) -> float:
+        assert run(folder, f"aggregate @f.jsonl --out @out.csv --kind pair {options}").exit_code == 0
+        return float(pd.read_csv(folder / "out.csv")["p_a"].iloc[0])
+
+    assert p_a("--rule group-balanced --panel @panel.csv --by gender") == 0.5  # women 1, men 0
+    assert p_a("--rule max-min --panel @panel.csv --by gender") == 0.5  # whatever is chosen, one group has nothing
+    assert p_a("--rule jury --panel @panel.csv --by gender --seats woman=1 --seats man=2") == 0
+    assert p_a("--rule population-weighted --weights @w.csv") == pytest.approx(1 / 3)
+    assert p_a("--rule dawid-skene") > 0.5
+    assert p_a("--rule bradley-terry") > 0.5
+    for options, message in {
+        "--rule max-min": "--rule max-min needs --by ATTRIBUTE with --panel FILE",
+        "--rule population-weighted": "needs --weights FILE",
+        "--rule jury --panel @panel.csv --by gender --weights @w.csv": "makes no use of --weights FILE",
+        "--rule jury --panel @panel.csv --by gender --seats girl=2": "names group 'girl'; the panel has: man, woman",
+        "--rule jury --panel @panel.csv --by gender --seats woman": "'woman'; allowed: GROUP=NUMBER",
+        "--rule bradley-terry": "bradley-terry is for pairs; for ratings allowed: mean, .*--kind picks",
+        "--kind scalar": "no scalars; has kinds: pair, rating",
+    }.items():
+        with pytest.raises(RlhfFairError, match=message):
+            run(folder, f"aggregate @f.jsonl --out @no.csv {options}")
+    assert not (folder / "no.csv").exists()
+
+
+def test_scalars_aggregate_and_texts_are_only_counted(folder: Path) -> None:
+    rows = [
+        {"item_id": "x", "annotator_id": "p", "kind": "scalar", "value": -1},
+        {"item_id": "x", "annotator_id": "q", "kind": "scalar", "value": 2},
+        {"item_id": "x", "annotator_id": "q", "kind": "edit", "text": "better"},
+    ]
+    (folder / "s.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    result = run(folder, "aggregate @s.jsonl --out @out.csv --json")
+    assert json.loads(result.stdout)["collected_only"] == {"edit": 1}
+    assert pd.read_csv(folder / "out.csv")["value"].tolist() == [0.5]
+    (folder / "s.jsonl").write_text(json.dumps(rows[2]))
+    with pytest.raises(RowError, match="no pairs, ratings or scalars; has kinds: edit"):
+        run(folder, "aggregate @s.jsonl --out @out.csv")
+
+
+def test_flips_writes_three_tables_that_agree_with_its_json(folder: Path) -> None:
+    command = "flips @f.jsonl --panel @panel.csv --by gender --weights @w.csv --kind pair --out @flips --lots 19"
+    result = run(folder, f"{command} --json")
+    assert result.exit_code == 0
+    summary = json.loads(result.stdout)
+    assert json.loads((folder / "flips/flips.json").read_text())["groups"] == summary["groups"]
+    assert set(summary["skipped"]) == {"median"}
+    groups = {(row["rule"], row["group"]): row for row in summary["groups"]}
+    assert groups["majority", "man"]["contradicted"] == 1
+    assert groups["population-weighted", "man"]["contradicted"] == 0
+    assert groups["majority", "man"]["contradicted_ci_low"] is None  # one item: no interval, and it says why
+    assert groups["majority", "man"]["contradicted_reason"]
+    assert len(pd.read_csv(folder / "flips/groups.csv")) == len(summary["groups"]) == 8 * 2
+    items = pd.read_csv(folder / "flips/items.csv")
+    assert items[items["flipped"] == True]["rule"].tolist() == ["population-weighted"]  # noqa: E712
+    assert "against own majority" in run(folder, command).stdout
+    with pytest.raises(SettingsError, match="holds kinds pair, rating; choose one with --kind"):
+        run(folder, "flips @f.jsonl --panel @panel.csv --by gender --out @flips")
+    with pytest.raises(SettingsError, match="rule = 'best'"):
+        run(folder, f"{command} --rule best")
+
+
+@pytest.mark.parametrize("command", ["validate", "aggregate", "flips"])
 def test_help_has_an_example(command: str) -> None:
     result = CliRunner().invoke(app, [command, "--help"])
     assert f"Example: rlhf-fair feedback {command}" in " ".join(result.stdout.split())

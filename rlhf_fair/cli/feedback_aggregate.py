@@ -1,0 +1,165 @@
+"""`rlhf-fair feedback aggregate`: one judgement for each item, by a rule of one's choice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from rlhf_fair.cli.panel import By, Json, Quiet, accepted, read_groups, show
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from rlhf_fair.annotators.aggregation_rules import RuleInputs
+
+FeedbackFile = Annotated[Path, typer.Argument(metavar="FEEDBACK", help="Feedback table (JSONL, JSON, CSV, Parquet).")]
+RuleName = Literal[
+    "mean",
+    "median",
+    "majority",
+    "group-balanced",
+    "population-weighted",
+    "max-min",
+    "jury",
+    "dawid-skene",
+    "bradley-terry",
+]
+Weights = Annotated[Path | None, typer.Option(help="Weights table: annotator_id, weight.")]
+PanelOption = Annotated[Path | None, typer.Option(help="Panel table, needed with --by.")]
+Seats = Annotated[
+    list[str] | None, typer.Option(help="GROUP=NUMBER of jury seats; repeat. Default: 12, shared out evenly.")
+]
+Kind = Annotated[Literal["pair", "rating", "scalar"] | None, typer.Option(help="Use only feedback of this kind.")]
+
+NAMES = {"pair": "pairs", "rating": "ratings", "scalar": "scalars"}
+
+
+def aggregate(
+    feedback: FeedbackFile,
+    out: Annotated[Path, typer.Option(help="Table to write, one row for each item (and kind).")],
+    rule: Annotated[RuleName, typer.Option(help="How judgements become one.")] = "mean",
+    weights: Weights = None,
+    panel: PanelOption = None,
+    by: By = None,
+    seats: Seats = None,
+    kind: Kind = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """One judgement for each item, by count, by weight, with every group counting the same (--by), or by other rules.
+
+    Pairs, ratings and scalar rewards are aggregated; edits and revised instructions are collected only. What a rule
+    costs whom is shown by `rlhf-fair feedback flips`.
+
+    Example: rlhf-fair feedback aggregate feedback.jsonl --weights weights.csv --out preferences.csv
+    """
+    import pandas as pd
+
+    from rlhf_fair.annotators import aggregation_rules as rules
+    from rlhf_fair.annotators.aggregation import aggregate_pairs, flips
+    from rlhf_fair.tables import FEEDBACK, write_table
+
+    table = accepted(feedback, FEEDBACK)
+    inputs = read_inputs(weights, panel, by, seats)
+    _require_inputs(rule, inputs)
+    texts, found = rules.collected_only(table), aggregatable(table, kind)
+    for name in found:
+        _require_kind(rule, name)
+    parts: list[pd.DataFrame] = []
+    summary: dict[str, Any] = {"out": str(out), "judgements": len(table)}
+    lines = []
+    for name in found:
+        own = table[table["kind"] == name]
+        chosen = rules.aggregate(own, rule, inputs)
+        parts.append(chosen.assign(kind=name))
+        summary[f"{name}_items"] = len(chosen)
+        if name == "pair":
+            moved = flips(aggregate_pairs(own), chosen)
+            summary |= {"flipped": moved.flipped, "tied": moved.tied}
+            lines.append(f"{len(chosen)} pairs; against the plain mean {moved.flipped} flip, {moved.tied} are tied")
+        else:
+            lines.append(f"{len(chosen)} {'rated' if name == 'rating' else 'rewarded'} items")
+        if empty := int(chosen["p_a" if name == "pair" else "value"].isna().sum()):
+            summary[f"{name}_items_undecided"] = empty
+            lines.append(f"{empty} of them without a value under this rule")
+    if texts:
+        summary["collected_only"] = texts
+        lines.append("collected, not aggregated: " + ", ".join(f"{n} of kind {name}" for name, n in texts.items()))
+    write_table(out, pd.concat(parts, ignore_index=True))
+    show(summary, [*lines, f"written to {out}"], as_json=as_json, quiet=quiet)
+
+
+def aggregatable(table: pd.DataFrame, kind: str | None) -> list[str]:
+    """The kinds of feedback to aggregate, in the order pair, rating, scalar; none at all is an error."""
+    from rlhf_fair.errors import RowError
+
+    found = [name for name in NAMES if (table["kind"] == name).any() and kind in (None, name)]
+    if not found:
+        has = ", ".join(sorted(table["kind"].unique()))
+        raise RowError(f"feedback has no {NAMES[kind] if kind else 'pairs, ratings or scalars'}; has kinds: {has}")
+    return found
+
+
+def read_inputs(weights: Path | None, panel: Path | None, by: Sequence[str] | None, seats: Sequence[str] | None) -> Any:
+    """`RuleInputs` from the files and options named."""
+    from rlhf_fair.annotators.aggregation_rules import RuleInputs
+
+    return RuleInputs(read_weights(weights), read_groups(panel, by or []), _read_seats(seats))
+
+
+def read_weights(path: Path | None) -> pd.Series | None:
+    """Weights by annotator_id."""
+    from rlhf_fair.tables import Column, Contract
+
+    if path is None:
+        return None
+    contract = Contract("weights", {"annotator_id": Column(), "weight": Column("number", low=0)}, ("annotator_id",))
+    return accepted(path, contract).set_index("annotator_id")["weight"]
+
+
+def _read_seats(seats: Sequence[str] | None) -> dict[str, int] | None:
+    from rlhf_fair.errors import SettingsError
+
+    if not seats:
+        return None
+    found = {}
+    for entry in seats:
+        name, _, number = entry.rpartition("=")
+        if not name or not number.isdecimal():
+            raise SettingsError(f"--seats {entry!r}; allowed: GROUP=NUMBER, such as woman=6")
+        found[name] = int(number)
+    return found
+
+
+def _require_inputs(rule: RuleName, inputs: RuleInputs) -> None:
+    """An input the rule lacks, or would leave unused, is an error."""
+    from rlhf_fair.annotators.aggregation_rules import RULES
+    from rlhf_fair.errors import SettingsError
+
+    options = {"weights": "--weights FILE", "groups": "--by ATTRIBUTE with --panel FILE", "seats": "--seats"}
+    if lacking := inputs.lacks(rule):
+        raise SettingsError(f"--rule {rule} needs {options[lacking]}")
+    for name, option in options.items():
+        if getattr(inputs, name) is not None and name not in RULES[rule].takes:
+            takes = [options[other] for other in RULES[rule].takes]
+            raise SettingsError(f"--rule {rule} makes no use of {option}; it takes: {', '.join(takes) or 'nothing'}")
+    if inputs.seats and inputs.groups is not None:
+        unknown = sorted(set(inputs.seats) - set(inputs.groups.dropna()))
+        if unknown:
+            known = ", ".join(sorted(inputs.groups.dropna().unique()))
+            raise SettingsError(f"--seats names group {unknown[0]!r}; the panel has: {known}")
+
+
+def _require_kind(rule: RuleName, kind: str) -> None:
+    from rlhf_fair.annotators.aggregation_rules import RULES
+    from rlhf_fair.errors import SettingsError
+
+    if kind not in RULES[rule].kinds:
+        own = " and ".join(NAMES[name] for name in RULES[rule].kinds)
+        allowed = ", ".join(name for name, known in RULES.items() if kind in known.kinds)
+        raise SettingsError(
+            f"--rule {rule} is for {own}; for {NAMES[kind]} allowed: {allowed}; --kind picks one kind of feedback"
+        )
