@@ -11,11 +11,10 @@ import torch
 
 from rlhf_fair.errors import ModelLoadError
 from rlhf_fair.models.causal_likelihood import continuation_likelihoods, reads_ahead, text_likelihoods
-from rlhf_fair.models.loading import Precision, load_language_model, position_limit
+from rlhf_fair.models.language_model import LanguageModel
+from rlhf_fair.models.loading import position_limit
 from rlhf_fair.models.requests import Decoding, Generation, Likelihood, LogLikelihood, Progress, PseudoLogLikelihood
-from rlhf_fair.models.reward_model import pick_device
 from rlhf_fair.models.selected_logits import input_device
-from rlhf_fair.models.token_logprobs import BatchLimits
 from rlhf_fair.models.token_sampling import SampledTokens, item_uniforms, pad_left, sample_tokens
 
 
@@ -28,33 +27,16 @@ class Completion:
     finished: bool
 
 
-class CausalLM:
-    """A causal language model and its tokenizer, from a Hugging Face directory or hub id."""
+class CausalLM(LanguageModel):
+    """A causal language model and its tokenizer."""
 
-    def __init__(self, model: Any, tokenizer: Any, *, limits: BatchLimits | None = None) -> None:
-        self.model = model.eval()
-        self.tokenizer = tokenizer
-        self.limits = limits or BatchLimits.for_model(model)
+    kind = "CausalLM"
 
     @classmethod
-    def load(
-        cls,
-        source: str | Path,
-        *,
-        device: str = "cpu",
-        precision: Precision = "float32",
-        device_map: str | None = None,
-        limits: BatchLimits | None = None,
-    ) -> CausalLM:
-        """Load safetensors weights without running remote code; see `rlhf_fair.models.loading`.
-
-        device: "auto" is the GPU if there is one. device_map spreads a model over several devices instead.
-        """
-        loaded = load_language_model("CausalLM", source, precision=precision, device_map=device_map)
-        model = loaded.model if device_map else loaded.model.to(pick_device(device))
+    def check(cls, model: Any, source: str | Path) -> None:
+        """A model that sees what follows gives no likelihood of a text."""
         if reads_ahead(model):
             raise ModelLoadError(f"model {source}: not a causal language model: a prediction depends on what follows")
-        return cls(model, loaded.tokenizer, limits=limits)
 
     def log_likelihoods(
         self, requests: Sequence[LogLikelihood], *, progress: Progress | None = None

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,9 +13,10 @@ from numpy.typing import NDArray
 
 from rlhf_fair.errors import ModelLoadError
 from rlhf_fair.models.counterpart import check_tokens, chosen_positions
-from rlhf_fair.models.loading import Precision, load_language_model, position_limit
+from rlhf_fair.models.language_model import LanguageModel
+from rlhf_fair.models.loading import position_limit
 from rlhf_fair.models.requests import Likelihood, Progress, PseudoLogLikelihood
-from rlhf_fair.models.reward_model import pad, pick_device
+from rlhf_fair.models.reward_model import pad
 from rlhf_fair.models.selected_logits import input_device, logprobs_of, selected_logits
 from rlhf_fair.models.token_logprobs import BatchLimits
 
@@ -31,33 +31,15 @@ class _Blank:
     target: int
 
 
-class MaskedLM:
-    """A masked language model and its tokenizer, from a Hugging Face directory or hub id."""
+class MaskedLM(LanguageModel):
+    """A masked language model and its tokenizer."""
+
+    kind = "MaskedLM"
 
     def __init__(self, model: Any, tokenizer: Any, *, limits: BatchLimits | None = None) -> None:
         if tokenizer.mask_token_id is None:
             raise ModelLoadError("not a masked language model: its tokenizer has no mask token")
-        self.model = model.eval()
-        self.tokenizer = tokenizer
-        self.limits = limits or BatchLimits.for_model(model)
-
-    @classmethod
-    def load(
-        cls,
-        source: str | Path,
-        *,
-        device: str = "cpu",
-        precision: Precision = "float32",
-        device_map: str | None = None,
-        limits: BatchLimits | None = None,
-    ) -> MaskedLM:
-        """Load safetensors weights without running remote code; see `rlhf_fair.models.loading`.
-
-        device: "auto" is the GPU if there is one. device_map spreads a model over several devices instead.
-        """
-        loaded = load_language_model("MaskedLM", source, precision=precision, device_map=device_map)
-        model = loaded.model if device_map else loaded.model.to(pick_device(device))
-        return cls(model, loaded.tokenizer, limits=limits)
+        super().__init__(model, tokenizer, limits=limits)
 
     def pseudo_log_likelihoods(
         self, requests: Sequence[PseudoLogLikelihood], *, progress: Progress | None = None

@@ -3,8 +3,9 @@
 The lexicon is not ours: `VaderScorer.installed` reads the one inside the package ``vaderSentiment`` (MIT licence, by
 the method's authors), which is installed along with this package and of which no code runs; `VaderScorer.from_lexicon`
 reads another file of that format. The rules here give the compound score of their program, version 3.3.2, before its
-rounding to four decimals, quirks included, with one exception: words before and after "but" are told by their place,
-where the program looks for their values and may take another word of the same value.
+rounding to four decimals, quirks included, with two exceptions. Words before and after "but" are told by their place,
+where the program looks for their values and may take another word of the same value. And an apostrophe is one however it
+is written: to the program "can’t" negates nothing.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlhf_fair.errors import MissingFileError, SettingsError
+from rlhf_fair.models.refusal import straightened
 
 LIMIT = (
     "VADER was rated on short social-media texts by ten people; it reads words, not meanings, gives 0 to any text "
@@ -135,7 +137,7 @@ class VaderScorer:
 
     def compound(self, text: str) -> float:
         """The score of one text."""
-        text = self._spell_out(text)
+        text = self._spell_out(straightened(text))
         words = Words.of(text)
         if not words.written:
             return math.nan
