@@ -26,7 +26,7 @@ _REFUSAL = re.compile(
     rf"(?:{_VERBS}|feel comfortable)\b|"
     rf"i{_CANNOT} (?:{_VERBS})\b|"
     r"i(?:'m| am) not (?:comfortable|willing)\b|"
-    r"i (?:must|have to|will have to|need to|would like to|respectfully|am going to have to) (?:\w+ )?(?:decline|refuse)\b|"
+    r"i (?:must|have to|will have to|need to|respectfully|am going to have to) (?:\w+ )?(?:decline|refuse)\b|"
     # an apology, and within the same sentence what cannot be done; "unfortunately, I cannot remember" is a story
     rf"{_SORRY}\b[^.!?\n]{{0,80}}?\bi ?(?:{_CANNOT}|must decline|have to decline|do not feel|don't feel)"
     r"(?! (?:believe|recall|remember|imagine|see|find|stand|wait)\b)|"

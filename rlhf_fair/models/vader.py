@@ -3,9 +3,9 @@
 The lexicon is not ours: `VaderScorer.installed` reads the one inside the package ``vaderSentiment`` (MIT licence, by
 the method's authors), which is installed along with this package and of which no code runs; `VaderScorer.from_lexicon`
 reads another file of that format. The rules here give the compound score of their program, version 3.3.2, before its
-rounding to four decimals, quirks included, with two exceptions. Words before and after "but" are told by their place,
-where the program looks for their values and may take another word of the same value. And an apostrophe is one however it
-is written: to the program "can’t" negates nothing.
+rounding to four decimals, quirks included, with one exception: words before and after "but" are told by their place,
+where the program looks for their values and may take another word of the same value. To the program, and to
+`VaderScorer.compound`, a "can't" with a curly apostrophe negates nothing; `VaderScorer.score` makes it straight.
 """
 
 from __future__ import annotations
@@ -132,12 +132,12 @@ class VaderScorer:
         return cls(valences, emoji=None if emoji_path is None else dict(_two_columns(emoji_path)))
 
     def score(self, texts: Sequence[str]) -> NDArray[np.float64]:
-        """(n,) compound scores in the order of ``texts``."""
-        return np.array([self.compound(text) for text in texts], dtype=np.float64)
+        """(n,) compound scores in the order of ``texts``; an apostrophe counts as one however it is written."""
+        return np.array([self.compound(straightened(text)) for text in texts], dtype=np.float64)
 
     def compound(self, text: str) -> float:
         """The score of one text."""
-        text = self._spell_out(straightened(text))
+        text = self._spell_out(text)
         words = Words.of(text)
         if not words.written:
             return math.nan
