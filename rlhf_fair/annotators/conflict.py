@@ -158,8 +158,8 @@ def _repair(limits: Sequence[Limit], strata: Strata, lever: _Lever) -> Repair | 
     cost = float(price @ solution[: len(price)])
     budget = next((limit.high for limit in limits if limit.kind == "budget"), np.inf)
     changes = _changes(limits, strata, cells, solution, over=cost - budget)
-    if not changes:
-        return None
+    if not changes or (lever.recruit and not solution[len(strata.table) :][: len(cells)].round().any()):
+        return None  # nobody to recruit: raising the budget is a lever of its own
     return Repair(lever.name, round(float(changed @ solution), 6), cost, max(cost - budget, 0.0), changes)
 
 

@@ -90,10 +90,16 @@ def spread(quotas: Quotas, cheapest: IntArray) -> Lottery:
 
 
 def _equals(quotas: Quotas, spare: int = 0) -> IntegerProgram:
-    """The plans as good as the one found: every demand holds, with the least total slack."""
+    """The plans as good as the one found: every demand holds, the least total slack, the joint distribution as near."""
     program = quotas.program(spare=spare)
     best = float(quotas.shortfall @ quotas.solution[: len(quotas.shortfall)])
     program.at_most(np.r_[quotas.shortfall, np.zeros(program.width - len(quotas.shortfall))], best)
+    # Each joint cell holds what is wanted, rounded down or up, or what the plan found has: no corner of the margins.
+    cells = quotas.joint @ sparse.diags_array(quotas.strata.retention)
+    found = cells @ quotas.cheapest
+    low = np.minimum(np.floor(quotas.joint_targets), found)
+    high = np.maximum(np.ceil(quotas.joint_targets), found)
+    program.row([cells], low - 1e-9, high + 1e-9)
     return program
 
 
