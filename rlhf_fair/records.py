@@ -77,6 +77,8 @@ class Finding(Record):
 
     For a gap, ``estimate`` is the mean of ``group`` minus the mean of ``reference``; `LedgerRow` has the other sign.
     ``reason`` is that of the verdict; ``note`` says what to beware of in an estimate that was used all the same.
+    ``measured_rate``: share of the compared rows that entered the estimate, of the group that has less; NaN where that
+    is no question, and in files from before it was kept.
     """
 
     id: str
@@ -100,6 +102,7 @@ class Finding(Record):
     n_clusters: int
     parse_rate: Number = NAN
     refusal_rate: Number = NAN
+    measured_rate: Number = NAN
     better: Better = "zero"
     unit: str = ""
     verdict: Verdict

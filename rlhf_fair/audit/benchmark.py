@@ -20,11 +20,12 @@ from rlhf_fair.artifacts import (
     write_results,
 )
 from rlhf_fair.audit.asked import as_asked
-from rlhf_fair.audit.benchmark_plan import BenchmarkPlan, Claim, load_benchmark_plan
+from rlhf_fair.audit.benchmark_claims import absent, check_claims, unmeasured
+from rlhf_fair.audit.benchmark_plan import BenchmarkPlan, load_benchmark_plan
 from rlhf_fair.audit.benchmarks.base import N_UPSTREAM
 from rlhf_fair.audit.benchmarks.rulers import RULERS, RULERS_TABLE, rulers_measured, told
 from rlhf_fair.audit.data_folder import data_folder
-from rlhf_fair.audit.definitions import SHIFTS, defined
+from rlhf_fair.audit.definitions import ANSWERS, SHIFTS, defined
 from rlhf_fair.audit.findings import Measurement, build_findings
 from rlhf_fair.audit.measured_table import measured_table
 from rlhf_fair.audit.plan import find_plan
@@ -32,12 +33,11 @@ from rlhf_fair.audit.source import Hear, Source, open_source
 from rlhf_fair.audit.target import Access, Target
 from rlhf_fair.errors import MissingFileError, SettingsError
 from rlhf_fair.probes.measured import Measured
-from rlhf_fair.records import Estimate, Results
+from rlhf_fair.records import Results
 from rlhf_fair.tables import Quarantined, read_jsonl_with_rejects, read_table, write_table
 
 STAGE = "model"
 RECORDS_NAME, REJECTS_NAME, RULERS_NAME = "records.parquet", "rejects.csv", "rulers.parquet"
-EVERY_GROUP = "all"
 
 
 @dataclass(frozen=True)
@@ -122,9 +122,10 @@ def read_predictions(path: Path) -> Quarantined:
 def measure(plan: BenchmarkPlan, records: pd.DataFrame) -> list[Measured]:
     """All numbers of the benchmark, from records as `run` writes them; of none, that no claim was measured."""
     if records.empty:
-        return [m for claim in plan.claims for m in _unmeasured(plan, claim)]
+        return unmeasured(plan)
     rng = np.random.default_rng(plan.seed)
-    return plan.benchmark.measure(records, alpha=plan.policy.alpha, rng=rng)
+    measured = plan.benchmark.measure(records, alpha=plan.policy.alpha, rng=rng)
+    return [*measured, *absent(plan, measured)]
 
 
 def build_results(
@@ -132,7 +133,7 @@ def build_results(
 ) -> Results:
     """Findings and tables from records, and from those of the scorers' own check (``rulers``); needs no model."""
     measured = measure(plan, answered.records)
-    _check_claims(plan, measured)
+    check_claims(plan, measured)
     moved = [] if rulers is None else rulers_measured(rulers, alpha=plan.policy.alpha)
     judged, others = _by_limits(plan, measured)
     # a scorer that moves alike in all sentences, if at all, has no interval to judge; table and limits tell of it
@@ -140,11 +141,15 @@ def build_results(
     controls = [m for m in limited if np.isfinite(m.estimate.ci_low)]
     seen = [m for m in moved if m not in controls]
     findings = build_findings([*(measurement(plan, m) for m in judged), *(_control(m) for m in controls)], plan.policy)
-    definitions = defined((m.metric for m in (*measured, *moved)), {**SHIFTS, **plan.benchmark.defines()})
+    known = {**ANSWERS, **SHIFTS, **plan.benchmark.defines()}
+    margins = {metric: limits.margin for metric, limits in plan.policy.metrics.items()}
+    definitions = defined((m.metric for m in (*measured, *moved)), known)
+    partly = plan.benchmark.partly_used(answered.records)
     tables = {
         "also measured": measured_table(others),
         RULERS_TABLE: measured_table(seen),
         "predictions that answer no item": _stray(answered),
+        "measured, but missing from some numbers": [{"answers": why, "n": n} for why, n in partly.items() if n],
     }
     audit: dict[str, Any] = {
         "title": plan.title,
@@ -155,7 +160,7 @@ def build_results(
         "models": {"audited": answered.name},
         "data": {"items": _number(items.table), "settings": plan.benchmark.settings_text()},
         "definitions": definitions,
-        "limits": [plan.benchmark.limit, *plan.limits, *told(moved)],
+        "limits": [plan.benchmark.limit, *plan.limits, *told(moved, margins)],
         "tables": {name: table for name, table in tables.items() if table},
         **_account(plan, items, answered),
     }
@@ -178,6 +183,7 @@ def measurement(plan: BenchmarkPlan, m: Measured) -> Measurement:
         better=m.better,
         parse_rate=m.parse_rate,
         refusal_rate=m.refusal_rate,
+        measured_rate=m.measured_rate,
     )
 
 
@@ -201,8 +207,8 @@ def _control(m: Measured) -> Measurement:
 
 def _by_limits(plan: BenchmarkPlan, measured: Sequence[Measured]) -> tuple[list[Measured], list[Measured]]:
     """Those that the policy has limits for, and the others."""
-    limited = [m for m in measured if m.metric in plan.policy.metrics]
-    return limited, [m for m in measured if m.metric not in plan.policy.metrics]
+    limited = [m for m in measured if plan.policy.judges(m.metric)]
+    return limited, [m for m in measured if not plan.policy.judges(m.metric)]
 
 
 def _number(items: pd.DataFrame) -> str:
@@ -217,28 +223,12 @@ def _judgements(access: Access, out: Path) -> Path | None:
     return access.cache / f"judgements-{sha256_bytes(canonical_json([str(out.resolve())]))[:16]}"
 
 
-def _unmeasured(plan: BenchmarkPlan, claim: Claim) -> list[Measured]:
-    nothing = Estimate.not_estimable("there is no record of any item")
-    variant = next(iter(claim.variants), "")
-    better = plan.policy.limits(claim.metric).better
-    return [
-        Measured(claim.metric, nothing, claim.attribute, group, variant=variant, better=better)
-        for group in claim.groups or (EVERY_GROUP,)
-    ]
-
-
-def _check_claims(plan: BenchmarkPlan, measured: Sequence[Measured]) -> None:
-    for claim in plan.claims:
-        if not any(claim.covers(m) for m in measured):
-            same = sorted({f"{m.attribute}/{m.group} ({m.variant})" for m in measured if m.metric == claim.metric})
-            found = ", ".join(same[:8]) or f"metrics {', '.join(sorted({m.metric for m in measured}))}"
-            raise SettingsError(f"the plan claims {claim.model_dump(exclude_defaults=True)}; measured was {found}")
-
-
 def _stray(answered: Answered) -> list[dict[str, Any]]:
     """Rows of a prediction file that no item was answered by."""
+    attrs = answered.records.attrs
     counted = {
-        "for an item that is not at hand": answered.records.attrs.get("predictions_without_item", 0),
+        "for an item that is not at hand": attrs.get("predictions_without_item", 0),
+        "of a sample beyond those that are asked for, or without a number": attrs.get("surplus_predictions", 0),
         "a line that cannot be read": answered.malformed_lines,
     }
     return [{"prediction": what, "n": int(n)} for what, n in counted.items() if n]

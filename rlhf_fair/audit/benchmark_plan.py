@@ -11,26 +11,43 @@ from rlhf_fair.audit.benchmarks.base import Benchmark, Context
 from rlhf_fair.audit.benchmarks.registry import find_benchmark
 from rlhf_fair.audit.plan import Judging, find_plan
 from rlhf_fair.probes.measured import Measured
+from rlhf_fair.probes.missing import REFUSALS, REFUSALS_VARIANT
 from rlhf_fair.records import Role
 from rlhf_fair.settings import Settings, read_toml, read_toml_table
 
 
 class Claim(Settings):
-    """Numbers that are claims, by what they are; what is left out may be anything. All others are exploratory."""
+    """Numbers that are claims, by what they are; what is left out may be anything. All others are exploratory.
+
+    Every one of ``groups`` and of ``variants`` must be measured: a claim is not kept by the part of it that there was
+    data for. ``any_variant``: names of which the audit measures one, by how it is asked.
+    """
 
     metric: str
     attribute: str = ""
     groups: tuple[str, ...] = ()
     variants: tuple[str, ...] = ()
+    any_variant: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _one_way_to_name_variants(self) -> Self:
+        if self.variants and self.any_variant:
+            raise ValueError("give variants, which all must be measured, or any_variant, of which one is enough")
+        return self
 
     def covers(self, m: Measured) -> bool:
         """Whether ``m`` is one of the claimed numbers."""
-        return (
-            m.metric == self.metric
-            and self.attribute in ("", m.attribute)
-            and (not self.groups or m.group in self.groups)
-            and (not self.variants or m.variant in self.variants)
-        )
+        named = self.named_variants
+        return m.metric == self.metric and self.is_about(m) and (not named or m.variant in named)
+
+    @property
+    def named_variants(self) -> tuple[str, ...]:
+        """All that a claimed number may have; none means any."""
+        return self.variants or self.any_variant
+
+    def is_about(self, m: Measured) -> bool:
+        """Whether ``m`` compares what the claimed numbers compare, whatever is measured of it."""
+        return self.attribute in ("", m.attribute) and (not self.groups or m.group in self.groups)
 
 
 class BenchmarkPlan(Settings):
@@ -50,7 +67,7 @@ class BenchmarkPlan(Settings):
     @model_validator(mode="after")
     def _claims_have_limits(self) -> Self:
         for claim in self.claims:
-            if claim.metric not in self.policy.metrics:
+            if not self.policy.judges(claim.metric):
                 known = ", ".join(self.policy.metrics) or "none"
                 raise ValueError(f"claims metric {claim.metric!r}, which has no limits; [policy.metrics] has: {known}")
         return self
@@ -62,7 +79,19 @@ class BenchmarkPlan(Settings):
 
     def role(self, m: Measured) -> Role:
         """Claim or exploratory."""
-        return "claim" if any(claim.covers(m) for claim in self.claims) else "exploratory"
+        claimed = any(claim.covers(m) for claim in self.claims) or self._beside_a_claim(m)
+        return "claim" if claimed else "exploratory"
+
+    def _beside_a_claim(self, m: Measured) -> bool:
+        """Whether ``m`` is the gap in refusals where a claimed score leaves them out: who is not answered at all is
+        then a part of the claim."""
+        if m.metric != REFUSALS or not self.benchmark.leaves_out_refusals:
+            return False
+        # refusals have no variant but their own where all variants of a score leave out the same ones
+        return any(
+            claim.is_about(m) and (not claim.named_variants or m.variant in (*claim.named_variants, REFUSALS_VARIANT))
+            for claim in self.claims
+        )
 
 
 def plan_model(probe: str) -> type[BenchmarkPlan]:

@@ -11,7 +11,7 @@ import numpy as np
 from rlhf_fair.audit.compare_numbers import Numbers
 from rlhf_fair.audit.compare_status import Paired, by_margin, status_of, tolerance_of
 from rlhf_fair.audit.findings import Measurement, build_findings, finding_id
-from rlhf_fair.audit.plan import Judging, Limits, Policy
+from rlhf_fair.audit.plan import Judging, Limits
 from rlhf_fair.changes import Change, Side
 from rlhf_fair.records import NAN, Estimate, Finding, Role
 from rlhf_fair.stats.columns import Floats
@@ -125,7 +125,7 @@ def _judged(side: Sequence[Measurement], policy: Judging) -> Verdicts:
 
 def _limits(m: Measurement, policy: Judging) -> Limits | None:
     """The metric's own, or those at the top of a policy that has some for all metrics."""
-    return policy.limits(m.metric) if isinstance(policy, Policy) else policy.metrics.get(m.metric)
+    return policy.limits(m.metric) if policy.judges(m.metric) else None
 
 
 def _side(m: Measurement, finding: Finding | None) -> Side:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from rlhf_fair.audit.scorers import KINDS, ScorerPlan
+from rlhf_fair.probes.missing import REFUSALS
+from rlhf_fair.probes.missing import UNMEASURED as UNMEASURED_GAP
 
 STAR, FILLED = "*", "{}"
 
@@ -12,6 +14,15 @@ REFUSAL = (
     "Share of the answers about the group that open like a refusal, less that share for the reference. Range -1 to 1; "
     "0 = both are refused as often, above 0 = the group more often."
 )
+
+UNMEASURED = (
+    "Share of the rows about the group that did not enter the score (no answer came, it could not be read, or it was "
+    "left out as a refusal), less that share for the reference. Range -1 to 1; 0 = both are measured as often, above 0 "
+    "= less is known of the group."
+)
+
+ANSWERS: Mapping[str, str] = {REFUSALS: REFUSAL, UNMEASURED_GAP: UNMEASURED}
+"""Of the gaps in answers that stand beside those in scores."""
 
 SHIFTS: Mapping[str, str] = {
     "*_scorer_shift": (

@@ -22,6 +22,7 @@ class Measurement:
 
     ``p_threshold``: of "the truth lies at the threshold or on its good side", one-sided and doubled, where the method
     behind the estimate has one; NaN reads it off the interval, see `rlhf_fair.stats.equivalence.threshold_p_value`.
+    ``measured_rate``: as in `rlhf_fair.probes.measured.Measured`.
     """
 
     estimate: Estimate
@@ -37,6 +38,7 @@ class Measurement:
     better: Better = "zero"
     parse_rate: float = NAN
     refusal_rate: float = NAN
+    measured_rate: float = NAN
     p_threshold: float = NAN
 
 
@@ -45,7 +47,7 @@ def build_findings(measurements: Sequence[Measurement], policy: Judging) -> tupl
 
     Two families are adjusted: the p-values that findings show, and those of the thresholds, on which "exceeds" hangs
     too. So the chance that any claim exceeds whose truth does not is alpha at most. For better = high and low the two
-    are one.
+    are one. An estimate from fewer of the rows than the policy's ``min_measured`` is never within.
 
     Raises
     ------
@@ -119,6 +121,11 @@ def _finding(m: Measurement, p_value: float, p_adjusted: float, p_threshold: flo
         alpha=policy.alpha,
         better=m.better,
     )
+    note, unheard = e.reason, _unheard(m, policy)
+    if unheard and decision == Verdict.WITHIN:
+        decision, reason = Verdict.INCONCLUSIVE, unheard
+    elif unheard:
+        note = "; ".join(filter(None, (note, unheard)))
     return Finding(
         id=finding_id(m),
         stage=m.stage,
@@ -141,9 +148,19 @@ def _finding(m: Measurement, p_value: float, p_adjusted: float, p_threshold: flo
         n_clusters=e.n_clusters,
         parse_rate=m.parse_rate,
         refusal_rate=m.refusal_rate,
+        measured_rate=m.measured_rate,
         better=m.better,
         unit=m.unit,
         verdict=decision,
         reason=reason,
-        note="" if decision == Verdict.NOT_MEASURED else e.reason,
+        note="" if decision == Verdict.NOT_MEASURED else note,
     )
+
+
+def _unheard(m: Measurement, policy: Judging) -> str:
+    """What to say of an estimate that too few of the compared rows entered; "" where enough did."""
+    if not m.measured_rate < policy.min_measured:
+        return ""
+    share = math.floor(m.measured_rate * 1000) / 10  # never rounded up to the least that is enough
+    whom = f"about {m.group or 'all'}" + (f", or of those about {m.reference}," if m.reference else "")
+    return f"only {share:g} % of the answers {whom} could be measured: what the others say is unknown"

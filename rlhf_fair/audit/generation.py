@@ -20,6 +20,7 @@ from rlhf_fair.audit.scorers import ScorerPlan
 from rlhf_fair.errors import RowError
 from rlhf_fair.models.requests import Decoding
 from rlhf_fair.probes.generation_scores import PREFIX, Refusals
+from rlhf_fair.probes.missing import UNMEASURED
 from rlhf_fair.settings import Settings
 from rlhf_fair.tables import read_table, require_columns
 
@@ -73,8 +74,8 @@ class GenerationPlan(Plan):
     ``[[scorers]]`` are the rulers, each with findings of its own; ``scorer = "file.json"`` with ``metric`` and ``unit``
     is short for one lexicon. ``n_samples`` answers are asked for per prompt, and a prompt's score is their mean.
     ``refusals``: "scored" as any text, or "left out" as missing; their gap is reported either way, as a claim where
-    ``[policy.metrics.refusal]`` has limits for it. With ``[counterfactual]`` the prompts are one's own, without groups:
-    see `rlhf_fair.audit.own_prompts`.
+    they are left out or ``[policy.metrics.refusal]`` has limits for it. With ``[counterfactual]`` the prompts are one's
+    own, without groups: see `rlhf_fair.audit.own_prompts`.
     """
 
     prompts: str
@@ -102,7 +103,7 @@ class GenerationPlan(Plan):
         if not scorers:  # not by min_length, which would count out an entry that has a fault of its own
             raise ValueError("a plan needs a scorer")
         for scorer in scorers:
-            if scorer.quantity in (REFUSAL, *(s.quantity + SHIFT for s in scorers)):
+            if scorer.quantity in (REFUSAL, UNMEASURED, *(s.quantity + SHIFT for s in scorers)):
                 raise ValueError(f"quantity {scorer.quantity!r} is the name of a metric that every audit has")
         for (quantity, name), times in Counter((s.quantity, s.name) for s in scorers).items():
             if times > 1:
@@ -118,7 +119,8 @@ class GenerationPlan(Plan):
 
     @model_validator(mode="after")
     def _limits_are_of_gaps(self) -> GenerationPlan:
-        measured = {REFUSAL, *(s.quantity for s in self.scorers), *(s.quantity + SHIFT for s in self.scorers)}
+        scored = [s.quantity for s in self.scorers]
+        measured = {REFUSAL, UNMEASURED, *scored, *(quantity + SHIFT for quantity in scored)}
         if strange := [name for name in self.policy.metrics if name not in measured]:
             raise ValueError(
                 f"policy.metrics has limits for {strange[0]!r}; measured are: {', '.join(sorted(measured))}"

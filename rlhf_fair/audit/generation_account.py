@@ -7,11 +7,11 @@ from typing import Any
 
 import pandas as pd
 
+from rlhf_fair.audit.definitions import ANSWERS, SHIFTS, defined, gap_between_groups
 from rlhf_fair.audit.definitions import REFUSAL as REFUSAL_GAP
-from rlhf_fair.audit.definitions import SHIFTS, defined, gap_between_groups
 from rlhf_fair.audit.findings import build_findings
 from rlhf_fair.audit.generation import REFUSAL, SCORE, GenerationPlan
-from rlhf_fair.audit.generation_gaps import measure, refusal_gaps, refusal_rate
+from rlhf_fair.audit.generation_gaps import measure, refusal_gaps, refusal_rate, unmeasured_gaps
 from rlhf_fair.audit.scorers import ScorerPlan
 from rlhf_fair.metrics.gaps import group_labels, group_names
 from rlhf_fair.probes.generation_scores import PREFIX
@@ -100,7 +100,8 @@ def build_results(
     ``ranges``: of the scores, as in `rlhf_fair.audit.generation_gaps.measure`.
     """
     if findings is None:
-        measured = [*measure(records, plan, stage, ranges=ranges), *refusal_gaps(records, plan, stage)]
+        refusals, unmeasured = refusal_gaps(records, plan, stage), unmeasured_gaps(records, plan, stage)
+        measured = [*measure(records, plan, stage, ranges=ranges), *refusals, *unmeasured]
         findings = build_findings(measured, plan.judging)
     said = {
         "title": plan.title,
@@ -125,7 +126,7 @@ def definitions(metrics: Iterable[str], plan: GenerationPlan) -> dict[str, str]:
         by_quantity.setdefault(scorer.quantity, []).append(scorer)
     paired = plan.counterfactual is not None
     gaps = {quantity: gap_between_groups(scorers, paired=paired) for quantity, scorers in by_quantity.items()}
-    return defined(metrics, {**SHIFTS, REFUSAL: REFUSAL_GAP, **gaps})
+    return defined(metrics, {**SHIFTS, **ANSWERS, REFUSAL: REFUSAL_GAP, **gaps})
 
 
 def kept_columns(plan: GenerationPlan) -> Sequence[str]:

@@ -14,6 +14,7 @@ from rlhf_fair.audit.generation import PROBE, REFUSAL, SCORE, GenerationPlan
 from rlhf_fair.audit.own_prompts import paired_gap
 from rlhf_fair.audit.scorers import ScorerPlan, score_range
 from rlhf_fair.metrics.gaps import INTERSECTION, gap_to_reference, group_labels, group_names
+from rlhf_fair.probes.missing import UNMEASURED, measured_rate
 from rlhf_fair.records import Estimate, Role
 from rlhf_fair.stats.contrasts import contrast_estimate
 from rlhf_fair.stats.equivalence import p_value_beyond
@@ -70,11 +71,12 @@ def measure(
 def refusal_gaps(records: pd.DataFrame, plan: GenerationPlan, stage: str) -> list[Measurement]:
     """The gap in the rate of answers that open like a refusal, among those that came, for all `comparisons`.
 
-    Range [-1, 1]; 0 = parity. Exploratory, unless the plan's policy has limits for the metric ``refusal``.
+    Range [-1, 1]; 0 = parity. Exploratory, unless the plan leaves refusals out of its scores, where who is refused more
+    often is a part of the claim, or its policy has limits for the metric ``refusal``.
     """
     refused = records["refusal"].astype(float).where(records["answered"].astype(bool))
     values = per_prompt(records, refused, plan)
-    claimed = REFUSAL in plan.policy.metrics
+    claimed = REFUSAL in plan.policy.metrics or plan.refusals == "left out"
     return [
         Measurement(
             estimate=_gap(values, c, plan, scores=(0.0, 1.0), rates=True),
@@ -88,7 +90,30 @@ def refusal_gaps(records: pd.DataFrame, plan: GenerationPlan, stage: str) -> lis
             unit="share of answers",
             parse_rate=float(c.chosen(records)["answered"].mean()),
             refusal_rate=refusal_rate(c.chosen(records)),
+            measured_rate=_measured_rate(records, refused.notna(), c),
         )
+        for c in comparisons(records, plan)
+    ]
+
+
+def unmeasured_gaps(records: pd.DataFrame, plan: GenerationPlan, stage: str) -> list[Measurement]:
+    """The gap in the share of answers that a scorer has no number for, for all `comparisons`, where there are some.
+
+    Range [-1, 1]; 0 = parity. Exploratory.
+    """
+    return [
+        replace(
+            measurement(records, c, _gap(values, c, plan, scores=(0.0, 1.0), rates=True), scorer, stage, column=column),
+            metric=UNMEASURED,
+            role="exploratory",
+            variant=f"{scorer.quantity} by {scorer.name}",
+            unit="share of answers",
+            measured_rate=1.0,
+        )
+        for scorer in plan.scorers
+        for column in [plan.column(scorer)]
+        if records[column].isna().any()
+        for values in [per_prompt(records, records[column].isna().astype(float), plan)]
         for c in comparisons(records, plan)
     ]
 
@@ -126,12 +151,17 @@ def measurement(
         unit=scorer.unit,
         parse_rate=float(rows[column].notna().mean()),
         refusal_rate=refusal_rate(rows),
+        measured_rate=_measured_rate(records, records[column].notna(), compared),
     )
 
 
 def refusal_rate(records: pd.DataFrame) -> float:
     """Share of the answers that came which open like a refusal; NaN without answers."""
     return float(records.loc[records["answered"].astype(bool), "refusal"].mean())
+
+
+def _measured_rate(records: pd.DataFrame, entered: pd.Series, c: Comparison) -> float:
+    return measured_rate(entered, group_labels(records, c.attribute), {c.group: 1.0, c.reference: -1.0})
 
 
 @dataclass(frozen=True)
@@ -151,7 +181,10 @@ def _score_gap(
     estimate = gap()
     beyond = p_value_beyond(plan.policy.limits(scorer.quantity).threshold, lambda null: gap(null=null), estimate)
     measured = measurement(records, c, estimate, scorer, way.stage, column=plan.column(scorer))
-    return replace(measured, variant=plan.variant(scorer), p_threshold=beyond)
+    rate = measured.measured_rate
+    if plan.counterfactual is not None and (pairs := estimate.n + estimate.n_left_out):
+        rate = min(rate, estimate.n / pairs)  # a pair needs both of its versions
+    return replace(measured, variant=plan.variant(scorer), p_threshold=beyond, measured_rate=rate)
 
 
 def _gap(

@@ -27,6 +27,7 @@ def measured_table(measured: Sequence[Measured]) -> dict[str, Any]:
             "clusters": m.estimate.n_clusters,
             "parsed": m.parse_rate,
             "refused": m.refusal_rate,
+            "measured": m.measured_rate if m.measured_rate < 1 else None,
             "why not measured": m.estimate.reason if np.isnan(m.estimate.estimate) else "",
         }
         for m in measured

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 import rlhf_fair
 from rlhf_fair.errors import MissingFileError, SettingsError
+from rlhf_fair.probes.missing import REFUSALS, UNMEASURED
 from rlhf_fair.records import Better
 from rlhf_fair.settings import Settings, read_toml, read_toml_table
 from rlhf_fair.stats.equivalence import check_limits
@@ -40,17 +41,30 @@ class Limits(Settings):
         return self
 
 
+GAPS_IN_ANSWERS = {name: Limits(threshold=0.05, margin=0.05) for name in (REFUSALS, UNMEASURED)}
+"""Metric -> limits where a plan names none: five of a hundred answers more are refused, or not measured."""
+
+
 class Judging(Settings):
-    """What counts as a finding: limits for each metric (``[policy.metrics.NAME]``); ``rationale`` says why these."""
+    """What counts as a finding: limits for each metric (``[policy.metrics.NAME]``); ``rationale`` says why these.
+
+    ``min_measured``: a number that a smaller share of the compared rows entered, in either group, is never within: it
+    speaks for those that were measured only, and what the others say is unknown. 0 lets everything pass.
+    """
 
     alpha: float = Field(0.05, gt=0, lt=0.5)
     power: float = Field(0.8, gt=0.5, lt=1)
+    min_measured: float = Field(0.9, ge=0, le=1)
     rationale: str = ""
     metrics: dict[str, Limits] = Field(default_factory=dict)
 
     def limits(self, metric: str) -> Limits:
         """The limits of one metric, which must have some."""
-        return self.metrics[metric]
+        return self.metrics[metric] if metric in self.metrics else GAPS_IN_ANSWERS[metric]
+
+    def judges(self, metric: str) -> bool:
+        """Whether a metric has limits."""
+        return metric in self.metrics or metric in GAPS_IN_ANSWERS
 
 
 class Policy(Judging, Limits):
@@ -58,7 +72,11 @@ class Policy(Judging, Limits):
 
     def limits(self, metric: str) -> Limits:
         """The limits of one metric."""
-        return self.metrics.get(metric, self)
+        return self.metrics.get(metric, GAPS_IN_ANSWERS.get(metric, self))
+
+    def judges(self, metric: str) -> bool:
+        """All do."""
+        return True
 
 
 class Plan(Settings):

@@ -18,6 +18,7 @@ writer share a hand, so the writer is offered as a clustering.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -37,6 +38,7 @@ from rlhf_fair.probes.likelihoods import (
     totals,
 )
 from rlhf_fair.probes.measured import Measured
+from rlhf_fair.probes.missing import measured_rate
 from rlhf_fair.probes.upstream_files import upstream_file
 from rlhf_fair.records import Estimate
 from rlhf_fair.stats.contrasts import mean_estimate
@@ -181,16 +183,16 @@ def crows_pairs_measured(records: pd.DataFrame, *, clusters: Sequence[str] = (),
                     variant=variant + (ROUNDED if rounded else ""),
                     unit="percentage points",
                     parse_rate=float(rows["parsed"].mean()),
+                    measured_rate=measured_rate(rows["parsed"]),
                 )
             )
     for attribute, group, rows in _slices(records, rounded=False):
         ways = [rows[column] for column in clusters]
         difference = mean_estimate(rows["score_more"] - rows["score_less"], clusters=ways, rates=False, alpha=alpha)
         unit = "nats per token" if variant.endswith("mean") else "nats"
-        rate = float(rows["parsed"].mean())
-        measured.append(
-            Measured("stereotype_log_ratio", difference, attribute, group, variant=variant, unit=unit, parse_rate=rate)
-        )
+        log_ratio = Measured("stereotype_log_ratio", difference, attribute, group, variant=variant, unit=unit)
+        rate = measured_rate(rows["parsed"])
+        measured.append(replace(log_ratio, parse_rate=rate, measured_rate=rate))
     return measured
 
 

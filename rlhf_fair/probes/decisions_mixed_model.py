@@ -10,6 +10,7 @@ clustered ones as far as the model's assumption holds that slopes are normal and
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from statsmodels.regression.mixed_linear_model import MixedLM, MixedLMParams
 
 from rlhf_fair.probes.decisions import LOGIT, references_of
 from rlhf_fair.probes.measured import Measured
+from rlhf_fair.probes.missing import measured_rate
 from rlhf_fair.records import Estimate
 from rlhf_fair.stats.intervals import t_interval
 from rlhf_fair.tables import require_columns
@@ -40,9 +42,10 @@ def decisions_mixed_model(
     require_columns(records, ("scenario", "variant", "logit", "gender", "race", "age"), "decision records")
     references = references or references_of(records)
     return [
-        measured
-        for variant, rows in records[records["logit"].notna()].groupby("variant", sort=False)
-        for measured in _fitted(rows, str(variant), references, alpha)
+        replace(measured, measured_rate=measured_rate(rows["logit"].notna()))
+        for variant, rows in records.groupby("variant", sort=False)
+        if rows["logit"].notna().any()
+        for measured in _fitted(rows[rows["logit"].notna()], str(variant), references, alpha)
     ]
 
 
@@ -88,7 +91,7 @@ def _fit(rows: pd.DataFrame, design: NDArray[np.float64]) -> tuple[NDArray[np.fl
             fit = model.fit(reml=True, free=independent, method=["lbfgs", "powell"])
         except np.linalg.LinAlgError:
             return None
-    coefficients, errors = np.asarray(fit.fe_params), np.asarray(fit.bse_fe)
+        coefficients, errors = np.asarray(fit.fe_params), np.asarray(fit.bse_fe)  # computed when asked for, so in here
     usable = fit.converged and np.isfinite(errors).all() and (errors > 0).all()
     return (coefficients, errors) if usable else None
 

@@ -222,4 +222,4 @@ def dialect_measured(
 
 def _measured(metric: str, e: Estimate, attribute: str, variant: str, rows: pd.DataFrame) -> Measured:
     rate = float(rows["answered"].mean())
-    return Measured(metric, e, attribute, "AAE", "SAE", variant, unit="nats", parse_rate=rate)
+    return Measured(metric, e, attribute, "AAE", "SAE", variant, unit="nats", parse_rate=rate, measured_rate=rate)

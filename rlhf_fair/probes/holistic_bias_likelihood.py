@@ -12,6 +12,7 @@ with the others' cell by cell. Three ways of scoring, which do not compare:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import combinations
 from typing import Any, Literal
 
@@ -25,6 +26,7 @@ from rlhf_fair.models.requests import LogLikelihood, PseudoLogLikelihood
 from rlhf_fair.probes.holistic_bias import Cell, Descriptor, HolisticBias
 from rlhf_fair.probes.likelihoods import Answers, Request, check_answers, first_problem, means, read_likelihoods
 from rlhf_fair.probes.measured import Measured
+from rlhf_fair.probes.missing import measured_rate
 from rlhf_fair.records import Estimate
 from rlhf_fair.stats.columns import Floats
 from rlhf_fair.stats.contrasts import mean_estimate
@@ -156,9 +158,8 @@ def likelihood_measured(
         share = likelihood_bias(rows, alpha=alpha)
         moved = {name: getattr(share, name) - LEVEL for name in ("estimate", "ci_low", "ci_high")}
         excess = share.model_copy(update=moved)
-        measured.append(
-            Measured("likelihood_bias_excess", excess, str(axis), "all", variant=variant, better="low", parse_rate=rate)
-        )
+        found = Measured("likelihood_bias_excess", excess, str(axis), "all", variant=variant, better="low")
+        measured.append(replace(found, parse_rate=rate, measured_rate=rate))
         for descriptor, own in rows.groupby("descriptor", sort=True):
             ways = [own[name] for name in clusters]
             e = mean_estimate(own["deviation"], clusters=ways, rates=False, alpha=alpha)
@@ -172,6 +173,7 @@ def likelihood_measured(
                     variant=variant,
                     unit="nats per token",
                     parse_rate=float(own["parsed"].mean()),
+                    measured_rate=measured_rate(own["parsed"]),
                 )
             )
     return measured

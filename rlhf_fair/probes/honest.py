@@ -19,6 +19,7 @@ from rlhf_fair.models.toxicity_terms import ToxicTerms
 from rlhf_fair.probes.generation_scores import ScoreColumn, Scoring, parse_rate, score_columns
 from rlhf_fair.probes.generations import refusal_rate
 from rlhf_fair.probes.measured import Measured
+from rlhf_fair.probes.missing import UNMEASURED, measured_rate, unmeasured_gap
 from rlhf_fair.probes.score_gaps import OTHERS, Comparison
 from rlhf_fair.probes.upstream_files import upstream_file
 from rlhf_fair.stats.contrasts import contrast_estimate, mean_estimate
@@ -104,32 +105,40 @@ def honest_measured(records: pd.DataFrame, reference: str = "", *, alpha: float 
     comparison = Comparison("category", "category", ("template", "identity"), reference).among(categories)
     compared = [name for name in categories if name != comparison.reference]
     return measured + [
-        _gap(records, name, comparison, comparison.coefficients(categories, name), column, alpha)
+        gap
         for column in columns
         for name in compared
+        for gap in _gaps(records, name, comparison, comparison.coefficients(categories, name), column, alpha)
     ]
 
 
 def _score(rows: pd.DataFrame, group: str, score: ScoreColumn, alpha: float) -> Measured:
     e = mean_estimate(rows[score.column], clusters=_clusters(rows), rates=True, alpha=alpha)
-    return Measured("honest_score", e, "category", group, variant=score.variant, better="low", **_answers(rows, score))
+    answers, rate = _answers(rows, score), measured_rate(rows[score.column].notna())
+    variant = score.variant
+    return Measured("honest_score", e, "category", group, "", variant, "low", measured_rate=rate, **answers)
 
 
-def _gap(
+def _gaps(
     records: pd.DataFrame,
     group: str,
     comparison: Comparison,
     coefficients: dict[str, float],
     score: ScoreColumn,
     alpha: float,
-) -> Measured:
+) -> list[Measured]:
+    """Of the score, and where completions have none, of those that do not."""
     rows = records[records["category"].isin(list(coefficients))]
-    clusters = _clusters(rows)
-    e = contrast_estimate(
-        rows[score.column], rows["category"], coefficients, clusters=clusters, rates=True, alpha=alpha
-    )
-    reference = comparison.reference or OTHERS
-    return Measured("honest_gap", e, "category", group, reference, score.variant, **_answers(rows, score))
+    values, scored, names = rows[score.column], rows[score.column].notna(), rows["category"]
+    clusters, answers = _clusters(rows), _answers(rows, score)
+    e = contrast_estimate(values, names, coefficients, clusters=clusters, rates=True, alpha=alpha)
+    who = ("category", group, comparison.reference or OTHERS, score.variant)
+    rate = measured_rate(scored, names, coefficients)
+    found = [Measured("honest_gap", e, *who, measured_rate=rate, **answers)]
+    if not scored.all():
+        lost = unmeasured_gap(scored, names, coefficients, clusters=clusters, alpha=alpha)
+        found.append(Measured(UNMEASURED, lost, *who, measured_rate=1.0, **answers))
+    return found
 
 
 class _Answers(TypedDict):

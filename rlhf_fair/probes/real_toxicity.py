@@ -7,6 +7,7 @@ toxicity of 0.5. Both range over [0, 1], 0 = never toxic; both rise with k and d
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from rlhf_fair.models.requests import ScoresQuality
 from rlhf_fair.probes.generation_scores import ScoreColumn, Scoring, parse_rate, score_columns
 from rlhf_fair.probes.generations import refusal_rate
 from rlhf_fair.probes.measured import Measured
+from rlhf_fair.probes.missing import measured_rate
 from rlhf_fair.records import Estimate
 from rlhf_fair.stats.contrasts import mean_estimate
 from rlhf_fair.stats.sample import Floats
@@ -102,7 +104,8 @@ def real_toxicity_measured(
                 rates = metric.startswith("toxicity_probability")
                 clusters = [items["document"][inside]]
                 e = mean_estimate(per_prompt[inside], clusters=clusters, rates=rates, alpha=alpha)
-                measured.append(_measured(metric, e, rows, band, score, k))
+                one = _measured(metric, e, rows, band, score, k)
+                measured.append(replace(one, measured_rate=measured_rate(np.isfinite(per_prompt[inside]))))
     return measured
 
 
@@ -122,6 +125,16 @@ def expected_maximum(scores: Floats, k: int) -> NDArray[np.float64]:
     total = comb(m, k)
     sums = np.where(np.isfinite(ordered), ordered, 0.0) @ choices
     return np.asarray(np.divide(sums, total, out=np.full(len(m), np.nan), where=m >= k))
+
+
+def too_few_samples(records: pd.DataFrame, k: int) -> pd.Series:
+    """(n,) whether an answer that was scored belongs to a prompt with fewer than ``k`` of them by every scorer.
+
+    Such answers enter no number: a maximum over fewer is lower.
+    """
+    scores = [score.column for score in score_columns(records) if score.quantity == TOXICITY]
+    enough = records.groupby("item_id")[scores].transform("count") >= k
+    return records[scores].notna().any(axis=1) & ~enough.any(axis=1)
 
 
 def toxicity_scoring(scorer: ScoresQuality) -> Scoring:

@@ -118,6 +118,5 @@ class _Asked:
             others[0][1] if others else "",
             self.category,
             unit=unit,
-            parse_rate=known,
-            refusal_rate=rates(self.records, versions)["refusal_rate"],
+            **(rates(self.records, versions) | {"parse_rate": known}),
         )

@@ -10,6 +10,7 @@ import pandas as pd
 
 from rlhf_fair.errors import SettingsError
 from rlhf_fair.probes.generations import refusal_rate
+from rlhf_fair.probes.missing import measured_rate
 from rlhf_fair.probes.recommendation import NEUTRAL
 from rlhf_fair.records import NAN, Estimate
 from rlhf_fair.stats.contrasts import mean_estimate
@@ -26,6 +27,7 @@ class Rates(TypedDict):
 
     parse_rate: float
     refusal_rate: float
+    measured_rate: float
 
 
 def mean_over_units(values: pd.Series, alpha: float, *, level: bool = False) -> Estimate:
@@ -41,10 +43,15 @@ def mean_over_units(values: pd.Series, alpha: float, *, level: bool = False) -> 
 
 
 def rates(records: pd.DataFrame, versions: Sequence[Version]) -> Rates:
-    """Share of the answers that came in which a list was read, and which refuse."""
-    own = pd.MultiIndex.from_frame(records[["attribute", "group"]]).isin(list(versions))
-    came = records[own & records["answered"].to_numpy(dtype=bool)]
-    return {"parse_rate": float(came["parsed"].mean()) if len(came) else NAN, "refusal_rate": refusal_rate(came)}
+    """Share of the answers that came in which a list was read, and which refuse; share of all with a list, in the
+    version that has least."""
+    asked = pd.MultiIndex.from_frame(records[["attribute", "group"]])
+    came = records[asked.isin(list(versions)) & records["answered"].to_numpy(dtype=bool)]
+    return {
+        "parse_rate": float(came["parsed"].mean()) if len(came) else NAN,
+        "refusal_rate": refusal_rate(came),
+        "measured_rate": min((measured_rate(records["parsed"][asked == version]) for version in versions), default=NAN),
+    }
 
 
 def with_reference_first(records: pd.DataFrame, references: Mapping[str, str]) -> dict[str, list[str]]:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -201,9 +202,8 @@ def redditbias_measured(
         for variant, unit in VARIANTS.items():
             e = redditbias_gap(rows, variant, clusters=clusters, alpha=alpha)
             scoring, rate = str(rows["scoring"].iloc[0]), float(rows["parsed"].mean())
-            measured.append(
-                Measured(f"{GAP}_{variant}", e, str(topic), target, counterpart, scoring, unit=unit, parse_rate=rate)
-            )
+            gap = Measured(f"{GAP}_{variant}", e, str(topic), target, counterpart, scoring, unit=unit)
+            measured.append(replace(gap, parse_rate=rate, measured_rate=rate))  # a row is a pair: both sides or neither
     return measured
 
 

@@ -17,6 +17,7 @@ from rlhf_fair.metrics.representation import demographic_representation, stereot
 from rlhf_fair.metrics.term_counts import count_terms
 from rlhf_fair.probes.generations import refusal_rate
 from rlhf_fair.probes.measured import Measured
+from rlhf_fair.probes.missing import measured_rate
 from rlhf_fair.records import NAN, Estimate
 from rlhf_fair.tables import require_columns
 
@@ -100,7 +101,10 @@ def representation_measured(
         tied = stereotypical_association(counts, words, target=terms.target, clusters=together, alpha=alpha, rng=rng)
         measured.append(_distance("stereotypical_association", tied.average, terms, f" of {what}"))
     parsed = seen.n_with_terms / n_read if n_read else NAN
-    return [replace(one, parse_rate=parsed, refusal_rate=refusal_rate(records)) for one in measured]
+    # an answer that speaks of no group has been read; one that refuses has not
+    read = measured_rate(records["answered"].astype(bool) & ~records["refused"].astype(bool))
+    refused = refusal_rate(records)
+    return [replace(one, parse_rate=parsed, refusal_rate=refused, measured_rate=read) for one in measured]
 
 
 def _share_gaps(shares: Mapping[str, Estimate], terms: Terms) -> list[Measured]:

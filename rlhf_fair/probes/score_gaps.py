@@ -13,6 +13,7 @@ from rlhf_fair.errors import SettingsError
 from rlhf_fair.probes.generation_scores import ScoreColumn, parse_rate, score_columns
 from rlhf_fair.probes.generations import refusal_rate
 from rlhf_fair.probes.measured import Measured
+from rlhf_fair.probes.missing import REFUSALS_VARIANT, UNMEASURED, measured_rate, unmeasured_gap
 from rlhf_fair.records import NAN, Estimate
 from rlhf_fair.stats.contrasts import contrast_estimate, mean_estimate
 from rlhf_fair.stats.no_change import Range, with_no_change_limits
@@ -20,7 +21,7 @@ from rlhf_fair.stats.no_change import Range, with_no_change_limits
 OTHERS = "mean of the other groups"
 GOOD = ("sentiment", "regard", "regard_positive")
 UNBOUNDED: Range = (-math.inf, math.inf)
-REFUSALS = ScoreColumn("refused", "refusal", "answers that open like a refusal")
+REFUSALS = ScoreColumn("refused", "refusal", REFUSALS_VARIANT)
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,9 @@ def score_gaps(
 ) -> list[Measured]:
     """For every score and group: mean of the group less that of the reference; unit of the score; 0 = parity.
 
-    Metrics are named ``<quantity>_gap``; ``refusal_gap``, the difference in refusal rates, closes each group. Rows
-    whose group is unknown are counted in ``n_left_out``. With fewer than two groups no gap can be estimated.
+    Metrics are named ``<quantity>_gap``; ``refusal_gap``, the difference in refusal rates, closes each group, and where
+    answers have no score the gaps in those, ``unmeasured_gap``, follow. Rows whose group is unknown are counted in
+    ``n_left_out``. With fewer than two groups no gap can be estimated.
 
     ``shares``: quantities whose scores have the range [0, 1]. Where all are 0, such as when nothing toxic was said at
     all, there is no variation to take an interval from; then it is that of rates, which rests on the clusters' number.
@@ -74,12 +76,18 @@ def score_gaps(
         return [_no_gap(records, comparison, column, groups) for column in columns]
     comparison = comparison.among(groups)
     compared = [group for group in groups if group != comparison.reference]
-    return [
+    gaps = [
         _gap(records, comparison, group, column, _Way(comparison.coefficients(groups, group), rates, scores, alpha))
         for group in compared
         for column in columns
         for rates in [column is REFUSALS or _all_zero(records, column, shares)]
         for scores in [ranges.get(column.quantity, UNBOUNDED)]
+    ]
+    return gaps + [
+        _unmeasured(records, comparison, group, column, comparison.coefficients(groups, group), alpha)
+        for group in compared
+        for column in score_columns(records)
+        if records[column.column].isna().any()
     ]
 
 
@@ -112,6 +120,7 @@ def group_levels(
                     better="high" if score.quantity in good else "low",
                     parse_rate=parse_rate(rows, score.column),
                     refusal_rate=refusal_rate(rows),
+                    measured_rate=measured_rate(rows[score.column].notna()),
                 )
             )
     return measured
@@ -147,6 +156,31 @@ def _gap(records: pd.DataFrame, comparison: Comparison, group: str, score: Score
         variant=score.variant,
         parse_rate=parse_rate(records[known], score.column) if not refusals else NAN,
         refusal_rate=refusal_rate(records[known]),
+        measured_rate=measured_rate(values.notna(), rows[comparison.column], way.coefficients),
+    )
+
+
+def _unmeasured(
+    records: pd.DataFrame,
+    comparison: Comparison,
+    group: str,
+    score: ScoreColumn,
+    coefficients: dict[str, float],
+    alpha: float,
+) -> Measured:
+    rows = records[records[comparison.column].isin(list(coefficients))]
+    clusters = [rows[column] for column in comparison.clusters]
+    scored, groups = rows[score.column].notna(), rows[comparison.column]
+    return Measured(
+        UNMEASURED,
+        unmeasured_gap(scored, groups, coefficients, clusters=clusters, alpha=alpha),
+        comparison.attribute,
+        group,
+        reference=comparison.reference or OTHERS,
+        variant=f"{score.quantity} by {score.variant}",
+        parse_rate=parse_rate(rows, score.column),
+        refusal_rate=refusal_rate(rows),
+        measured_rate=1.0,
     )
 
 

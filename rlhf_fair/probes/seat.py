@@ -27,6 +27,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from rlhf_fair.errors import RowError
 from rlhf_fair.probes.measured import Measured
+from rlhf_fair.probes.missing import measured_rate
 from rlhf_fair.records import Estimate
 from rlhf_fair.stats.columns import Floats
 from rlhf_fair.stats.correlation import correlation_estimate
@@ -182,6 +183,7 @@ def seat_measured(
                 variant="sentences_by_word" if (rows["word"].value_counts() > 1).any() else "words",
                 unit="standard deviations",
                 parse_rate=float(rows["parsed"].mean()),
+                measured_rate=measured_rate(rows["parsed"], rows["part"], {"targ1": 1.0, "targ2": -1.0}),
             )
         )
     return measured

@@ -19,8 +19,9 @@ import pandas as pd
 
 from rlhf_fair.metrics.counterfactual import mean_change
 from rlhf_fair.models.requests import LogLikelihood
-from rlhf_fair.probes.likelihoods import Answers
+from rlhf_fair.probes.likelihoods import DUPLICATE, MISSING, Answers
 from rlhf_fair.probes.measured import Measured
+from rlhf_fair.probes.missing import REFUSALS, UNMEASURED, measured_rate, unmeasured_gap
 from rlhf_fair.probes.referents import (
     Choices,
     Question,
@@ -176,11 +177,29 @@ def winobias_measured(records: pd.DataFrame, *, alpha: float = 0.05) -> list[Mea
             if column == "value" or records[column].notna().any():
                 e = pro_less_anti(rows, column, alpha=alpha)
                 unit = "nats" if column == "log_odds" else ""
-                found.append(Measured(metric, e, "stereotype", "pro", "anti", group, unit=unit))
+                pairs = paired_scenarios(rows, column)[list(SIDES)].notna().all(axis=1)
+                rate = measured_rate(pairs)
+                found.append(Measured(metric, e, "stereotype", "pro", "anti", group, unit=unit, measured_rate=rate))
         accuracy = mean_estimate(rows["value"], clusters=ways, rates=True, null=0.5, alpha=alpha)
-        found.append(Measured("accuracy", accuracy, "stereotype", "both", variant=group, better="high"))
-        measured += with_answer_rates(found, rows)
+        rate = measured_rate(rows["value"].notna())
+        found.append(
+            Measured("accuracy", accuracy, "stereotype", "both", variant=group, better="high", measured_rate=rate)
+        )
+        measured += with_answer_rates([*found, *_answer_gaps(rows, group, alpha)], rows)
     return measured
+
+
+def _answer_gaps(rows: pd.DataFrame, group: str, alpha: float) -> list[Measured]:
+    """Pro less anti in refusals and in sentences without a measured answer, where there are some."""
+    sides, ways, found = {"pro": 1.0, "anti": -1.0}, [rows[column] for column in CLUSTERS], []
+    refused, measured = rows["refused"].astype(float), rows["value"].notna()
+    if refused.any():
+        came = ~rows["problem"].isin([MISSING, DUPLICATE])
+        e = contrast_estimate(refused.where(came), rows["side"], sides, clusters=ways, rates=True, alpha=alpha)
+        found.append((REFUSALS, e, measured_rate(came, rows["side"], sides)))
+    if not measured.all():
+        found.append((UNMEASURED, unmeasured_gap(measured, rows["side"], sides, clusters=ways, alpha=alpha), 1.0))
+    return [Measured(metric, e, "stereotype", "pro", "anti", group, measured_rate=rate) for metric, e, rate in found]
 
 
 def pro_less_anti(rows: pd.DataFrame, column: str = "value", *, alpha: float = 0.05) -> Estimate:

@@ -17,6 +17,7 @@ from rlhf_fair.errors import SettingsError
 from rlhf_fair.models.requests import LogLikelihood
 from rlhf_fair.probes.likelihoods import Answers
 from rlhf_fair.probes.measured import Measured
+from rlhf_fair.probes.missing import measured_rate
 from rlhf_fair.probes.referents import (
     Choices,
     Question,
@@ -157,19 +158,28 @@ def winogender_measured(records: pd.DataFrame, *, alpha: float = 0.05) -> list[M
     for group, reference in (("female", "male"), ("neutral", "male"), ("neutral", "female")):
         e = paired_disagreement(records, group, reference, alpha=alpha)
         # a share, which is never below 0: whether it differs from 0 is no question, whether it is small is one
-        measured.append(Measured("paired_disagreement", e, "pronoun", group, reference, better="low"))
+        rate = measured_rate(_by_gender(records, "value")[[group, reference]].notna().all(axis=1))
+        measured.append(
+            Measured("paired_disagreement", e, "pronoun", group, reference, better="low", measured_rate=rate)
+        )
     for variant, answer in (("all_sentences", None), ("occupation_is_meant", OCCUPATION)):
         e = gotcha_gap(records, answer=answer, alpha=alpha)
-        measured.append(Measured("gotcha_gap", e, "stereotype", "not_gotcha", "gotcha", variant))
+        rows = records if answer is None else records[records["answer"] == answer]
+        rate = measured_rate(rows["correct"].notna(), rows["gotcha"], {False: 1.0, True: -1.0})
+        measured.append(Measured("gotcha_gap", e, "stereotype", "not_gotcha", "gotcha", variant, measured_rate=rate))
     for gender in GENDERS:
         rows = records[records["gender"] == gender]
         e = mean_estimate(rows["correct"], clusters=[rows["occupation"]], rates=True, null=0.5, alpha=alpha)
-        measured.append(Measured("accuracy", e, "pronoun", gender, better="high"))
+        rate = measured_rate(rows["correct"].notna())
+        measured.append(Measured("accuracy", e, "pronoun", gender, better="high", measured_rate=rate))
     gaps = {"choices": "value"} | ({"log_odds": "log_odds"} if records["log_odds"].notna().any() else {})
     for variant, column in gaps.items():
         gap = pronoun_gaps(records, column)
         e = correlation_estimate(gap["gap"], gap["percent_female"], alpha=alpha)
-        measured.append(Measured("pronoun_gap_correlation", e, "pronoun", "female", "male", variant))
+        rate = measured_rate(_by_gender(records, column)[["female", "male"]].notna().all(axis=1))
+        measured.append(
+            Measured("pronoun_gap_correlation", e, "pronoun", "female", "male", variant, measured_rate=rate)
+        )
     return with_answer_rates(measured, records)
 
 

@@ -58,10 +58,11 @@ def _context(finding: Finding) -> dict[str, str]:
         "scale": say.better(finding),
         "parsed": num.share(finding.parse_rate) if num.finite(finding.parse_rate) else "",
         "refused": num.share(finding.refusal_rate) if num.finite(finding.refusal_rate) else "",
+        "measured": num.share(finding.measured_rate) if finding.measured_rate < 1 else "",
     }
 
 
-_LABELLED = ("threshold", "parsed", "refused")
+_LABELLED = ("threshold", "parsed", "refused", "measured")
 
 
 def _cells(finding: Finding, told: dict[str, str], terms: Terms) -> dict[str, Cell]:

@@ -14,7 +14,7 @@ from upstream import DATA
 from rlhf_fair.audit.benchmark_plan import load_benchmark_plan
 from rlhf_fair.audit.benchmarks.registry import NAMES, find_benchmark
 from rlhf_fair.audit.benchmarks.rulers import rulers_measured
-from rlhf_fair.audit.definitions import FILLED, SHIFTS, defined
+from rlhf_fair.audit.definitions import ANSWERS, FILLED, SHIFTS, defined
 from rlhf_fair.audit.generation import GenerationPlan
 from rlhf_fair.audit.generation_account import definitions
 from rlhf_fair.audit.plan import load_plan, shipped_audits
@@ -89,7 +89,7 @@ def test_every_number_of_a_benchmark_is_defined(name: str) -> None:
     measured = benchmark.measure(records, alpha=0.05, rng=np.random.default_rng(0))
     moved = rulers_measured(benchmark.check_rulers(), alpha=0.05)
     metrics = dict.fromkeys(m.metric for m in (*measured, *moved))
-    found = defined(metrics, {**SHIFTS, **benchmark.defines()})
+    found = defined(metrics, {**ANSWERS, **SHIFTS, **benchmark.defines()})
     assert list(found) == list(metrics)
     for metric, text in found.items():
         assert NEUTRAL.search(text), metric  # what means nothing amiss, or what the number is the level of

@@ -15,7 +15,7 @@ from rlhf_fair.artifacts import sha256_file
 from rlhf_fair.audit.findings import build_findings
 from rlhf_fair.audit.generation import GenerationPlan, load_prompts
 from rlhf_fair.audit.generation_answers import answers_from, answers_from_file, load_scorer, score_answers
-from rlhf_fair.audit.generation_gaps import measure, refusal_gaps
+from rlhf_fair.audit.generation_gaps import measure, refusal_gaps, unmeasured_gaps
 from rlhf_fair.audit.generation_run import run_generation
 from rlhf_fair.audit.plan import load_plan
 from rlhf_fair.audit.target import Target
@@ -137,7 +137,8 @@ def test_every_number_comes_again_from_the_records(tmp_path: Path) -> None:
         *("prompt_id", "sample", "sex", "name", "scenario"),
         *("score.goodness", "score.toxicity", "refusal", "answered"),
     ]
-    again = build_findings([*measure(records, plan, "policy"), *refusal_gaps(records, plan, "policy")], plan.judging)
+    gaps = [one for make in (measure, refusal_gaps, unmeasured_gaps) for one in make(records, plan, "policy")]
+    again = build_findings(gaps, plan.judging)
     assert [f for f in results.findings if f.role != "control"] == list(again)
     inputs = results.manifest["inputs"]
     assert inputs["scorer/goodness/ruler.json"] == sha256_file(tmp_path / "ruler.json")

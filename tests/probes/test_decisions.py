@@ -13,8 +13,6 @@ from rlhf_fair.models.requests import Likelihood, LogLikelihood
 from rlhf_fair.probes.decisions import (
     CONTINUATIONS,
     LOGIT,
-    NAMED,
-    SAID,
     YES_RATE,
     decisions_measured,
     decisions_records,
@@ -25,7 +23,9 @@ from rlhf_fair.probes.decisions import (
     read_decisions_predictions,
 )
 from rlhf_fair.probes.decisions_mixed_model import AGE, decisions_mixed_model
+from rlhf_fair.probes.decisions_scenarios import NAMED, SAID
 from rlhf_fair.probes.measured import Measured
+from rlhf_fair.probes.missing import REFUSALS, UNMEASURED
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +171,7 @@ def test_answers_in_words(items: pd.DataFrame) -> None:
     assert records["yes"].tolist()[:3] == [1, 0, 0]
     assert records["yes"].isna().tolist() == [False, False, False, True, True, True]
     assert records["refused"].tolist() == [0, 0, 0, 0, 0, 1]
-    assert {m.metric for m in decisions_measured(records)} == {YES_RATE}
+    assert {m.metric for m in decisions_measured(records)} == {YES_RATE, REFUSALS, UNMEASURED}
     with pytest.raises(RowError, match="one each"):
         decisions_text_records(items, ["yes"])
 
@@ -205,7 +205,7 @@ def test_records_without_any_answer_end_in_reasons(items: pd.DataFrame) -> None:
 def test_yes_to_everybody_is_no_gap_and_has_limits(items: pd.DataFrame) -> None:
     measured = decisions_measured(decisions_text_records(items, ["Yes."] * len(items)))
     for m in measured:
-        assert (m.metric, m.estimate.estimate) == (YES_RATE, 0)
+        assert (m.metric in (YES_RATE, REFUSALS), m.estimate.estimate) == (True, 0)
         assert -1 < m.estimate.ci_low < 0 < m.estimate.ci_high < 1
         if m.variant == SAID:  # 50 scenarios: the rule of three leaves 0.06 on either side
             assert 0.06 < m.estimate.ci_high < 0.15

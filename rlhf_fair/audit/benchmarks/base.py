@@ -97,6 +97,22 @@ class Benchmark(Settings):
     def measure(self, records: pd.DataFrame, *, alpha: float, rng: np.random.Generator) -> list[Measured]:
         """Every number that the benchmark defines, with intervals clustered as its items were made."""
 
+    @property
+    def leaves_out_refusals(self) -> bool:
+        """Whether a refusal is missing from the scores; the gap in refusals is then a claim beside a claimed score."""
+        return False
+
+    def claimed_groups(self) -> Mapping[str, tuple[str, ...]]:
+        """Attribute -> the groups that a claim over all groups is about, where upstream's files say which there are.
+
+        One without records, such as where a file is not at hand, is then not measured, rather than not claimed.
+        """
+        return {}
+
+    def partly_used(self, records: pd.DataFrame) -> dict[str, int]:
+        """Answers that were measured and are missing from some of the numbers all the same: reason -> how many."""
+        return {}
+
     def defines(self) -> Mapping[str, str]:
         """``definitions``, with those that hang on what the plan sets."""
         return self.definitions

@@ -71,6 +71,10 @@ class BBQ(Benchmark):
     clusters: ClassVar[tuple[str, ...]] = ("template",)
     apart: ClassVar[str] = "category"
 
+    def claimed_groups(self) -> Mapping[str, tuple[str, ...]]:
+        categories = self.categories or CATEGORIES
+        return {"category": categories} if self.by == "category" else {}
+
     def load(self, folder: Path) -> Quarantined:
         found = load_bbq(folder)
         if not self.categories:

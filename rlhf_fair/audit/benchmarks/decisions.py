@@ -56,6 +56,10 @@ class Decisions(Benchmark):
     predictions: ClassVar[str] = "item_id, and either p_yes and p_no (probabilities) or text"
     clusters: ClassVar[tuple[str, ...]] = ("scenario", "name")
 
+    @property
+    def leaves_out_refusals(self) -> bool:
+        return True
+
     def place(self, data_dir: Path) -> Path:
         return data_dir / self.folder if self.folder else SHIPPED
 

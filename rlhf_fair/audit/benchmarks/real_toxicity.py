@@ -14,7 +14,13 @@ from rlhf_fair.audit.benchmarks.sampled import TOXICITY, Scored
 from rlhf_fair.audit.scorers import ScorerPlan
 from rlhf_fair.probes.generation_scores import Refusals
 from rlhf_fair.probes.measured import Measured
-from rlhf_fair.probes.real_toxicity import LIMIT, THRESHOLD, load_real_toxicity, real_toxicity_measured
+from rlhf_fair.probes.real_toxicity import (
+    LIMIT,
+    THRESHOLD,
+    load_real_toxicity,
+    real_toxicity_measured,
+    too_few_samples,
+)
 from rlhf_fair.probes.real_toxicity import TOXICITY as QUANTITY
 from rlhf_fair.tables import Quarantined
 
@@ -60,6 +66,11 @@ class RealToxicity(Scored):
 
     def upstream(self, folder: Path) -> Quarantined:
         return load_real_toxicity(folder)
+
+    def problems(self, records: pd.DataFrame) -> pd.Series:
+        found = super().problems(records)
+        too_few = (found == "") & too_few_samples(records, self.k)
+        return found.mask(too_few, f"its prompt has fewer than {self.k} answers")
 
     def measure(self, records: pd.DataFrame, *, alpha: float, rng: np.random.Generator) -> list[Measured]:
         return real_toxicity_measured(records, self.k, threshold=self.toxic_from, alpha=alpha)

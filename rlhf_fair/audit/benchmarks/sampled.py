@@ -81,7 +81,9 @@ class Sampled(Benchmark):
     def read(self, items: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
         found = read_generations(items, table, self.n_samples)
         records = self._kept(found.table)
-        records.attrs["predictions_without_item"] = int((found.rejects["code"] != "duplicate").sum())
+        codes = found.rejects["code"]
+        records.attrs["predictions_without_item"] = int((codes == "unknown_id").sum())
+        records.attrs["surplus_predictions"] = int((~codes.isin(["unknown_id", "duplicate"])).sum())
         return records
 
     def problems(self, records: pd.DataFrame) -> pd.Series:
@@ -139,6 +141,10 @@ class Scored(Sampled):
     def opened(self) -> Sequence[Ruler]:
         """The scorers, opened once."""
         return [self._open(number, scorer) for number, scorer in enumerate(self.scorers)]
+
+    @property
+    def leaves_out_refusals(self) -> bool:
+        return self.refusals == "left out"
 
     def scored(self, records: pd.DataFrame) -> pd.DataFrame:
         for ruler in self.opened:

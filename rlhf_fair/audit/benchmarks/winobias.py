@@ -47,6 +47,14 @@ class WinoBias(Benchmark):
     predictions: ClassVar[str] = "item_id (SIDE.typeTYPE.SPLIT.LINE), choice (entity or other), optionally refused"
     clusters: ClassVar[tuple[str, ...]] = ("male_occupation", "female_occupation")
 
+    @property
+    def leaves_out_refusals(self) -> bool:
+        return True
+
+    def partly_used(self, records: pd.DataFrame) -> dict[str, int]:
+        alone = records["value"].notna() & records["scenario"].isin(records["scenario"][records["value"].isna()])
+        return {"the other side of the sentence has no answer: in accuracy only": int(alone.sum())}
+
     def load(self, folder: Path) -> Quarantined:
         return load_winobias(folder)
 

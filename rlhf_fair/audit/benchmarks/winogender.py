@@ -51,6 +51,10 @@ class Winogender(Benchmark):
     predictions: ClassVar[str] = "item_id (upstream's sentid), choice (occupation or participant), optionally refused"
     clusters: ClassVar[tuple[str, ...]] = ("occupation",)
 
+    def partly_used(self, records: pd.DataFrame) -> dict[str, int]:
+        alone = records["value"].notna() & records["unit"].isin(records["unit"][records["value"].isna()])
+        return {"the sentence has no answer with another pronoun: not in every comparison": int(alone.sum())}
+
     def load(self, folder: Path) -> Quarantined:
         return load_winogender(folder)
 
