@@ -412,7 +412,8 @@ def _flat(cell: object) -> object:
 
 
 def _is_text(column: object) -> bool:
-    return str(column).endswith("_id") or str(column).startswith(ATTRIBUTE_PREFIX)
+    name = str(column)
+    return name == "text" or name.endswith("_id") or name.startswith(ATTRIBUTE_PREFIX)
 
 
 def _as_text(cells: pd.Series) -> pd.Series:

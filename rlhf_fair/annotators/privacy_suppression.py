@@ -127,9 +127,10 @@ class _Table:
         self.small: Bools = self.hidden.copy()
         self.witnesses: Ints = np.zeros((0, self.full.size), dtype=np.int64)
         # row: a cell or margin, column: an inner cell, 1 where the second is part of the first
+        steps = [np.vstack([np.eye(size), np.ones((1, size))]) for size in counts.shape]
         parts: NDArray[np.float64] = np.eye(1)
-        for size in counts.shape:
-            parts = np.kron(parts, np.vstack([np.eye(size), np.ones((1, size))]))
+        for step in steps:
+            parts = np.asarray(np.kron(parts, step))
         self.parts = csr_matrix(parts)
 
     def small_cells(self) -> list[Cell]:

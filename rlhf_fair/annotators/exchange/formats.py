@@ -1,0 +1,93 @@
+"""Feedback out and in, by the name of a format."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import pandas as pd
+
+from rlhf_fair.annotators.exchange import argilla, label_studio, tabular
+from rlhf_fair.annotators.exchange.losses import Carried, Imported, Loss, Lost
+from rlhf_fair.artifacts import read_json, write_bytes
+from rlhf_fair.errors import RowError, SettingsError
+
+Format = Literal["jsonl", "csv", "parquet", "label-studio", "argilla"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+SUFFIX: dict[Format, str] = {
+    "jsonl": ".jsonl",
+    "csv": ".csv",
+    "parquet": ".parquet",
+    "label-studio": ".json",
+    "argilla": ".json",
+}
+
+
+@dataclass(frozen=True)
+class _Tool:
+    losses: tuple[Loss, ...]
+    carried: Callable[[pd.DataFrame], Carried]
+    entries: Callable[[pd.DataFrame, pd.DataFrame | None], list[dict[str, Any]]]
+
+
+_TOOLS: dict[str, _Tool] = {
+    "label-studio": _Tool(label_studio.LOSSES, label_studio.carried, label_studio.tasks),
+    "argilla": _Tool(argilla.LOSSES, argilla.carried, argilla.records),
+}
+
+
+def declared_losses(name: Format) -> tuple[Loss, ...]:
+    """Everything that the format may do to a feedback table on the way out and back."""
+    return _TOOLS[name].losses if name in _TOOLS else tabular.LOSSES[name]
+
+
+def carried(table: pd.DataFrame, name: Format) -> Carried:
+    """What of a validated feedback table the format carries, and what is lost."""
+    return _TOOLS[name].carried(table) if name in _TOOLS else tabular.carried(table, name)
+
+
+def export_feedback(
+    table: pd.DataFrame, path: Path, name: Format, *, items: pd.DataFrame | None = None
+) -> tuple[Lost, ...]:
+    """Write a validated feedback table; returns what the format could not carry of it.
+
+    ``items`` (item_id, prompt, response_a, response_b) puts the texts beside the answers in Label Studio and Argilla.
+    """
+    _require_suffix(path, name)
+    kept = carried(table, name)
+    if kept.table.empty:
+        raise RowError(f"no feedback row is left that {name} can carry")
+    if name in _TOOLS:
+        write_entries(path, _TOOLS[name].entries(kept.table, items))
+    else:
+        tabular.write(kept.table, path)
+    return kept.lost
+
+
+def import_feedback(
+    path: Path, name: Format, *, choice_question: str = "choice", rating_question: str = "rating"
+) -> Imported:
+    """Read feedback; every entry that is none is among the rejects. The questions' names matter to Argilla alone."""
+    _require_suffix(path, name)
+    if name not in _TOOLS:
+        return tabular.read(path)
+    content = read_json(path, "feedback file")
+    if not isinstance(content, list):
+        raise RowError(f"{path} is no {name} export: its top level is not a list")
+    if name == "label-studio":
+        return label_studio.read_tasks(content)
+    return argilla.read_records(content, choice_question=choice_question, rating_question=rating_question)
+
+
+def write_entries(path: Path, entries: list[dict[str, Any]]) -> None:
+    """A JSON list, one entry a line."""
+    lines = ",\n".join(json.dumps(entry, ensure_ascii=False, allow_nan=False) for entry in entries)
+    write_bytes(path, f"[\n{lines}\n]\n".encode())
+
+
+def _require_suffix(path: Path, name: Format) -> None:
+    if not path.name.lower().removesuffix(".gz").endswith(SUFFIX[name]):
+        raise SettingsError(f"{path}: the format {name} is kept in a file that ends with {SUFFIX[name]}")
