@@ -9,6 +9,7 @@ import typer
 
 from rlhf_fair.cli.feedback_aggregate import FeedbackFile, aggregate
 from rlhf_fair.cli.feedback_flips import flips
+from rlhf_fair.cli.feedback_quality import quality
 from rlhf_fair.cli.panel import Json, Quiet, show
 
 if TYPE_CHECKING:
@@ -66,3 +67,4 @@ def validate(
 
 app.command()(aggregate)
 app.command()(flips)
+app.command()(quality)

@@ -144,7 +144,51 @@ def test_flips_writes_three_tables_that_agree_with_its_json(folder: Path) -> Non
         run(folder, f"{command} --rule best")
 
 
-@pytest.mark.parametrize("command", ["validate", "aggregate", "flips"])
+def test_quality_keeps_the_excluded_with_reasons_and_audits_itself(folder: Path) -> None:
+    rows = [
+        {"item_id": f"i{k}", "annotator_id": rater, "kind": "pair", "choice": choice, "seconds": 5.0 + k}
+        for rater, choice in (("p", "a"), ("q", "b"), ("r", "a"))
+        for k in range(8)
+    ]
+    (folder / "f.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (folder / "gold.csv").write_text("item_id,choice\n" + "".join(f"i{k},a\n" for k in range(8)))
+    (folder / "q.toml").write_text("[audit]\nsimulations = 8\n")
+    (folder / "items.csv").write_text("item_id,answer\ni0,a\n")
+    command = "quality @f.jsonl --gold @gold.csv --settings @q.toml --panel @panel.csv --by gender --out @q"
+    result = run(folder, f"{command} --json")
+    summary = json.loads(result.stdout)
+    assert (summary["excluded_raters"], summary["excluded_rows"], summary["rows"]) == (1, 8, 24)
+    excluded = [json.loads(line) for line in (folder / "q/excluded.jsonl").read_text().splitlines()]
+    assert {(row["annotator_id"], row["reason"]) for row in excluded} == {("q", "gold: 0 of 8 correct; needed: 70%")}
+    assert len((folder / "q/kept.jsonl").read_text().splitlines()) == 16
+    assert {row["differs"] for row in summary["audit"]} == {"man", "woman"}
+    assert json.loads((folder / "q/quality.json").read_text())["audit"] == summary["audit"]
+    assert run(folder, f"{command} --no-audit").stdout.startswith("1 of 3 raters excluded, with 8 of 24 rows")
+    (folder / "q.toml").write_text("[gold]\nminimum_share = 2\n")
+    with pytest.raises(SettingsError, match=r"gold\.minimum_share = 2"):
+        run(folder, command)
+    with pytest.raises(ColumnError, match="gold lacks column 'choice'"):
+        run(folder, "quality @f.jsonl --gold @items.csv --out @q")
+
+
+def test_quality_ends_with_one_where_a_group_loses_its_raters(folder: Path) -> None:
+    rows = [
+        {"item_id": f"i{k}", "annotator_id": f"{group}{n}", "kind": "pair", "choice": "a" if group == "m" else "b"}
+        for group in "mw"
+        for n in range(30)
+        for k in range(8)
+    ]
+    (folder / "f.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    people = "".join(f"{group}{n},{group}\n" for group in "mw" for n in range(30))
+    (folder / "panel.csv").write_text("annotator_id,attr.gender\n" + people)
+    (folder / "gold.csv").write_text("item_id,choice\n" + "".join(f"i{k},a\n" for k in range(8)))
+    command = "quality @f.jsonl --gold @gold.csv --panel @panel.csv --by gender --no-audit --out @q"
+    result = run(folder, command)
+    assert result.exit_code == 1
+    assert "8 gold items that most of some group answers otherwise" in result.stdout
+
+
+@pytest.mark.parametrize("command", ["validate", "aggregate", "flips", "quality"])
 def test_help_has_an_example(command: str) -> None:
     result = CliRunner().invoke(app, [command, "--help"])
     assert f"Example: rlhf-fair feedback {command}" in " ".join(result.stdout.split())
