@@ -35,6 +35,7 @@ ALLOWED: dict[str, set[str]] = {
     "probes": STATS | {"metrics", "models"},
     "audit": AUDIT,
     "annotators": STATS,
+    "annotate": BASE | {"tables", "annotators"},
     "training": TRAINING,
     "backends": BASE | {"training"},  # and of training the fairness shaping alone, see below
     "compliance": BASE,
@@ -43,7 +44,7 @@ ALLOWED: dict[str, set[str]] = {
     "pipeline": PIPELINE,
     "pipeline_audit": PIPELINE,
     "demo": PIPELINE | REPORT,
-    "cli": PIPELINE | REPORT | {"backends", "demo"},
+    "cli": PIPELINE | REPORT | {"annotate", "backends", "demo"},
 }
 """Part of the package -> the parts it may import besides itself."""
 

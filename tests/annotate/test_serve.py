@@ -1,0 +1,239 @@
+"""From links to feedback on the command line; a killed server has lost nothing; TLS; what an address may be."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import shutil
+import ssl
+import stat
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import httpx2
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from rlhf_fair.annotate.questions import Answer
+from rlhf_fair.annotate.store import Store
+from rlhf_fair.cli.annotate import app
+from rlhf_fair.cli.feedback import app as feedback
+from rlhf_fair.cli.panel import app as panel
+from rlhf_fair.errors import MissingFileError, OutputError, RowError, SettingsError
+
+STUDY = """\
+title = "Tea"
+[rating]
+question = "How rude is this?"
+[[demographics]]
+name = "gender"
+text = "Gender?"
+choices = { woman = "Woman", man = "Man" }
+"""
+ITEMS = """\
+{"item_id": "1", "prompt": "p", "response_a": "x", "response_b": "y"}
+{"item_id": "2", "prompt": "p", "response": "z", "ask": "rating,edit"}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "panel.csv").write_text("annotator_id\n007\n008\n")
+    (tmp_path / "items.jsonl").write_text(ITEMS)
+    (tmp_path / "consent.txt").write_text("You may stop.")
+    (tmp_path / "study.toml").write_text(STUDY)
+    run(tmp_path, "assign --panel @panel.csv --items @items.jsonl --ratings-per-item 2 --out @a.csv", panel)
+    return tmp_path
+
+
+def run(folder: Path, command: str, program=app) -> str:
+    arguments = [str(folder / word[1:]) if word.startswith("@") else word for word in command.split()]
+    result = CliRunner().invoke(program, arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+LINKS = "links --assignments @a.csv --items @items.jsonl --consent @consent.txt --study @study.toml --db @s.db "
+
+
+def test_links_answers_feedback(folder: Path) -> None:
+    made = json.loads(run(folder, LINKS + "--base-url https://study.example/ --json"))
+    assert (made["raters"], made["items"]) == (2, 4)
+    assert all(re.fullmatch(r"https://study\.example/start/[\w-]{43}", row["link"]) for row in made["links"])
+    store = Store(folder / "s.db")
+    for rater in ("007", "008"):
+        store.save_consent(rater)
+    store.save_demographics("007", {"gender": "prefer_not_to_say"})
+    store.save_answers("007", "1", [Answer("pair", choice="a", strength=2)], 3.5)
+    store.save_answers("007", "2", [Answer("rating", value=4), Answer("edit", text="zz\n")], 8.0)
+    store.save_answers("008", "1", [Answer("pair", choice="tie", strength=0)], 2.0)
+    report = json.loads(run(folder, "export --db @s.db --out @f.jsonl --annotators @who.csv --json"))
+    assert (report["answers"], report["assigned"], report["judged"], report["withdrawn"]) == (4, 4, 3, 0)
+    assert "4 rows: 4 accepted, 0 rejected" in run(folder, "validate @f.jsonl --annotators @panel.csv", feedback)
+    rows = {(r["annotator_id"], r["kind"]): r for r in map(json.loads, (folder / "f.jsonl").read_text().splitlines())}
+    assert rows["007", "pair"]["choice"] == "a"
+    assert rows["007", "pair"]["strength"] == 2
+    assert (rows["007", "rating"]["value"], rows["007", "edit"]["text"]) == (4, "zz\n")
+    assert not any("gender" in row or "attr.gender" in row for row in rows.values())
+    assert (folder / "who.csv").read_text() == "annotator_id,attr.gender\n007,prefer_not_to_say\n008,\n"
+
+    assert store.withdraw("007") == 3
+    text = run(folder, "export --db @s.db --out @f.jsonl --annotators @who.csv")
+    assert "1 withdrew, 3 of their answers were removed" in text
+    assert pd.read_json(folder / "f.jsonl", lines=True, dtype=str)["annotator_id"].tolist() == ["008"]
+    assert (folder / "who.csv").read_text() == "annotator_id,attr.gender\n008,\n"
+
+
+def test_links_are_printed_once_or_written_for_their_owner_only(folder: Path) -> None:
+    run(folder, LINKS + "--out @links.csv")
+    assert stat.S_IMODE((folder / "links.csv").stat().st_mode) == 0o600
+    table = pd.read_csv(folder / "links.csv", dtype=str)
+    assert table["annotator_id"].tolist() == ["007", "008"]
+    with pytest.raises(OutputError, match="never overwritten"):
+        run(folder, LINKS)
+    text = run(folder, "renew --db @s.db --annotator 007")
+    assert text.startswith("007\thttp://127.0.0.1:8000/start/")
+    assert table["link"][0] not in text
+
+
+@pytest.mark.parametrize(
+    ("command", "error", "says"),
+    [
+        ("export --db @no.db --out @f.jsonl", MissingFileError, "no.db"),
+        ("export --db @s.db --out @f.jsonl", RowError, "no answers yet: 0 of 2 raters agreed"),
+        ("serve --db @no.db", MissingFileError, "no.db"),
+        ("serve --db @s.db --certfile @consent.txt", SettingsError, "belong together"),
+        ("serve --db @s.db --certfile @no.pem --keyfile @no.pem", MissingFileError, "TLS certificate"),
+        ("serve --db @s.db --certfile @a.csv --keyfile @a.csv", SettingsError, "no certificate and its key"),
+        ("serve --db @s.db --host 0.0.0.0", SettingsError, "needs --name"),
+        ("serve --db @s.db --host 203.0.113.9", SettingsError, "cannot listen on 203.0.113.9 port 8000"),
+        (LINKS.replace("@s.db", "@t.db").replace("@study.toml", "@a.csv"), SettingsError, "not TOML"),
+        (LINKS.replace("@s.db", "@t.db") + "--ask scalar", SettingsError, "scalar cannot be asked"),
+        (LINKS.replace("@s.db", "@t.db").replace("@consent.txt", "@no.txt"), MissingFileError, "consent text"),
+    ],
+)
+def test_faults_are_named(folder: Path, command: str, error: type[Exception], says: str) -> None:
+    run(folder, LINKS)
+    with pytest.raises(error, match=says):
+        run(folder, command)
+    assert not (folder / "f.jsonl").exists()
+    assert not (folder / "t.db").exists()
+
+
+@pytest.mark.parametrize("command", ["links", "serve", "export", "renew"])
+def test_help_has_an_example(command: str) -> None:
+    result = CliRunner().invoke(app, [command, "--help"])
+    assert f"Example: rlhf-fair annotate {command}" in " ".join(result.stdout.split())
+
+
+class Rater:
+    """Answers over HTTP as fast as the server lets them, and knows which answers were acknowledged."""
+
+    def __init__(self, url: str, token: str) -> None:
+        self.client = httpx2.Client(base_url=url, follow_redirects=True, trust_env=False)
+        self.client.get(f"/start/{token}")
+        self.saved: dict[int, int] = {}
+
+    def send(self, path: str, **fields: str) -> httpx2.Response:
+        token = re.search(r'name="token" value="([^"]+)"', self.client.get(path).text)
+        assert token
+        return self.client.post(path, data={"token": token.group(1), **fields}, follow_redirects=False)
+
+    def answer(self, position: int, place: int) -> None:
+        if self.send(f"/item/{position}", pair=str(place)).status_code == 303:
+            self.saved[position] = place
+
+    def answer_until_cut_off(self) -> None:
+        try:
+            for position in range(1, 21):
+                self.answer(position, 1 + position % 7)
+        except (httpx2.TransportError, AssertionError):
+            pass
+
+
+@pytest.mark.parametrize("after", [0.3, 0.6])
+def test_a_killed_server_loses_no_answer_it_acknowledged(pairs, serve, after: float) -> None:
+    server = serve(pairs.path)
+    raters = {name: Rater(server.url, token) for name, token in pairs.tokens.items()}
+    for rater in raters.values():
+        assert rater.send("/consent", agree="yes").status_code == 303
+        assert rater.send("/about").status_code == 303
+    threads = [threading.Thread(target=rater.answer_until_cut_off) for rater in raters.values()]
+    for thread in threads:
+        thread.start()
+    time.sleep(after + random.Random(after).random() / 10)
+    assert server.stop(kill=True)[0] == -9
+    for thread in threads:
+        thread.join()
+    for rater in raters.values():
+        rater.client.close()
+    for name, rater in raters.items():
+        assert rater.saved
+        kept = {position: pairs.store.task(name, position) for position in rater.saved}
+        for position, place in rater.saved.items():
+            (answer,) = kept[position].answers.values()
+            assert (answer.choice, answer.strength) == _expected(place, kept[position].order)
+    again = serve(pairs.path)
+    for name, rater in raters.items():
+        back = Rater(again.url, pairs.tokens[name])
+        resumed = back.client.get("/").url.path
+        back.client.close()
+        done = len(rater.saved)  # and perhaps one whose acknowledgement was on its way
+        assert resumed in {f"/item/{done + 1}", f"/item/{done + 2}" if done < 19 else "/done"}
+    with pairs.store.reading() as db:
+        assert db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+
+
+def _expected(place: int, order: str) -> tuple[str, int]:
+    first, second = order
+    return [(first, 3), (first, 2), (first, 1), ("tie", 0), (second, 1), (second, 2), (second, 3)][place - 1]
+
+
+def test_a_polite_end_is_an_end(pairs, serve) -> None:
+    server = serve(pairs.path)
+    assert httpx2.get(server.url, trust_env=False).status_code == 403
+    assert server.stop() == (0, "")
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed, which makes the certificate")
+def test_tls(pairs, serve, tmp_path: Path) -> None:
+    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
+    make = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "1",
+        "-keyout",
+        "key.pem",
+        "-out",
+        "cert.pem",
+    ]
+    subprocess.run([*make, *names], cwd=tmp_path, check=True, capture_output=True)
+    server = serve(pairs.path, "--certfile", str(tmp_path / "cert.pem"), "--keyfile", str(tmp_path / "key.pem"))
+    assert server.url.startswith("https://")
+    trusted = ssl.create_default_context(cafile=str(tmp_path / "cert.pem"))
+    with httpx2.Client(base_url=server.url, verify=trusted, trust_env=False) as client:
+        reply = client.get(f"/start/{pairs.tokens['p']}")
+        assert "Secure" in reply.headers["Set-Cookie"]
+        assert "Strict-Transport-Security" in client.get("/consent").headers
+
+
+def test_listening_to_the_network_warns(pairs, serve) -> None:
+    server = serve(pairs.path, "--host", "0.0.0.0", "--name", "study.example")
+    assert server.url.startswith("http://study.example:")
+    port = server.url.rpartition(":")[2]
+    known = httpx2.get(f"http://127.0.0.1:{port}/", headers={"Host": f"study.example:{port}"}, trust_env=False)
+    assert known.status_code == 403
+    other = httpx2.get(f"http://127.0.0.1:{port}/", headers={"Host": "other.example"}, trust_env=False)
+    assert other.status_code == 400
+    errors = server.stop()[1]
+    assert "warning: listening on 0.0.0.0" in errors
+    assert "unencrypted" in errors
