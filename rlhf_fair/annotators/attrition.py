@@ -52,7 +52,7 @@ class DropOut:
         return cls(everybody, tuple(cells))
 
     def retention(self, pool: pd.DataFrame) -> FloatArray:
-        """(n,) each person's probability of finishing, in (0, 1]."""
+        """(n,) each person's probability of finishing, in (0, 1]; see `multi_select.canonical_table` for attributes."""
         rate = np.full(len(pool), np.nan)
         for cell, value in self.cells:
             rate[cell.holds(pool)] = np.fmax(rate[cell.holds(pool)], value)
@@ -61,8 +61,8 @@ class DropOut:
             own = pd.to_numeric(pool["dropout"], errors="coerce").to_numpy(float)
             wrong = pool["dropout"].notna().to_numpy() & ~((own >= 0) & (own < 1))
             if wrong.any():
-                value = pool["dropout"][wrong].iloc[0]
-                raise SettingsError(f"pool: 'dropout' = {value!r}; allowed: 0 or more and below 1, or empty")
+                found = str(pool["dropout"][wrong].iloc[0])
+                raise SettingsError(f"pool: 'dropout' = {found!r}; allowed: 0 or more and below 1, or empty")
             rate = np.where(np.isnan(own), rate, own)
         return 1 - rate
 

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from rlhf_fair.annotators.integer_program import IntegerProgram
 from rlhf_fair.annotators.limits import Limit, feasible
+from rlhf_fair.annotators.multi_select import JOINED, SEPARATOR
 from rlhf_fair.annotators.strata import Strata
 from rlhf_fair.errors import InfeasibleError
-from rlhf_fair.tables import attribute_columns
+from rlhf_fair.tables import ATTRIBUTE_PREFIX, attribute_columns
 
 FloatArray = NDArray[np.float64]
 
@@ -152,7 +153,8 @@ def _repair(limits: Sequence[Limit], strata: Strata, lever: _Lever) -> Repair | 
     solution = program.minimise(changed)
     if solution is None:
         return None
-    program.at_most(changed, float(changed @ solution))
+    persons = float(changed @ solution)
+    program.at_most(changed, persons)
     better = program.minimise(price)
     solution = solution if better is None else better
     cost = float(price @ solution[: len(price)])
@@ -160,7 +162,7 @@ def _repair(limits: Sequence[Limit], strata: Strata, lever: _Lever) -> Repair | 
     changes = _changes(limits, strata, cells, solution, over=cost - budget)
     if not changes or (lever.recruit and not solution[len(strata.table) :][: len(cells)].round().any()):
         return None  # nobody to recruit: raising the budget is a lever of its own
-    return Repair(lever.name, round(float(changed @ solution), 6), cost, max(cost - budget, 0.0), changes)
+    return Repair(lever.name, round(persons, 6), cost, max(cost - budget, 0.0), changes)
 
 
 def _cells(strata: Strata) -> list[int]:
@@ -178,12 +180,13 @@ def _changes(
     for stratum, persons in zip(cells, recruits, strict=True):
         if persons > 0.5:
             row = strata.table.loc[stratum, columns]
-            lines.append(f"{persons:.0f} more with {','.join(f'{c[5:]}={row[c]}' for c in columns)}")
+            kind = ",".join(f"{c.removeprefix(ATTRIBUTE_PREFIX)}={row[c]}" for c in columns)
+            lines.append(f"{persons:.0f} more with {kind.replace(JOINED, SEPARATOR)}")
     fewer, more = solution[len(strata.table) + len(cells) :].reshape(2, -1)
     for limit, down, up in zip(limits, fewer, more, strict=True):
-        if down > 1e-6:
+        if down > 1e-4:
             lines.append(f"{limit.name.rpartition(' at least')[0] or limit.name} {_short(limit.low - down)} instead")
-        elif up > 1e-6:
+        elif up > 1e-4:
             lines.append(f"{limit.name}: {_short(limit.high + up)} instead")
     if over > 1e-6:
         lines.append(f"raise the budget by {over:g}")

@@ -47,7 +47,7 @@ class Cell:
                 raise SettingsError(f"cell {self.name!r}: allowed levels of {attribute}: {allowed}")
 
     def holds(self, table: pd.DataFrame) -> NDArray[np.bool_]:
-        """(n,) which rows of a table with ``attr.*`` columns lie in the cell."""
+        """(n,) which rows lie in the cell; attributes in the form of `multi_select.canonical_table`."""
         inside = np.ones(len(table), dtype=bool)
         for attribute, level in self.levels:
             inside &= names_level(table[ATTRIBUTE_PREFIX + attribute], level)

@@ -15,10 +15,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
-from rlhf_fair.annotators.population import Margin
-from rlhf_fair.tables import ATTRIBUTE_PREFIX
+from rlhf_fair.annotators.population import Margin, Population
+from rlhf_fair.tables import ATTRIBUTE_PREFIX, require_columns
 
 SEPARATOR = "|"
+JOINED = "\x1f"
+"""Joins several levels once they are told apart, so that a level which holds the separator is not split."""
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -41,19 +43,26 @@ def named_levels(cell: object, levels: Collection[str]) -> tuple[str, ...]:
 
 
 def canonical(cells: pd.Series, levels: Collection[str]) -> pd.Series:
-    """Cells with their levels in order (``White|Asian`` becomes ``Asian|White``); None where not placed."""
-    distinct = {cell: SEPARATOR.join(named_levels(cell, levels)) or None for cell in cells.dropna().unique()}
+    """Cells with their levels in order, joined by `JOINED`; None where not placed."""
+    distinct = {cell: JOINED.join(named_levels(cell, levels)) or None for cell in cells.dropna().unique()}
     return pd.Series(cells.astype("object").map(distinct), index=cells.index, dtype="object")
 
 
+def canonical_table(table: pd.DataFrame, population: Population) -> pd.DataFrame:
+    """The table with the population's attributes in `canonical` form."""
+    columns = {name: ATTRIBUTE_PREFIX + name for name in population.attributes}
+    require_columns(table, columns.values(), "pool")
+    return table.assign(**{c: canonical(table[c], population.levels(name)) for name, c in columns.items()})
+
+
 def names_level(cells: pd.Series, level: str) -> NDArray[np.bool_]:
-    """(n,) whether each cell is ``level`` or names it among others."""
-    distinct = {cell: level == cell or level in str(cell).split(SEPARATOR) for cell in cells.dropna().unique()}
+    """(n,) whether each cell, in `canonical` form, is ``level`` or names it among others."""
+    distinct = {cell: level in str(cell).split(JOINED) for cell in cells.dropna().unique()}
     return np.array([distinct.get(cell, False) for cell in cells], dtype=bool)
 
 
 def membership(table: pd.DataFrame, margin: Margin) -> sparse.csr_array:
-    """(cells of the margin, rows of the table) 1 where the row counts in the cell."""
+    """(cells of the margin, rows of a `canonical_table`) 1 where the row counts in the cell."""
     named = {
         (name, level): names_level(table[ATTRIBUTE_PREFIX + name], level)
         for place, name in enumerate(margin.attributes)
@@ -70,12 +79,10 @@ def membership(table: pd.DataFrame, margin: Margin) -> sparse.csr_array:
     return sparse.csr_array(sparse.vstack(rows, format="csr"))
 
 
-def has_several(table: pd.DataFrame, margin: Margin, levels: dict[str, list[str]]) -> bool:
-    """Whether any row names several levels of one of the margin's attributes."""
+def has_several(table: pd.DataFrame, margin: Margin) -> bool:
+    """Whether any row of a `canonical_table` names several levels of one of the margin's attributes."""
     return any(
-        len(named_levels(cell, levels[name])) > 1
-        for name in margin.attributes
-        for cell in table[ATTRIBUTE_PREFIX + name].dropna().unique()
+        JOINED in str(cell) for name in margin.attributes for cell in table[ATTRIBUTE_PREFIX + name].dropna().unique()
     )
 
 

@@ -12,13 +12,13 @@ from scipy import sparse
 from rlhf_fair.annotators.attrition import chance_below
 from rlhf_fair.annotators.eligibility import eligibility
 from rlhf_fair.annotators.lottery import Lottery, spread
-from rlhf_fair.annotators.multi_select import canonical, membership
+from rlhf_fair.annotators.multi_select import canonical_table, membership
 from rlhf_fair.annotators.population import Population
 from rlhf_fair.annotators.prices import marginal_prices
 from rlhf_fair.annotators.quotas import Demand, Quotas
 from rlhf_fair.annotators.strata import Strata
 from rlhf_fair.errors import InfeasibleError, SettingsError
-from rlhf_fair.tables import ATTRIBUTE_PREFIX, require_columns
+from rlhf_fair.tables import require_columns
 
 IntArray = NDArray[np.int64]
 
@@ -88,8 +88,9 @@ class PanelPlan:
     def minimums(self) -> pd.DataFrame:
         """One row for each named minimum: cell, minimum, planned, available (and chance_below with drop-out)."""
         rows = []
+        named = canonical_table(self.members, self.quotas.population)
         for minimum in self.quotas.minimums:
-            inside = minimum.cell.holds(self.members)
+            inside = minimum.cell.holds(named)
             row = {
                 "cell": minimum.cell.name,
                 "minimum": minimum.persons,
@@ -179,8 +180,7 @@ def plan_for(pool: pd.DataFrame, population: Population, demand: Demand, *, rng:
     able = eligibility(pool, demand.needs)
     for cell, _ in demand.dropout.cells:
         cell.check(population)
-    require_columns(pool, [ATTRIBUTE_PREFIX + name for name in population.attributes], "pool")
-    retention = demand.dropout.retention(pool)
+    retention = demand.dropout.retention(canonical_table(pool, population))
     strata = Strata.of(pool, population, allowed=able.allowed, retention=retention)
     quotas = Quotas(strata, population, demand)
     lottery = spread(quotas, quotas.solve())
@@ -214,19 +214,13 @@ def _with_finishers(
     if not quotas.leaving:
         return targets
     retention = members["retention"].to_numpy(float)
-    named = members.assign(
-        **{c: canonical(members[c], population.levels(c[len(ATTRIBUTE_PREFIX) :])) for c in _used(population)}
-    )
+    named = canonical_table(members, population)
     inside = sparse.vstack([membership(named, margin) for margin in population.margins], format="csr").toarray() > 0
     floor = targets["target"].to_numpy(float) - quotas.demand.tolerance
     return targets.assign(
         expected=inside @ retention,
         chance_short=[chance_below(retention[row], low) for row, low in zip(inside, floor, strict=True)],
     )
-
-
-def _used(population: Population) -> list[str]:
-    return [ATTRIBUTE_PREFIX + name for name in population.attributes]
 
 
 def convenience_panel(pool: pd.DataFrame, *, size: int, rng: np.random.Generator) -> pd.DataFrame:

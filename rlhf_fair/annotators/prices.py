@@ -3,7 +3,8 @@
 The question for each cell: by how much does the least cost rise if its lower limit (target less tolerance, or minimum)
 rises by one person, the size and all other limits staying? Each cell's accepted shortfall stays as it is. Two answers:
 the dual of the relaxation (fractions of persons; 0 where the limit does not bind) and, for the limits that bind, the
-exact difference of two integer programs, which is missing where no panel could do it.
+exact difference of two integer programs, which is missing where no panel could do it. Where limits imply each other
+(a level's least and the others' most) the dual may lie with either of them, so believe the exact one.
 """
 
 from __future__ import annotations
@@ -44,8 +45,11 @@ def marginal_prices(quotas: Quotas, counts: IntArray) -> pd.DataFrame:
     if solved is not None:
         dual[size] = solved[1][size]  # one more person in all may also save money
     table = pd.DataFrame({"limit": names, "bound": low, "dual": dual})
-    exact, basis = np.full(len(rows), np.nan), np.where(dual == 0, "not binding", "dual").astype(object)
-    binding = [i for i in np.argsort(-np.abs(dual), kind="stable") if np.rint(rows[i] @ counts - low[i]) < 1]
+    exact, basis = (
+        np.full(len(rows), np.nan),
+        np.where(np.rint(rows @ counts - low) < 1, "dual", "not binding").astype(object),
+    )
+    binding = [i for i in np.argsort(-np.abs(dual), kind="stable") if basis[i] == "dual"]
     if len(quotas.strata.table) <= RESOLVE_STRATA:
         base = _least(quotas, rows, low, high)
         for i in binding[:RESOLVES]:

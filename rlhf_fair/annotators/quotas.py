@@ -78,7 +78,7 @@ class Quotas:
     """Margin targets over strata, and the counts that serve them best."""
 
     def __init__(self, strata: Strata, population: Population, demand: Demand) -> None:
-        self.strata, self.demand = strata, demand
+        self.strata, self.population, self.demand = strata, population, demand
         self.cells = [(m.name, CROSS.join(level)) for m in population.margins for level in m.levels()]
         inside = [membership(strata.table, margin) for margin in population.margins]
         self.membership: Any = sparse.vstack(inside, format="csr")
@@ -246,12 +246,11 @@ def _raking(
     table: pd.DataFrame, population: Population, inside: Sequence[sparse.csr_array]
 ) -> tuple[list[IntArray], list[FloatArray]]:
     """Codes and shares of all margins for `rake_rows`; overlapping cells become a margin each."""
-    levels = {name: population.levels(name) for name in population.attributes}
     codes: list[IntArray] = []
     shares: list[FloatArray] = []
     for margin, cells in zip(population.margins, inside, strict=True):
         share = margin.shares.to_numpy(float)
-        if margin.multi_select or has_several(table, margin, levels):
+        if margin.multi_select or has_several(table, margin):
             more, parts = yes_no_margins(cells, share)
             codes += more
             shares += parts

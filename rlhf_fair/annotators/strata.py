@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from rlhf_fair.annotators.multi_select import canonical
+from rlhf_fair.annotators.multi_select import canonical_table
 from rlhf_fair.annotators.population import Population
 from rlhf_fair.errors import SettingsError
 from rlhf_fair.tables import ATTRIBUTE_PREFIX, require_columns
@@ -63,10 +63,7 @@ class Strata:
         cost = pool["cost"].to_numpy(float) if "cost" in pool else np.ones(len(pool))
         if not np.all(np.isfinite(cost) & (cost >= 0)):
             raise SettingsError("pool: every 'cost' must be a number >= 0")
-        cells = pd.DataFrame(
-            {c: canonical(pool[c], population.levels(n)) for n, c in zip(population.attributes, columns, strict=True)},
-            index=pool.index,
-        )
+        cells = canonical_table(pool, population)[columns]
         known = cells.notna().all(axis=1).to_numpy() & (True if allowed is None else allowed)
         placed = cells[known].astype("str").assign(price=_tiers(cost[known], MAX_TIERS))
         keys = [*columns, "price"]

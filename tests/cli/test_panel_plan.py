@@ -1,0 +1,109 @@
+"""`rlhf-fair panel plan` and `panel size`: demands on the command line, what is written, what a conflict prints."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from rlhf_fair.annotators.conflict import ConflictError
+from rlhf_fair.cli.panel import app
+from rlhf_fair.errors import SettingsError
+
+POPULATION = """
+multi_select = ["race"]
+[margins.gender]
+woman = 50
+man = 50
+[margins.race]
+Black = 0.3
+White = 0.8
+[minimums]
+"gender=woman,race=Black" = 8
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    pd.DataFrame(
+        {
+            "annotator_id": [f"{i:03d}" for i in range(300)],
+            "attr.gender": rng.choice(["woman", "man"], 300, p=[0.3, 0.7]),
+            "attr.race": rng.choice(["Black", "White", "White|Black"], 300, p=[0.3, 0.6, 0.1]),
+            "cost": rng.choice([1, 3], 300),
+            "consent": rng.choice(["yes", "no"], 300, p=[0.9, 0.1]),
+            "languages": rng.choice(["en", "en;es"], 300),
+        }
+    ).to_csv(tmp_path / "pool.csv", index=False)
+    (tmp_path / "population.toml").write_text(POPULATION)
+    return tmp_path
+
+
+def run(folder: Path, command: str) -> str:
+    arguments = [str(folder / word[1:]) if word.startswith("@") else word for word in command.split()]
+    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+PLAN = "plan --pool @pool.csv --population @population.toml --size 40 --out @panel"
+
+
+def test_every_demand_at_once(folder: Path) -> None:
+    options = "--minimum gender=man,race=Black:6 --dropout 0.2 --draw-all --budget 200 --language en"
+    certificate = json.loads(run(folder, f"{PLAN} {options} --json"))
+    members = pd.read_csv(folder / "panel/panel.csv")
+    assert certificate["size"] == len(members) >= 50  # 40 of at least 50 are expected to finish
+    assert certificate["never_drawn"] == 0
+    assert certificate["cost"] == members["cost"].sum() <= 200
+    assert (members["consent"] == "yes").all()
+    assert [(row["cell"], row["minimum"]) for row in certificate["minimums"]] == [
+        ("gender=woman,race=Black", 8),
+        ("gender=man,race=Black", 6),
+    ]
+    black = members["attr.race"].str.contains("Black") & (members["attr.gender"] == "woman")
+    assert 0.8 * black.sum() >= 8
+    pool = pd.read_csv(folder / "pool.csv")
+    assert certificate["ineligible"] == {"no consent": int((pool["consent"] == "no").sum())}
+    assert json.loads((folder / "panel/certificate.json").read_text())["seed"] == 0
+    assert (folder / "panel/prices.csv").is_file()
+
+
+def test_people_can_read_it(folder: Path) -> None:
+    text = run(folder, f"{PLAN} --draw-all --dropout gender=man:0.1")
+    assert "gender=woman,race=Black: at least 8" in text
+    assert "expected to finish; chance of fewer than 40" in text
+    assert "more than the cheapest plan" in text
+    assert "candidates may not be asked (no consent)" in text
+
+
+def test_a_conflict_is_one_object_and_writes_nothing(folder: Path) -> None:
+    arguments = [str(folder / word[1:]) if word.startswith("@") else word for word in PLAN.split()]
+    result = CliRunner().invoke(app, [*arguments, "--budget", "30", "--json"])
+    assert isinstance(result.exception, ConflictError)
+    record = json.loads(result.stdout)
+    # nobody costs less than 1, so 40 people cost more than 30 whatever else is asked
+    assert [entry["kind"] for entry in record["conflict"]] == ["size", "budget"]
+    assert record["repairs"]
+    assert "smallest set of demands" in str(result.exception)
+    assert not (folder / "panel").exists()
+
+
+def test_how_many_raters(folder: Path) -> None:
+    # Cohen 1988: 64 in each of two groups for a medium effect; a panel in equal shares is the same
+    command = "size --gap 0.5 --sd 1 --by gender --reference man --population @population.toml"
+    assert json.loads(run(folder, f"{command} --json"))["raters_in_population_shares"] == 128
+    assert "64 raters in each of 2 groups, 128 in all" in run(folder, command)
+    text = run(folder, "size --gap 0.5 --sd 1 --by age --reference old --group young --group middle")
+    assert "each of 2 contrasts with old" in text
+    with pytest.raises(SettingsError, match="allowed: gender, race"):
+        run(folder, command.replace("--by gender", "--by age"))
+
+
+def test_help_has_an_example() -> None:
+    assert "Example: rlhf-fair panel size" in " ".join(CliRunner().invoke(app, ["size", "--help"]).stdout.split())
