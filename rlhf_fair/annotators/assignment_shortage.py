@@ -156,12 +156,13 @@ def _conflicts(plan: Work, short: IntArray, missing: IntArray) -> list[str]:
     sentences = []
     for part in np.unique(label):
         takers = short[label == part]
-        names = [f"({plan.who.names[taker]})" for taker in takers[:NAMED]]
+        names = " or ".join(f"({plan.who.names[taker]})" for taker in takers[:NAMED])
         more = f" or {len(takers) - NAMED} other sets of needs" if len(takers) > NAMED else ""
+        which = f" that need {names}{more}" if len(plan.items) > 1 else ""
         wanted, lacking = int(network.demand[takers].sum()), int(missing[takers].sum())
         able = int(_eligible(plan, takers).sum())
         sentences.append(
-            f"{int(plan.items[takers].sum())} items that need {' or '.join(names)}{more} call for {wanted} judgements, "
+            f"{int(plan.items[takers].sum())} items{which} call for {wanted} judgements, "
             f"of which the {able} annotators eligible can give at most {wanted - lacking} under these limits: "
             f"{lacking} short"
         )

@@ -29,6 +29,21 @@ def fill(capacity: IntArray, total: int, rng: np.random.Generator) -> IntArray:
     return filled
 
 
+def fill_up(load: IntArray, spare: IntArray, total: int, rng: np.random.Generator) -> IntArray:
+    """Share ``total`` so that loads on top of those there are end as level as spare capacities allow.
+
+    Who gets one more is random. Needs total <= Σ spare.
+    """
+    low, high = 0, int((load + spare).max(initial=0))
+    while low < high:
+        level = (low + high + 1) // 2
+        low, high = (level, high) if int(np.clip(level - load, 0, spare).sum()) <= total else (low, level - 1)
+    filled = np.clip(low - load, 0, spare)
+    more = np.flatnonzero(np.clip(low + 1 - load, 0, spare) > filled)
+    filled[rng.permutation(more)[: total - int(filled.sum())]] += 1
+    return np.asarray(filled)
+
+
 def wind(loads: IntArray, group: IntArray, n: int, rng: np.random.Generator) -> IntArray:
     """The line of people, (items × slots,): groups that fill whole rounds first, so the others lie side by side.
 

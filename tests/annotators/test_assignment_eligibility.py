@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -43,6 +45,13 @@ def random_instance(rng: np.random.Generator) -> tuple[pd.DataFrame, pd.DataFram
     return items, members, Terms(slots, int(rng.integers(1, slots + 1)), ("attr.g",))
 
 
+def may(item: Any, member: Any) -> bool:
+    """Eligibility in the notation of `random_instance`."""
+    needs = [set() if pd.isna(cell) else set(cell.split(";")) for cell in (item.language, item.skills)]
+    speaks, can = ("" if pd.isna(cell) else cell for cell in (member.languages, member.skills))
+    return needs[0] <= set(speaks.split(", ")) and needs[1] <= set(can.split(";"))
+
+
 def single_arcs(items: pd.DataFrame, members: pd.DataFrame, terms: Terms) -> tuple[np.ndarray, np.ndarray, int]:
     """By brute force, one node for each item, person and group of an item: no classes, no kinds of people.
 
@@ -55,12 +64,10 @@ def single_arcs(items: pd.DataFrame, members: pd.DataFrame, terms: Terms) -> tup
     person, pair, again = 1 + np.arange(people), 1 + people, 1 + people + n * groups
     sink = again + 2 * n
     arcs = [(0, int(node), int(room)) for node, room in zip(person, capacity, strict=True)]
-    for i, (language, skills) in enumerate(zip(items["language"], items["skills"], strict=True)):
-        needs = [set() if pd.isna(cell) else set(cell.split(";")) for cell in (language, skills)]
-        for a, (speaks, can) in enumerate(zip(members["languages"], members["skills"], strict=True)):
-            has = [set() if pd.isna(cell) else set(cell.split(mark)) for cell, mark in ((speaks, ", "), (can, ";"))]
-            if needs[0] <= has[0] and needs[1] <= has[1]:
-                arcs.append((1 + a, pair + i * groups + group[a], 1))
+    for i, wants in enumerate(items.itertuples()):
+        arcs += [
+            (1 + a, pair + i * groups + group[a], 1) for a, has in enumerate(members.itertuples()) if may(wants, has)
+        ]
         for g in range(groups):
             arcs += [(pair + i * groups + g, again + n + i, 1), (pair + i * groups + g, again + i, slots)]
         arcs += [(again + i, again + n + i, slots - terms.distinct_groups), (again + n + i, sink, slots)]

@@ -9,13 +9,16 @@ prints seconds, CPU seconds and peak memory (this process's, tables included). P
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from timing import peak_memory, timed
+from timing import Timed, peak_memory, timed
 
 from rlhf_fair.annotators.assignment import assign
 from rlhf_fair.annotators.assignment_check import Terms, check
+from rlhf_fair.annotators.assignment_openings import RepairTerms
+from rlhf_fair.annotators.assignment_repair import repair
 
 LANGUAGES = ["en", "es", "zh", "hi", "ar", "pt", "bn", "ru", "ja", "de", "fr", "sw"]
 GROUPS = [f"g{k}" for k in range(8)]
@@ -71,11 +74,25 @@ def main() -> None:
     print(f"{given.items} items x {given.slots} slots over {given.annotators} annotators, {len(LANGUAGES)} languages")
     print(f"  loads {load.min()} to {load.max()}, standard deviation {load.std():.2f}")
     checked = timed("check", lambda: [check(table, items, members, terms)])
+    dropped = members["annotator_id"].sample(given.annotators // 100, random_state=given.seed).tolist()
+    pool = members[members["annotator_id"].isin(dropped)].assign(annotator_id=lambda p: "new-" + p["annotator_id"])
+    promised = RepairTerms(given.distinct_groups, ("attr.group",))
+    repaired = timed(
+        "repair",
+        lambda: [repair(table, members, dropped, items=items, replacements=pool, terms=promised, rng=rng)],
+    )
+    done = repaired.values[0]
+    everybody = pd.concat([members, pool], ignore_index=True)
+    staying = everybody[~everybody["annotator_id"].isin(dropped)]
+    rechecked = timed("check", lambda: [check(done.assignments, items, staying, terms)])
+    changed = int((done.assignments["annotator_id"].to_numpy() != table["annotator_id"].to_numpy()).sum())
     report(assigned, f"peak of the process {peak_memory() / 1024:.2f} GiB")
     report(checked, f"{len(checked.values[0])} broken promises")
+    report(repaired, f"{len(done.replaced)} replaced, {len(done.unreplaced)} not; {changed} rows changed")
+    report(rechecked, f"broken promises: {rechecked.values[0]['constraint'].value_counts().to_dict() or 'none'}")
 
 
-def report(run: object, note: str) -> None:
+def report(run: Timed[Any], note: str) -> None:
     print(f"  {run.name:<8}{run.seconds:>7.2f} s{run.cpu_seconds:>8.2f} CPU s{run.peak_mib:>+8.0f} MiB   {note}")
 
 
