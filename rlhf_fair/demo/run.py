@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 import transformers
 
 import rlhf_fair
@@ -50,7 +52,7 @@ def run_demo(
     """Run (or resume) everything in ``out`` and write results.json, records.parquet, the report and the manifest.
 
     ``bias`` scales what is planted: 1 the demonstration, 0 a world without planted bias. ``plan_name`` is a plan whose
-    prompts have this world's columns.
+    prompts have this world's columns. It runs on one thread, whatever the machine has.
     """
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
@@ -66,10 +68,11 @@ def run_demo(
         "plan": {path.name: sha256_file(path) for path in sorted(plan_file.parent.iterdir()) if path.is_file()},
     }
     stages = Stages(make_folder(out) / "stages", key, on_stage)
-    trained = run_pipeline(world, settings, stages, progress=progress)
-    audit = PipelineAudit(
-        trained, plan, prompts, load_scorer(plan, plan_file.parent), world.true_utility, progress
-    ).run(stages)
+    with one_thread():
+        trained = run_pipeline(world, settings, stages, progress=progress)
+        audit = PipelineAudit(
+            trained, plan, prompts, load_scorer(plan, plan_file.parent), world.true_utility, progress
+        ).run(stages)
     planted = planted_table(world, plan, plan_file.parent, prompts, audit.records, seed)
     results = Results(
         audit={
@@ -93,6 +96,18 @@ def run_demo(
     write_json(out / "truth.json", world.truth())
     finish(out, results, audit.records, {"plan": sha256_file(plan_file)}, seed)
     return results
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Results then do not hang on the number of cores, since sums in another order round otherwise. Nor is it slower:
+    the models are too small to share out."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def finish(out: Path, results: Results, records: pd.DataFrame, inputs: dict[str, str], seed: int) -> None:
