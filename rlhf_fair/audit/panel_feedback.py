@@ -13,6 +13,7 @@ from rlhf_fair.audit.findings import build_findings
 from rlhf_fair.audit.panel_feedback_attributes import CONFLICTING, NO_GROUPS, declared_attributes, label_ratings
 from rlhf_fair.audit.panel_feedback_estimates import measure
 from rlhf_fair.audit.panel_feedback_plan import AttributePlan, FeedbackPlan, load_feedback_plan
+from rlhf_fair.audit.panel_feedback_records import shareable_records, withheld_raters
 from rlhf_fair.audit.panel_feedback_table import REASONS, Ratings, read_ratings
 from rlhf_fair.audit.panel_feedback_tables import (
     account_table,
@@ -49,12 +50,19 @@ def run(
     sources |= {"ratings used": f"{len(records):,}", "items": f"{records['item'].nunique():,}"}
     if ratings.has_raters:
         sources["raters"] = f"{records['rater'].nunique():,}"
+    names = [attribute.name for attribute in declared_attributes(plan, ratings)]
+    shared = shareable_records(records, names, plan.records_k)
+    if withheld := withheld_raters(shared, names):
+        who = "raters" if ratings.has_raters else "ratings"
+        sources["attributes withheld in records.parquet"] = (
+            f"those of {withheld:,} {who}, whose attributes fewer than {plan.records_k} people share in full"
+        )
     inputs = {"plan": sha256_file(Path(plan_file))} | {
         f"ratings/{path.name}": sha256_file(path) for path in [*files, *filter(None, [raters_file])]
     }
     results = results.model_copy(update={"audit": results.audit | {"data": sources}, "manifest": {"inputs": inputs}})
     make_folder(out_dir)
-    write_table(out_dir / RECORDS_NAME, coded_raters(records))
+    write_table(out_dir / RECORDS_NAME, shared)
     write_table(out_dir / REJECTS_NAME, ratings.rejects)
     write_results(out_dir, results)
     return results
@@ -144,10 +152,3 @@ def counts(records: pd.DataFrame, attributes: Sequence[AttributePlan], ratings: 
         },
         "exclusions": [{"reason": str(reason), "n": int(n)} for reason, n in reasons.items()],
     }
-
-
-def coded_raters(records: pd.DataFrame) -> pd.DataFrame:
-    """Raters as running numbers: enough to recompute every interval, and no id that a platform could look up."""
-    if "rater" not in records:
-        return records
-    return records.assign(rater=pd.factorize(records["rater"], sort=True)[0] + 1)

@@ -131,7 +131,11 @@ class AgreementPlan(Settings):
 
 
 class FeedbackPlan(Plan):
-    """The whole plan. Groups with fewer than ``min_raters`` raters are shown as not measured."""
+    """The whole plan. Groups with fewer than ``min_raters`` raters are shown as not measured.
+
+    ``records_k``: a rater's attributes are withheld in ``records.parquet`` if fewer raters share all of them; 1 keeps
+    all.
+    """
 
     ratings: RatingsPlan
     raters: RatersPlan | None = None
@@ -139,6 +143,7 @@ class FeedbackPlan(Plan):
     attributes: tuple[AttributePlan, ...] = ()
     intersections: tuple[tuple[str, ...], ...] = ()
     min_raters: int = Field(10, ge=2)
+    records_k: int = Field(5, ge=1)
     agreement: AgreementPlan = AgreementPlan()
 
     @model_validator(mode="after")

@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rlhf_fair.audit.panel_feedback import build_results, coded_raters, input_files, run
+from rlhf_fair.audit.panel_feedback import build_results, input_files, run
 from rlhf_fair.audit.panel_feedback_estimates import DIFFERENCE_OF_GAPS, SAME_ITEMS, measure
 from rlhf_fair.audit.panel_feedback_plan import FeedbackPlan, load_feedback_plan
+from rlhf_fair.audit.panel_feedback_records import coded_raters
 from rlhf_fair.audit.panel_feedback_table import Ratings, read_ratings
 from rlhf_fair.audit.plan import find_plan, load_plan
 from rlhf_fair.audit.run import run_audit
@@ -226,9 +227,7 @@ def test_bad_input_on_the_command_line(tmp_path: Path) -> None:
 def test_a_feedback_plan_takes_no_model_and_a_model_plan_no_feedback(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="give --feedback; found --model and --feedback"):
         run_audit(find_plan("panel-feedback/crehate"), Target(feedback=tmp_path, model="m"), out=tmp_path / "out")
-    with pytest.raises(
-        SettingsError, match="--endpoint and --predictions; found --model and --feedback"
-    ):
+    with pytest.raises(SettingsError, match="--endpoint and --predictions; found --model and --feedback"):
         run_audit(find_plan("hiring"), Target(feedback=tmp_path, model="m"), out=tmp_path / "out")
 
 
