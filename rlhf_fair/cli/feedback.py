@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rlhf_fair.cli.feedback_aggregate import FeedbackFile, aggregate
+from rlhf_fair.cli.feedback_exchange import export, import_
 from rlhf_fair.cli.feedback_flips import flips
 from rlhf_fair.cli.feedback_quality import quality
 from rlhf_fair.cli.panel import Json, Quiet, show
@@ -68,3 +69,5 @@ def validate(
 app.command()(aggregate)
 app.command()(flips)
 app.command()(quality)
+app.command("import")(import_)
+app.command()(export)
