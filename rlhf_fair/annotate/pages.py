@@ -23,7 +23,14 @@ from starlette.types import ASGIApp
 
 from rlhf_fair.annotate.guard import Guard, too_many
 from rlhf_fair.annotate.limits import Buckets
-from rlhf_fair.annotate.questions import PAIR_SCALE, Answer, position_on_scale, read_answers, read_demographics
+from rlhf_fair.annotate.questions import (
+    MAX_TEXT,
+    PAIR_SCALE,
+    Answer,
+    position_on_scale,
+    read_answers,
+    read_demographics,
+)
 from rlhf_fair.annotate.store import NoConsentError, Rater, Store, Task
 from rlhf_fair.annotate.tokens import form_token, shown_at, token_hash
 from rlhf_fair.artifacts import sha256_bytes
@@ -73,7 +80,7 @@ class Pages:
             lstrip_blocks=True,
         )
         versions = {name: sha256_bytes(content)[:12] for name, content in self.static.items()}
-        environment.globals |= {"study": self.settings, "scale": PAIR_SCALE, "versions": versions}
+        environment.globals |= {"study": self.settings, "scale": PAIR_SCALE, "max_text": MAX_TEXT, "versions": versions}
         self.templates = environment
 
     def render(self, template: str, status: int = 200, **values: Any) -> Response:

@@ -202,6 +202,7 @@ class Store:
     def withdraw(self, annotator_id: str) -> int:
         """Take back consent: remove all that was stored of a rater, keep how many answers; returns that number."""
         with self.writing() as db:
+            self._require_rater(db, annotator_id)
             agreed = db.execute("SELECT 1 FROM consents WHERE annotator_id = ?", (annotator_id,)).fetchone()
             query = "SELECT count(*) FROM answers WHERE annotator_id = ?"
             count = int(db.execute(query, (annotator_id,)).fetchone()[0])
@@ -219,12 +220,13 @@ class Store:
     def renew(self, annotator_id: str, token_sha256: str) -> None:
         """Give a rater another link; the old one ends."""
         with self.writing() as db:
-            changed = db.execute(
-                "UPDATE raters SET token_sha256 = ? WHERE annotator_id = ?", (token_sha256, annotator_id)
-            ).rowcount
-            if not changed:
-                known = [row[0] for row in db.execute("SELECT annotator_id FROM raters ORDER BY 1 LIMIT 5")]
-                raise SettingsError(f"no annotator {annotator_id!r} in {self.path}; has {', '.join(known)}, …")
+            self._require_rater(db, annotator_id)
+            db.execute("UPDATE raters SET token_sha256 = ? WHERE annotator_id = ?", (token_sha256, annotator_id))
+
+    def _require_rater(self, db: sqlite3.Connection, annotator_id: str) -> None:
+        if db.execute("SELECT 1 FROM raters WHERE annotator_id = ?", (annotator_id,)).fetchone() is None:
+            known = [row[0] for row in db.execute("SELECT annotator_id FROM raters ORDER BY 1 LIMIT 5")]
+            raise SettingsError(f"no annotator {annotator_id!r} in {self.path}; has {', '.join(known)}, …")
 
 
 def connect(path: Path) -> sqlite3.Connection:

@@ -62,7 +62,8 @@ def create_study(
     """
     if path.exists():
         raise OutputError(path, "it exists already; a study is never overwritten")
-    if not consent.strip():
+    text = plain_text(consent).strip()
+    if not text:
         raise SettingsError("the consent text is empty: raters must know what they agree to")
     require_columns(assignments, ["item_id", "annotator_id", "order"], "assignments")
     rows = _item_rows(items[items["item_id"].isin(assignments["item_id"])], ask)
@@ -76,8 +77,8 @@ def create_study(
     constants = {
         "id": secrets.token_hex(4),
         "secret": secrets.token_hex(32),
-        "consent": plain_text(consent).strip(),
-        "consent_sha256": sha256_bytes(consent.encode()),
+        "consent": text,
+        "consent_sha256": sha256_bytes(text.encode()),
         "settings": settings.model_dump_json(),
     }
     with atomic_path(path) as temporary, _private(temporary), closing(connect(temporary)) as db:

@@ -67,6 +67,9 @@ def links(
         before = os.umask(0o077)  # whoever reads a link can answer in its rater's name
         try:
             write_table(out, pd.DataFrame(rows))
+        except BaseException:
+            db.unlink()  # nobody knows its links
+            raise
         finally:
             os.umask(before)
         lines.append(f"links: {out}; besides there, only a hash of each is stored")
@@ -168,6 +171,19 @@ def renew(
     Store(db).renew(annotator, token_hash(token))
     link = _link(base_url, token)
     show({"annotator_id": annotator, "link": link}, [f"{annotator}\t{link}"], as_json=as_json, quiet=False)
+
+
+@app.command()
+def withdraw(db: Database, annotator: AnnotatorId, as_json: Json = False, quiet: Quiet = False) -> None:
+    """Remove all that is stored of a rater who asks for it otherwise than on the page; only the number is kept.
+
+    Example: rlhf-fair annotate withdraw --db study.db --annotator 007
+    """
+    from rlhf_fair.annotate.store import Store
+
+    count = Store(db).withdraw(annotator)
+    line = f"{annotator}: {count} answers and all they said of themselves removed"
+    show({"annotator_id": annotator, "answers_removed": count}, [line], as_json=as_json, quiet=quiet)
 
 
 def _link(base_url: str, token: str) -> str:

@@ -81,7 +81,7 @@ def test_links_answers_feedback(folder: Path) -> None:
     assert not any("gender" in row or "attr.gender" in row for row in rows.values())
     assert (folder / "who.csv").read_text() == "annotator_id,attr.gender\n007,prefer_not_to_say\n008,\n"
 
-    assert store.withdraw("007") == 3
+    assert "007: 3 answers" in run(folder, "withdraw --db @s.db --annotator 007")
     text = run(folder, "export --db @s.db --out @f.jsonl --annotators @who.csv")
     assert "1 withdrew, 3 of their answers were removed" in text
     assert pd.read_json(folder / "f.jsonl", lines=True, dtype=str)["annotator_id"].tolist() == ["008"]
@@ -105,6 +105,8 @@ def test_links_are_printed_once_or_written_for_their_owner_only(folder: Path) ->
     [
         ("export --db @no.db --out @f.jsonl", MissingFileError, "no.db"),
         ("export --db @s.db --out @f.jsonl", RowError, "no answers yet: 0 of 2 raters agreed"),
+        ("withdraw --db @s.db --annotator 7", SettingsError, "no annotator '7'"),
+        (LINKS.replace("@s.db", "@t.db") + "--out @links.docx", SettingsError, "unknown extension"),
         ("serve --db @no.db", MissingFileError, "no.db"),
         ("serve --db @s.db --certfile @consent.txt", SettingsError, "belong together"),
         ("serve --db @s.db --certfile @no.pem --keyfile @no.pem", MissingFileError, "TLS certificate"),
@@ -124,7 +126,7 @@ def test_faults_are_named(folder: Path, command: str, error: type[Exception], sa
     assert not (folder / "t.db").exists()
 
 
-@pytest.mark.parametrize("command", ["links", "serve", "export", "renew"])
+@pytest.mark.parametrize("command", ["links", "serve", "export", "renew", "withdraw"])
 def test_help_has_an_example(command: str) -> None:
     result = CliRunner().invoke(app, [command, "--help"])
     assert f"Example: rlhf-fair annotate {command}" in " ".join(result.stdout.split())
