@@ -18,7 +18,7 @@ def quality(
     feedback: FeedbackFile,
     out: Annotated[Path, typer.Option(help="Folder for kept.jsonl, excluded.jsonl and tables of what was checked.")],
     settings: Annotated[
-        Path | None, typer.Option(help="Thresholds (TOML). Default: those in the documentation.")
+        Path | None, typer.Option(help="Thresholds (TOML): sections gold, timing, duplicates, straight_lining, audit.")
     ] = None,
     gold: Annotated[Path | None, typer.Option(help="Items with known answers: item_id, choice and/or value.")] = None,
     panel: PanelOption = None,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,6 +13,8 @@ from hypothesis import strategies as st
 from rlhf_fair.annotators.aggregation_rules import RuleInputs, aggregate
 from rlhf_fair.annotators.flips import FlipReport, FlipSettings, flip_report
 from rlhf_fair.errors import SettingsError
+
+PERSPECTIVE = Path(__file__).parents[3] / "shared/data/perspective-taking-toxicity"
 
 # Items: three raters of group g and one of h. h disagrees on x, y; all agree on z; on w group g is split.
 CHOICES = {"x": "aaab", "y": "bbba", "z": "aaaa", "w": ["a", "b", "tie", "a"]}
@@ -175,6 +179,22 @@ def test_laws(seed: int) -> None:
     for name in ("contradicted", "overruled"):
         known = found.groups[name].dropna()
         assert known.between(0, 1).all()
+
+
+@pytest.mark.skipif(not PERSPECTIVE.exists(), reason="data set not at hand: ../shared/data/perspective-taking-toxicity")
+def test_women_and_men_of_a_public_set_against_its_published_group_shares() -> None:
+    """The set publishes the share of women and of men who call each of 120 comments toxic."""
+    table = pd.read_csv(PERSPECTIVE / "pilot_annotations.csv")
+    published = pd.read_csv(PERSPECTIVE / "comments.csv").set_index("id")[["pos_f", "pos_m"]]
+    feedback = pd.DataFrame({"item_id": table["comment"], "annotator_id": table["workerId"], "kind": "pair"})
+    feedback["choice"] = table["answer"].map({1: "a", -1: "b"})
+    groups = table.drop_duplicates("workerId").set_index("workerId")["gender"]
+    found = compare(feedback, {"majority": aggregate(feedback, "majority")}, groups, permutations=0)
+    overall = np.sign(table.groupby("comment")["answer"].sum().reindex(published.index))
+    rows = found.groups.set_index("group")
+    for group, column in (("Female", "pos_f"), ("Male", "pos_m")):
+        own = np.sign((published[column] - 0.5).round(9))
+        assert rows.loc[group, "contradicted"] == pytest.approx(((overall * own) < 0).sum() / (own != 0).sum())
 
 
 def test_faults_are_named() -> None:
