@@ -185,7 +185,9 @@ def _changes(
     fewer, more = solution[len(strata.table) + len(cells) :].reshape(2, -1)
     for limit, down, up in zip(limits, fewer, more, strict=True):
         if down > 1e-4:
-            lines.append(f"{limit.name.rpartition(' at least')[0] or limit.name} {_short(limit.low - down)} instead")
+            lines.append(
+                f"{limit.name.rpartition(' at least')[0] or limit.name + ':'} {_short(limit.low - down)} instead"
+            )
         elif up > 1e-4:
             lines.append(f"{limit.name}: {_short(limit.high + up)} instead")
     if over > 1e-6:
