@@ -83,6 +83,7 @@ class Openings:
             self.item_class, self.allowed = np.zeros(n, dtype=np.int64), np.ones((1, 1), dtype=np.bool_)
             self.kind = np.zeros(len(self.people), dtype=np.int64)
             return
+        items = items[items["item_id"].isin(self.item_ids)]  # looking up few among few is faster
         place = pd.Index(items["item_id"]).get_indexer(pd.Index(self.item_ids))
         if (place < 0).any():
             raise RowError(f"items: {self.item_ids[int(np.argmax(place < 0))]!r} of the assignments is missing")
