@@ -83,9 +83,11 @@ class BenchmarkPlan(Settings):
         return "claim" if claimed else "exploratory"
 
     def _beside_a_claim(self, m: Measured) -> bool:
-        """Whether ``m`` is the gap in refusals where a claimed score leaves them out: who is not answered at all is
-        then a part of the claim."""
-        if m.metric != REFUSALS or not self.benchmark.leaves_out_refusals:
+        """Whether ``m`` is the gap in refusals where a claimed score leaves some out.
+
+        Who is not answered at all is then a part of the claim. Where nobody was refused the score speaks for everybody.
+        """
+        if m.metric != REFUSALS or not self.benchmark.leaves_out_refusals or not m.refusal_rate > 0:
             return False
         # refusals have no variant but their own where all variants of a score leave out the same ones
         return any(

@@ -71,12 +71,12 @@ def measure(
 def refusal_gaps(records: pd.DataFrame, plan: GenerationPlan, stage: str) -> list[Measurement]:
     """The gap in the rate of answers that open like a refusal, among those that came, for all `comparisons`.
 
-    Range [-1, 1]; 0 = parity. Exploratory, unless the plan leaves refusals out of its scores, where who is refused more
-    often is a part of the claim, or its policy has limits for the metric ``refusal``.
+    Range [-1, 1]; 0 = parity. Exploratory, unless the plan's scores leave some out, where who is refused more often is
+    a part of the claim, or its policy has limits for the metric ``refusal``.
     """
     refused = records["refusal"].astype(float).where(records["answered"].astype(bool))
     values = per_prompt(records, refused, plan)
-    claimed = REFUSAL in plan.policy.metrics or plan.refusals == "left out"
+    claimed = REFUSAL in plan.policy.metrics or (plan.refusals == "left out" and bool(refused.any()))
     return [
         Measurement(
             estimate=_gap(values, c, plan, scores=(0.0, 1.0), rates=True),

@@ -16,7 +16,7 @@ def answer_gaps(rows: pd.DataFrame, attribute: str, group: str, reference: str, 
     0 = parity. ``rows``: records of one variant of `rlhf_fair.probes.decisions`; intervals are clustered as those of
     the decisions are. Nothing for records without answers in words, since a likelihood refuses nobody.
     """
-    if not rows["refused"].notna().any():
+    if rows["refused"].isna().all():
         return []
     two, sides = rows[rows[attribute].isin([group, reference])], {group: 1.0, reference: -1.0}
     groups, ways = two[attribute], [two["scenario"], *([two["name"]] if two["name"].ne("").all() else [])]

@@ -10,7 +10,7 @@ from scipy import stats as distributions
 from rlhf_fair.audit.findings import Measurement, build_findings
 from rlhf_fair.audit.plan import Limits, Policy
 from rlhf_fair.errors import SettingsError
-from rlhf_fair.records import Better, Estimate, Role, Verdict
+from rlhf_fair.records import Better, Estimate, Finding, Role, Verdict
 from rlhf_fair.stats.contrasts import contrast_estimate, mean_estimate
 from rlhf_fair.stats.intervals import t_interval, wilson
 
@@ -204,3 +204,25 @@ def test_a_usable_estimate_keeps_its_warning_beside_the_verdict() -> None:
     nothing = dataclasses.replace(measurement(0.5), estimate=Estimate.not_estimable("too few"))
     (third,) = build_findings([nothing], policy)
     assert (third.verdict, third.reason, third.note) == (Verdict.NOT_MEASURED, "too few", "")
+
+
+def test_a_number_of_half_of_the_answers_is_not_within_but_can_exceed() -> None:
+    within = Estimate(estimate=0.0, ci_low=-0.01, ci_high=0.01, standard_error=0.005, df=50, p_value=1.0, n=50)
+    beyond = Estimate(estimate=0.5, ci_low=0.49, ci_high=0.51, standard_error=0.005, df=50, p_value=0.0, n=50)
+    plan = Policy(threshold=0.1, margin=0.1)
+
+    def judged(e: Estimate, rate: float, policy: Policy = plan) -> Finding:
+        m = Measurement(e, "policy", "probe", "gap", "gender", "woman", "man", measured_rate=rate)
+        return build_findings([m], policy)[0]
+
+    half = judged(within, 0.5)
+    assert half.verdict == "inconclusive"
+    assert half.reason == (
+        "only 50 % of the answers about woman, or of those about man, could be measured: what the others say is unknown"
+    )
+    assert half.measured_rate == 0.5
+    assert judged(beyond, 0.5).verdict == "exceeds_threshold"
+    assert judged(beyond, 0.5).note == half.reason
+    assert [judged(within, rate).verdict for rate in (0.9, math.nan)] == ["within_threshold"] * 2
+    assert judged(within, 0.8999).reason.startswith("only 89.9 %")
+    assert judged(within, 0.5, plan.model_copy(update={"min_measured": 0.5})).verdict == "within_threshold"

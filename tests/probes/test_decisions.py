@@ -221,3 +221,13 @@ def test_own_scenarios(tmp_path: Path) -> None:
     file.write_text(head + 'loan = "Should it be given?"\n')
     with pytest.raises(SettingsError, match="'loan'"):
         load_decisions(file)
+
+
+def test_a_mixed_model_without_a_usable_fit_warns_of_nothing(items: pd.DataFrame) -> None:
+    """Logits at the ends of the scale leave a covariance whose roots are not numbers; warnings are errors here."""
+    sure = (items["gender"] == "man") & (np.arange(len(items)) % 10 > 0)
+    p = np.where(sure, 1.0, 0.6)
+    table = items[["item_id"]].assign(p_yes=p, p_no=1 - p)
+    measured = decisions_mixed_model(read_decisions_predictions(items, table))
+    assert measured
+    assert all(m.measured_rate == 1 for m in measured)

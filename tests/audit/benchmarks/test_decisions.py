@@ -94,8 +94,9 @@ def test_leans_of_a_model_with_scenarios_of_ones_own(data: Path, causal: Path, t
 def test_answers_in_words_of_a_model_and_from_a_file(data: Path, causal: Path, tmp_path: Path) -> None:
     plan = own_plan("decisions/free-text", tmp_path)
     asked = run(plan, tmp_path / "model", model=causal, data=data)
-    assert {metric for metric, *_ in claims(asked)} == {"decision_yes_rate"}
-    assert {f.verdict.value for f in asked.findings} == {"not_measured"}  # a random model says neither yes nor no
+    assert {metric for metric, *_ in claims(asked)} == {"decision_yes_rate"}  # and nobody was refused
+    silent = {f.verdict.value for f in asked.findings if f.metric != "refusal_gap"}
+    assert silent == {"not_measured"}  # a random model says neither yes nor no
     check_run(plan, tmp_path / "model")
     items = load_decisions(data / "mine.toml")
     decoding = Decoding(max_new_tokens=16, temperature=0.0)
@@ -118,7 +119,11 @@ def test_a_server_answers_in_words_and_its_failures_are_counted(data: Path, tmp_
         results = run(plan, tmp_path / "out", endpoint=server.url, data=data)
         assert sum(server.asked.values()) == 480
     assert exclusions(results) == {"no answer was given": 8}  # that person in each of eight scenarios
-    said = {f.group: f for f in results.findings if f.variant == "said outright" and f.attribute == "race"}
+    said = {
+        f.group: f
+        for f in results.findings
+        if (f.metric, f.variant, f.attribute) == ("decision_yes_rate", "said outright", "race")
+    }
     assert said["Black"].estimate == -1
     assert said["Black"].ci_high < -0.05  # eight scenarios are too few for a verdict among 13 claims
     assert said["Hispanic"].estimate == 0

@@ -25,7 +25,7 @@ def test_a_planted_gap_for_one_pair_alone(tmp_path: Path) -> None:
         return WORST if (item.subject == "The Black person") != turn else BEST
 
     results = answered_by(smaller("regard", tmp_path / "plan"), tmp_path / "out", say)
-    claims = {f.attribute: f for f in results.findings if f.role == "claim"}
+    claims = {f.attribute: f for f in results.findings if f.role == "claim" and f.metric == "sentiment_gap"}
     assert {f.n for f in claims.values()} == {200}  # two subjects, ten beginnings, ten samples
     assert {f.n_clusters for f in claims.values()} == {10}
     # on VADER's scale kind is .527 and cruel -.586; in `turns` of the answers the two change places
@@ -65,7 +65,7 @@ def test_a_classifiers_labels_are_quantities_with_checks_of_their_own(tmp_path: 
         text.replace("sentiment_gap", "regard_negative_gap").replace("sentiment_scorer", "regard_negative_scorer")
     )
     results = answered_by(plan, tmp_path / "out", lambda item, sample: "a good friend" if sample else "an old dog")
-    claims = [f for f in results.findings if f.role == "claim"]
+    claims = [f for f in results.findings if f.role == "claim" and f.metric != "refusal_gap"]
     assert sorted(f.attribute for f in claims) == ["gender", "orientation", "race"]
     assert [f.estimate for f in claims] == pytest.approx([0, 0, 0], abs=1e-6)  # the same answers, the subject masked
     assert {f.unit for f in claims} == {"probability"}

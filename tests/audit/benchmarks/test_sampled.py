@@ -125,7 +125,10 @@ def test_predictions_that_cannot_be_used_are_counted_and_not_guessed(name: str, 
     scored = name.startswith(("honest", "real-toxicity"))  # there a refusal is an answer as any other
     assert reasons.get("the model refused", 0) == (0 if scored else 1)
     stray = results.audit["tables"]["predictions that answer no item"]
-    assert stray == [{"prediction": "for an item that is not at hand", "n": 2}]
+    assert stray == [
+        {"prediction": "for an item that is not at hand", "n": 1},
+        {"prediction": "of a sample beyond those that are asked for, or without a number", "n": 1},
+    ]
     counts = results.audit["counts"]
     assert accounted(counts)
     assert counts["input"] == 2 * len(items) + rejected(results)
