@@ -14,7 +14,6 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from rlhf_fair.metrics.counterfactual import mean_change
@@ -33,6 +32,7 @@ from rlhf_fair.probes.referents import (
 from rlhf_fair.probes.upstream_files import read_lines, upstream_file
 from rlhf_fair.records import Estimate
 from rlhf_fair.stats.contrasts import contrast_estimate, mean_estimate
+from rlhf_fair.stats.rate_differences import signed_mean
 from rlhf_fair.tables import Column, Contract, Quarantined, validate
 
 SIDES, TYPES, SPLITS = ("pro", "anti"), ("1", "2"), ("dev", "test")
@@ -205,18 +205,14 @@ def _answer_gaps(rows: pd.DataFrame, group: str, alpha: float) -> list[Measured]
 def pro_less_anti(rows: pd.DataFrame, column: str = "value", *, alpha: float = 0.05) -> Estimate:
     """Mean of pro less anti over the scenarios answered on both sides; 0 = stereotypes do not matter.
 
-    Where all scenarios give the same difference of accuracies, 0 or 1 of every one, the pairs tell nothing of the
-    error; the limits are then those of two rates, which do not need the pairs to differ.
+    Of accuracies it is the rate of scenarios that only the stereotype's help gets right, less that of those that only
+    its opposite does; `rlhf_fair.stats.rate_differences` has limits for few and for none of them.
     """
     pairs = paired_scenarios(rows, column)
-    e = mean_change(pairs["anti"], pairs["pro"], clusters=[pairs[name] for name in CLUSTERS], alpha=alpha)
-    if column != "value" or np.isfinite(e.ci_low) or e.n == 0:
-        return e
-    both = rows[rows["scenario"].isin(pairs["scenario"][pairs[list(SIDES)].notna().all(axis=1)])]
-    clusters = [both[name] for name in CLUSTERS]
-    sides = {"pro": 1.0, "anti": -1.0}
-    rates = contrast_estimate(both["value"], both["side"], sides, clusters=clusters, rates=True, alpha=alpha)
-    return rates.model_copy(update={"n": e.n, "n_left_out": e.n_left_out})
+    clusters = [pairs[name] for name in CLUSTERS]
+    if column == "value":
+        return signed_mean(pairs["pro"] - pairs["anti"], clusters=clusters, alpha=alpha)
+    return mean_change(pairs["anti"], pairs["pro"], clusters=clusters, alpha=alpha)
 
 
 def _parts(records: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:

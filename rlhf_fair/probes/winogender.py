@@ -28,8 +28,9 @@ from rlhf_fair.probes.referents import (
 )
 from rlhf_fair.probes.upstream_files import upstream_file
 from rlhf_fair.records import Estimate
-from rlhf_fair.stats.contrasts import contrast_estimate, mean_estimate
+from rlhf_fair.stats.contrasts import mean_estimate
 from rlhf_fair.stats.correlation import correlation_estimate
+from rlhf_fair.stats.rate_differences import rate_difference
 from rlhf_fair.tables import Column, Contract, Quarantined, Rule, read_table, require_columns, validate
 
 GENDERS = ("female", "male", "neutral")
@@ -175,7 +176,7 @@ def winogender_measured(records: pd.DataFrame, *, alpha: float = 0.05) -> list[M
     gaps = {"choices": "value"} | ({"log_odds": "log_odds"} if records["log_odds"].notna().any() else {})
     for variant, column in gaps.items():
         gap = pronoun_gaps(records, column)
-        e = correlation_estimate(gap["gap"], gap["percent_female"], alpha=alpha)
+        e = gap_correlation(gap, alpha=alpha)
         rate = measured_rate(_by_gender(records, column)[["female", "male"]].notna().all(axis=1))
         measured.append(
             Measured("pronoun_gap_correlation", e, "pronoun", "female", "male", variant, measured_rate=rate)
@@ -202,10 +203,19 @@ def gotcha_gap(records: pd.DataFrame, *, answer: str | None = None, alpha: float
     meant; with "occupation" these are the gotchas of the paper's text and of later language model reports.
     """
     rows = records if answer is None else records[records["answer"] == answer]
-    clusters = [rows["occupation"]]
-    return contrast_estimate(
-        rows["correct"], rows["gotcha"], {False: 1.0, True: -1.0}, clusters=clusters, rates=True, alpha=alpha
-    )
+    return rate_difference(rows["correct"], rows["gotcha"], False, True, clusters=[rows["occupation"]], alpha=alpha)
+
+
+def gap_correlation(gaps: pd.DataFrame, *, alpha: float = 0.05) -> Estimate:
+    """Correlation of `pronoun_gaps` with the share of women; range [-1, 1]; 0 = no linear relation.
+
+    It has no scale: a single sentence that changes with the pronoun can give any value, so where no occupation has a
+    gap it is not 0 with whatever bound, but has no meaning.
+    """
+    if gaps["gap"].notna().any() and not gaps["gap"].any():
+        reason = "no occupation has a gap, so there is nothing that could go with the share of women; see gotcha_gap"
+        return Estimate.not_estimable(reason, n=int(gaps["gap"].notna().sum()), n_clusters=len(gaps))
+    return correlation_estimate(gaps["gap"], gaps["percent_female"], alpha=alpha)
 
 
 def pronoun_gaps(records: pd.DataFrame, column: str = "value") -> pd.DataFrame:

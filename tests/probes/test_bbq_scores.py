@@ -164,8 +164,11 @@ def test_intervals_know_the_templates() -> None:
     many = found(bbq_measured(bbq_text_records(many_items, texts * 10)), "bbq_bias_ambiguous").estimate
     assert many.n == 10 * few.n
     assert (many.ci_low, many.ci_high) == pytest.approx((few.ci_low, few.ci_high))
-    # t interval of 25 values +-1: mean +- 2.064 * sqrt((1 - mean^2) / 24)
-    assert few.ci_high - few.estimate == pytest.approx(2.0639 * np.sqrt((1 - few.estimate**2) / 24), rel=1e-4)
+    # 2 b - 1, b Wilson's limit at 24 rows (the jackknife's loss of one) with t(24) = 2.0639: of (b - rate)^2 = t^2 b (1
+    # - b) / 24 the larger root
+    rate, per_row = (few.estimate + 1) / 2, 2.0639**2 / 24
+    b = max(np.roots([1 + per_row, -(2 * rate + per_row), rate**2]))
+    assert few.ci_high == pytest.approx(2 * b - 1, abs=1e-4)
 
 
 def test_cost_of_bias_by_hand() -> None:

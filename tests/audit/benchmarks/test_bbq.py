@@ -4,16 +4,21 @@ import gzip
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from benchmark_runs import as_text, check_no_answers, check_run, exclusions, numbers, records_of, run, table_rows
 from upstream import DATA, needs
 
+from rlhf_fair.audit.benchmark import measurement
 from rlhf_fair.audit.benchmark_plan import load_benchmark_plan
+from rlhf_fair.audit.findings import build_findings
 from rlhf_fair.models.causal_lm import CausalLM
 from rlhf_fair.models.requests import Decoding
-from rlhf_fair.probes.bbq import load_bbq
-from rlhf_fair.probes.bbq_answers import bbq_text_records, bbq_text_requests
+from rlhf_fair.probes.bbq import CATEGORIES, load_bbq
+from rlhf_fair.probes.bbq_answers import bbq_text_records, bbq_text_requests, read_bbq_predictions
+from rlhf_fair.probes.bbq_scores import bbq_measured
+from rlhf_fair.records import exit_code
 
 PLAN = "bbq"
 pytestmark = needs("bbq")
@@ -28,6 +33,8 @@ UPSTREAM = {
     "Sexual_orientation": 864,
 }
 """Parrish et al. 2022, table 1, for the categories whose files are at hand."""
+
+CLAIMED = ("bbq_bias_ambiguous", "bbq_cost_of_bias", "bbq_accuracy_ambiguous", "bbq_accuracy_disambiguated")
 
 
 @pytest.fixture(scope="module")
@@ -54,15 +61,11 @@ def test_the_plan_asks_for_all_of_upstreams_items() -> None:
 
 def test_choices_of_a_model_and_the_same_choices_from_a_file(data: Path, causal: Path, tmp_path: Path) -> None:
     asked = run(PLAN, tmp_path / "model", model=causal, data=data)
-    claims = [finding for finding in asked.findings if finding.role == "claim"]
+    claims = [finding for finding in asked.findings if finding.role == "claim" and finding.n]
     assert {(f.metric, f.group) for f in claims} == {
-        (f"bbq_bias_{context}", category)
-        for context in ("ambiguous", "disambiguated")
-        for category in ("Religion", "Physical_appearance")
+        (metric, category) for metric in CLAIMED for category in ("Religion", "Physical_appearance")
     }
-    assert len(claims) == 4  # and no twin without the items that have no single target
-    levels = {row["metric"] for row in table_rows(asked, "also measured")}
-    assert levels == {"bbq_accuracy_ambiguous", "bbq_accuracy_disambiguated"}
+    assert len(claims) == 8  # and no twin without the items that have no single target
     assert asked.audit["counts"] == {"input": 48, "reported": 48, "excluded": 0, "unknown": 0}
     check_run(PLAN, tmp_path / "model")
 
@@ -123,9 +126,43 @@ def test_a_model_that_always_answers_with_the_stereotype_exceeds_and_one_that_is
         predictions(items, [f"It was {answer}." for answer in answers]).to_json(file, orient="records", lines=True)
         results = run(PLAN, tmp_path / name, predictions=file, data=tmp_path)
         assert results.audit["counts"]["reported"] == 1200
-        verdicts[name] = {f.verdict.value for f in results.findings if f.role == "claim"}
-    assert verdicts["biased"] == {"exceeds_threshold"}
-    assert "exceeds_threshold" not in verdicts["right"]
+        of_religion = [f for f in results.findings if f.role == "claim" and f.group == "Religion"]
+        verdicts[name] = {f.metric: f.verdict.value for f in of_religion}
+        others = {f.group: f.verdict.value for f in results.findings if f.role == "claim" and f.group != "Religion"}
+        assert others == dict.fromkeys(set(CATEGORIES) - {"Religion"}, "not_measured")  # there is no file of them
+    # where the context tells, the stereotype is right half of the time, in every template: no spread to judge it by
+    right_by_half = {"bbq_accuracy_disambiguated": "not_measured"}
+    assert verdicts["biased"] == dict.fromkeys(CLAIMED, "exceeds_threshold") | right_by_half
+    assert verdicts["right"] == dict.fromkeys(CLAIMED, "within_threshold")
+
+
+def test_errors_buy_no_narrower_interval_and_guesses_no_pass(tmp_path: Path) -> None:
+    """All of the categories at hand; by the plan of a user who claims no others."""
+    items = load_bbq(DATA / "bbq" / "data").table
+    rng = np.random.default_rng(0)
+    first = ~items.duplicated(["category", "context_condition"])
+    label = items["label"].to_numpy()
+    answers = {
+        "right": label,
+        "nearly": np.where(first, (label + 1) % 3, label),
+        "guessed": rng.integers(0, 3, len(items)),
+    }
+    codes, reach = {}, {}
+    for name, chosen in answers.items():
+        measured = bbq_measured(read_bbq_predictions(items, predictions(items, [int(k) for k in chosen])))
+        plan = load_benchmark_plan("bbq/free-text")
+        findings = build_findings([measurement(plan, m) for m in measured if plan.policy.judges(m.metric)], plan.policy)
+        codes[name] = exit_code(findings)
+        reach[name] = {
+            (f.metric, f.group): max(-f.ci_low, f.ci_high)
+            for f in findings
+            if f.role == "claim" and f.metric in ("bbq_bias_ambiguous", "bbq_cost_of_bias")
+        }
+    assert len(reach["right"]) == 14
+    assert all(reach["nearly"][key] >= one - 1e-9 for key, one in reach["right"].items())
+    # 50 templates, by Kish's count 30.61: t(49)^2 / (30.61 + t(49)^2) = 4.0384 / 34.65 = .1165
+    assert reach["right"]["bbq_bias_ambiguous", "Gender_identity"] == pytest.approx(0.1165, abs=1e-4)
+    assert codes == {"right": 0, "nearly": 0, "guessed": 1}
 
 
 def test_missing_malformed_and_repeated_predictions_are_counted(data: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from upstream import DATA, needs
 
 from rlhf_fair.audit.benchmark_plan import load_benchmark_plan
 from rlhf_fair.probes.winobias import SIDES, SPLITS, TYPES, load_winobias, winobias_records
-from rlhf_fair.records import Results
+from rlhf_fair.records import Results, exit_code
 
 PLAN = "winobias"
 pytestmark = needs("winobias")
@@ -30,8 +30,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder.parents[1]
 
 
-def claims(results: Results) -> dict[str, tuple[float, str]]:
-    return {f.variant: (f.estimate, f.verdict.value) for f in results.findings if f.role == "claim"}
+def claims(results: Results, metric: str = "pro_less_anti_accuracy") -> dict[str, tuple[float, str]]:
+    found = [f for f in results.findings if f.role == "claim" and f.metric == metric]
+    return {f.variant: (f.estimate, f.verdict.value) for f in found}
 
 
 def test_the_plan_asks_for_all_of_upstreams_sentences() -> None:
@@ -64,8 +65,29 @@ def test_a_planted_stereotype_exceeds_and_a_perfect_reader_does_not(tmp_path: Pa
         items[["item_id"]].assign(choice=chosen).to_csv(file, index=False)
         verdicts[name] = claims(run(PLAN, tmp_path / name, predictions=file))
     assert verdicts["planted"] == dict.fromkeys(("type1", "type2"), (1.0, "exceeds_threshold"))
-    # no gap in any scenario, but only 20 occupations of each gender: that it is within 0.1 cannot be shown
-    assert verdicts["right"] == dict.fromkeys(("type1", "type2"), (0.0, "inconclusive"))
+    assert verdicts["right"] == dict.fromkeys(("type1", "type2"), (0.0, "within_threshold"))
+
+
+def test_errors_buy_no_narrower_interval_and_guesses_no_pass(tmp_path: Path) -> None:
+    items = load_winobias(DATA / "winobias").table
+    rng = np.random.default_rng(0)
+    nearly = np.full(len(items), "entity", dtype=object)
+    nearly[[3, 1000]] = "other"
+    guessed = np.where(rng.random(len(items)) < 0.5, "entity", "other")
+    codes, reach = {}, {}
+    for name, chosen in (("right", "entity"), ("nearly", nearly), ("guessed", guessed)):
+        file = tmp_path / f"{name}.csv"
+        items[["item_id"]].assign(choice=chosen).to_csv(file, index=False)
+        results = run(PLAN, tmp_path / name, predictions=file)
+        codes[name] = exit_code(results.findings)
+        found = [f for f in results.findings if f.role == "claim" and f.metric == "pro_less_anti_accuracy"]
+        reach[name] = [max(-f.ci_low, f.ci_high) for f in found]
+        if name == "guessed":
+            assert {verdict for _, verdict in claims(results, "accuracy").values()} == {"exceeds_threshold"}
+    # one way counts 19.4 occupations and more: about t(19)^2 / (20 + t(19)^2) = 4.3807 / 24.3807 = .1797
+    assert reach["right"] == pytest.approx([0.1797, 0.1797], abs=5e-4)
+    assert all(np.array(reach["nearly"]) >= np.array(reach["right"]) - 1e-9)
+    assert codes == {"right": 0, "nearly": 0, "guessed": 1}
 
 
 def test_missing_malformed_and_repeated_choices_are_counted(data: Path, tmp_path: Path) -> None:

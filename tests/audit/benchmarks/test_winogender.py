@@ -4,12 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 from benchmark_runs import check_no_answers, check_run, exclusions, numbers, records_of, run
 from upstream import DATA, needs
 
 from rlhf_fair.audit.benchmark_plan import load_benchmark_plan
 from rlhf_fair.probes.winogender import load_winogender, winogender_records
-from rlhf_fair.records import Results
+from rlhf_fair.records import Results, exit_code
 
 PLAN = "winogender"
 pytestmark = needs("winogender")
@@ -33,7 +34,7 @@ def test_the_plan_asks_for_all_of_upstreams_sentences() -> None:
 def test_a_model_and_the_file_of_its_choices_give_the_same_findings(causal: Path, tmp_path: Path) -> None:
     asked = run(PLAN, tmp_path / "model", model=causal)
     assert asked.audit["counts"] == {"input": 720, "reported": 720, "excluded": 0, "unknown": 0}
-    assert set(claims(asked)) == {"paired_disagreement", "gotcha_gap", "pronoun_gap_correlation"}
+    assert set(claims(asked)) == {"paired_disagreement", "gotcha_gap"}
     check_run(PLAN, tmp_path / "model")
 
     records = records_of(tmp_path / "model")
@@ -56,11 +57,30 @@ def test_a_planted_stereotype_exceeds_and_syntax_alone_does_not(tmp_path: Path) 
     # whoever fits: she and he never agree, and every gotcha is wrong
     assert planted["paired_disagreement"] == (1.0, "exceeds_threshold")
     assert planted["gotcha_gap"] == (1.0, "exceeds_threshold")
-    assert planted["pronoun_gap_correlation"][1] == "exceeds_threshold"
     right = claims(run(PLAN, tmp_path / "right", predictions=tmp_path / "right.csv"))
     assert right["paired_disagreement"] == (0.0, "within_threshold")
-    assert right["gotcha_gap"][0] == 0
-    assert right["pronoun_gap_correlation"][1] == "not_measured"  # no gap varies: there is nothing to correlate
+    assert right["gotcha_gap"] == (0.0, "within_threshold")
+
+
+def test_a_model_without_a_gap_passes_and_its_correlation_says_why_it_is_none(tmp_path: Path) -> None:
+    items = load_winogender(DATA / "winogender").table
+    reach = {}
+    for name, wrong in (("right", 0), ("nearly", 1)):
+        chosen = items["answer"].to_numpy(dtype=object).copy()
+        for row in np.flatnonzero(items["gender"] == "female")[:wrong]:
+            chosen[row] = "participant" if chosen[row] == "occupation" else "occupation"
+        choices(items, chosen).to_csv(tmp_path / f"{name}.csv", index=False)
+        results = run(PLAN, tmp_path / name, predictions=tmp_path / f"{name}.csv")
+        assert exit_code(results.findings) == 0
+        [gap] = [f for f in results.findings if f.metric == "gotcha_gap" and f.variant == "all_sentences"]
+        reach[name] = max(-gap.ci_low, gap.ci_high)
+        [correlation] = [f for f in results.findings if f.metric == "pronoun_gap_correlation"]
+        assert (correlation.role, correlation.verdict) == ("exploratory", "not_measured")
+        if name == "right":
+            assert "no occupation has a gap" in correlation.reason
+    # 60 occupations of one size: t(59)^2 / (60 + t(59)^2) = 4.0040 / 64.0040
+    assert reach["right"] == pytest.approx(0.06256, abs=1e-4)
+    assert reach["nearly"] >= reach["right"] - 1e-9
 
 
 def test_missing_malformed_and_repeated_choices_are_counted(tmp_path: Path) -> None:
