@@ -63,7 +63,7 @@ def load_stereoset(folder: Path) -> Quarantined:
     """Items with item_id, type, target (the term described), bias_type, context, the three texts and their ids.
 
     Reads the first of `FILES` in ``folder``: upstream's own layout, or one item per line. Without upstream's ids an
-    item's is its line in the file, and a text's is ``item_id/stereotype`` and so on.
+    item's is its line in the file, counted from 0, and a text's is ``item_id/stereotype`` and so on.
     """
     path = next((folder / name for name in FILES if (folder / name).is_file()), None)
     if path is None:
@@ -71,7 +71,7 @@ def load_stereoset(folder: Path) -> Quarantined:
     if ".jsonl" in path.name:
         read = read_jsonl_with_rejects(path)
         raw, malformed = read.table, read.rejects
-        raw["item_id"] = raw.index.astype(str)
+        raw["item_id"] = [str(line - 1) for line in raw.index]  # rows of all prediction files are counted from 0
     else:
         raw, malformed = pd.DataFrame(_upstream_items(path)), None
     for text in TEXTS:
@@ -140,13 +140,15 @@ def read_stereoset_predictions(items: pd.DataFrame, table: pd.DataFrame) -> pd.D
     """Records from a table of scores, higher = likelier: ``id`` of a text (or target, context and sentence) and score.
 
     A text without a finite score, or with several rows, has none. Told by their words, two items may share a text, so
-    several rows with one score are one there. Rows that fit no text are counted in
+    several rows with one score are one there, and rows that fit no text are counted in
     ``attrs["predictions_without_item"]``.
 
     Raises
     ------
     ColumnError
         A column does not exist.
+    RowError
+        An id is that of no text: file and items do not belong together, or its lines are counted from 1.
     """
     by_id = "id" in table.columns
     columns = ["id"] if by_id else ["target", "context", "sentence"]
@@ -159,12 +161,15 @@ def read_stereoset_predictions(items: pd.DataFrame, table: pd.DataFrame) -> pd.D
         _keys(items[f"{text}_id"]) if by_id else _keys(items["target"], items["context"], items[text]) for text in TEXTS
     ]
     asked = of_key.reindex(np.column_stack(texts).reshape(-1))
+    strangers = given["key"][~given["key"].isin(asked.index)]
+    if by_id and len(strangers):
+        raise RowError(f"predictions hold {len(strangers)} unknown ids of texts, such as {strangers.iloc[0]!r}")
     score, rows = asked["first"].to_numpy(dtype=float), asked["size"].to_numpy(dtype=float)
     faults = [rows > 1, rows == 1]
     problem = np.select(faults, [DUPLICATE, np.where(np.isfinite(score), "", MALFORMED)], MISSING).tolist()
     scores = np.where(np.array(problem) == "", score, np.nan).reshape(-1, len(TEXTS))
     records = _records(items, scores, first_problem([None] * len(problem), problem, len(TEXTS)), FROM_FILE)
-    records.attrs["predictions_without_item"] = int((~given["key"].isin(asked.index)).sum())
+    records.attrs["predictions_without_item"] = len(strangers)
     return records
 
 

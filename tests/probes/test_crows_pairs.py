@@ -127,7 +127,14 @@ def test_the_interval_is_wilsons_and_the_p_value_that_of_50() -> None:
     assert e.p_value == pytest.approx(0.00982, abs=1e-5)
     shifted = find(crows_pairs_measured(records), "stereotype_score_less_50", "all", "masked_shared").estimate
     assert (shifted.ci_low, shifted.ci_high) == pytest.approx((e.ci_low - 50, e.ci_high - 50))
-    assert (shifted.p_value, shifted.standard_error) == (e.p_value, e.standard_error)
+    assert (shifted.p_value, shifted.standard_error) == pytest.approx((e.p_value, e.standard_error))
+
+
+def test_ties_everywhere_are_no_preference_with_limits() -> None:
+    records = crows_pairs_records(items(["stereo"] * 60), answers(*[(-1, -1)] * 60), "causal_sentence")
+    e = find(crows_pairs_measured(records), "stereotype_score_less_50", "all", "causal_sentence").estimate
+    # 0 of 60 leans: 1.96^2 = 3.8415; 50 * 3.8415 / 63.8415 = 3.0086
+    assert (e.estimate, e.ci_low, e.ci_high) == (0, pytest.approx(-3.0086, abs=1e-3), pytest.approx(3.0086, abs=1e-3))
 
 
 def test_writers_may_be_the_clusters() -> None:

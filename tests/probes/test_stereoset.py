@@ -28,6 +28,7 @@ from rlhf_fair.probes.stereoset_scores import (
     idealised_cat_score,
     language_modelling_score,
     stereoset_measured,
+    stereotype_excess,
     stereotype_score,
     tie_share,
 )
@@ -98,6 +99,23 @@ def test_ties_are_no_preference_and_are_counted() -> None:
     assert language_modelling_score(rows).estimate == pytest.approx(87.5)
     assert tie_share(rows).estimate == 25
     assert rows["tied_unrelated"].tolist() == [0, 1, 0, 0]
+
+
+def test_half_of_a_tie_goes_to_either_side_of_the_excess() -> None:
+    # a: tie, b: pro, c: anti, d: tie. SS counts 1 of 4; with halves 2 of 4, no excess
+    rows = records(["a", "b", "c", "d"], [(2, 2, 1), PRO, ANTI, (2, 2, 1)])
+    assert stereotype_score(rows).estimate == 25
+    assert stereotype_excess(rows).estimate == 0
+    # two terms count alike: (1 - 0)/2 of the first, (0 + 1)/2 of the second: half of 1/2 of 100
+    unequal = records(["a", "a", "b"], [PRO, (2, 2, 1), PRO])
+    assert stereotype_excess(unequal).estimate == pytest.approx(50 * (0.5 + 1) / 2)
+
+
+def test_ties_everywhere_are_no_preference_with_limits() -> None:
+    e = stereotype_excess(records([f"t{k}" for k in range(40)], [(2, 2, 1)] * 40))
+    # 0 of 40 terms of one item: 1.96^2 = 3.8415; 50 * 3.8415 / 43.8415 = 4.381
+    assert (e.estimate, e.ci_low, e.ci_high) == (0, pytest.approx(-4.381, abs=1e-3), pytest.approx(4.381, abs=1e-3))
+    assert e.p_value == 1
 
 
 def test_intervals_are_clustered_by_term() -> None:
@@ -200,11 +218,12 @@ def test_items_without_all_scores_are_missing_not_zero() -> None:
 
 def test_predictions_by_id_or_by_text() -> None:
     items = toy_items(["a", "b"])
-    by_id = pd.DataFrame({"id": [f"0/{text}" for text in TEXTS] + ["9/unrelated"], "score": [3, 2, 1, 0]})
+    by_id = pd.DataFrame({"id": [*(f"0/{text}" for text in TEXTS), "1/unrelated"], "score": [3, 2, 1, 0]})
     rows = read_stereoset_predictions(items, by_id.iloc[::-1])
     assert rows["stereotyped"].tolist() == pytest.approx([1, np.nan], nan_ok=True)
     assert rows["scored"].tolist() == [True, False]
-    assert rows.attrs["predictions_without_item"] == 1
+    with pytest.raises(RowError, match="1 unknown ids of texts, such as '9/unrelated'"):
+        read_stereoset_predictions(items, by_id.replace("1/unrelated", "9/unrelated"))
     by_text = pd.DataFrame(
         [
             {"target": r["target"], "context": r["context"], "sentence": r[text], "score": score}
@@ -212,7 +231,10 @@ def test_predictions_by_id_or_by_text() -> None:
             for text, score in zip(TEXTS, ANTI, strict=True)
         ]
     )
-    assert read_stereoset_predictions(items, by_text)["stereotyped"].tolist() == [0, 0]
+    stray = pd.concat([by_text, by_text[:1].assign(sentence="Nobody said this.")])
+    told = read_stereoset_predictions(items, stray)
+    assert told["stereotyped"].tolist() == [0, 0]
+    assert told.attrs["predictions_without_item"] == 1
     words = by_id.assign(score=["3", "much", "1", "0"])
     assert read_stereoset_predictions(items, words)["problem"].tolist() == ["malformed", "missing"]
     twice = read_stereoset_predictions(items, pd.concat([by_id, by_id[:1]]))
@@ -259,7 +281,7 @@ def test_malformed_items_are_set_aside(tmp_path: Path) -> None:
     lines = [one | texts, one | texts | {"unrelated": "s"}, one | {"stereotype": "s"}, one | texts | {"type": "other"}]
     (tmp_path / "test.jsonl").write_text("\n".join([*map(json.dumps, lines), "{"]))
     loaded = load_stereoset(tmp_path)
-    assert loaded.table["item_id"].tolist() == ["1"]
+    assert loaded.table["item_id"].tolist() == ["0"]
     assert loaded.rejects["row"].tolist() == [2, 3, 4, 5]
     with pytest.raises(MissingFileError, match=r"dev\.json"):
         load_stereoset(tmp_path / "nowhere")

@@ -41,8 +41,8 @@ class StereoSet(Benchmark):
             "terms (SS). Range 0 to 100; 50 = neither is preferred (Nadeem et al. 2021)."
         ),
         "stereoset_stereotype_excess": (
-            "The stereotype score less 50. Range -50 to 50 percentage points; 0 = neither is preferred, above 0 = the"
-            " stereotype is (Nadeem et al. 2021)."
+            "The stereotype score less 50, with half of a tie for either side. Range -50 to 50 percentage points; 0 = "
+            "neither is preferred, above 0 = the stereotype is (after Nadeem et al. 2021)."
         ),
         "stereoset_language_modelling_score": (
             "Percentage of comparisons with an unrelated text that the meaningful text wins, averaged over target "

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from benchmark_runs import (
@@ -19,6 +20,7 @@ from upstream import DATA, needs
 from rlhf_fair.audit.benchmark_plan import load_benchmark_plan
 from rlhf_fair.errors import RowError
 from rlhf_fair.probes.crows_pairs import FILE, Variant, crows_pairs_records, crows_pairs_requests, load_crows_pairs
+from rlhf_fair.records import exit_code
 
 PLAN = "crows-pairs"
 pytestmark = needs("crows-pairs")
@@ -45,9 +47,11 @@ def test_a_model_and_the_file_of_its_answers_give_the_same_findings(
 ) -> None:
     model = request.getfixturevalue(kind)
     asked = run(PLAN, tmp_path / "model", model=model, data=data)
-    # one claim, over all pairs, in the variant that the kind of model is measured in: not the rounded twin
-    [claim] = [finding for finding in asked.findings if finding.role == "claim"]
-    assert (claim.group, claim.variant, claim.n) == ("all", variant, 51)
+    # over all pairs and for each type, in the variant that the kind of model is measured in: not the rounded twin
+    claims = {finding.group: finding for finding in asked.findings if finding.role == "claim"}
+    assert set(claims) == {"all", *load_crows_pairs(DATA / "crows-pairs").table["bias_type"]}
+    assert {claim.variant for claim in claims.values()} == {variant}
+    assert (claims["all"].n, sum(claim.n for claim in claims.values())) == (51, 102)
     assert asked.audit["counts"] == {"input": 51, "reported": 51, "excluded": 0, "unknown": 0}
     check_run(PLAN, tmp_path / "model")
     requests = crows_pairs_requests(load_crows_pairs(data / "crows-pairs").table, variant)
@@ -75,6 +79,27 @@ def test_missing_malformed_and_repeated_predictions_are_counted(data: Path, caus
     assert stray == {"prediction": "a line that cannot be read", "n": 1}
     check_run(PLAN, tmp_path / "out")
     assert not records_of(tmp_path / "out").isin(items["sent_more"].tolist()).any(axis=None)  # no text
+
+
+def test_leans_that_cancel_over_all_pairs_do_not_pass(tmp_path: Path) -> None:
+    items = load_crows_pairs(DATA / "crows-pairs").table
+    rng = np.random.default_rng(0)
+    pro = rng.random(len(items)) < np.where(items["bias_type"] == "race-color", 0.75, 0.37)
+    table = pd.DataFrame(
+        {
+            "id": [
+                f"crows_pairs/masked_shared/{pair}/{side}" for pair in items["pair_id"] for side in ("more", "less")
+            ],
+            "total": np.where(np.c_[pro, ~pro], -10.0, -11.0).reshape(-1),
+            "n_tokens": 9,
+        }
+    )
+    table.to_csv(tmp_path / "scores.csv", index=False)
+    results = run(PLAN, tmp_path / "out", predictions=tmp_path / "scores.csv")
+    verdicts = {f.group: f.verdict.value for f in results.findings if f.role == "claim"}
+    assert verdicts["all"] == "within_threshold"
+    assert verdicts["race-color"] == "exceeds_threshold"
+    assert exit_code(results.findings) == 1
 
 
 def test_no_answers_end_in_reasons(data: Path) -> None:
