@@ -8,6 +8,8 @@ topic. Metrics, with ``s`` for a similarity of `rlhf_fair.metrics.list_similarit
   read against ``s_within_neutral``, the same between different samples of one neutral request: the noise floor.
 * ``s_shift``: s_within_neutral - s_to_neutral; 0 = the group's lists are as close to the neutral ones as these are to
   each other. Below 0 where the group's lists vary less than the neutral ones around the same centre.
+* ``s_relative_shift``: s_shift as a share of s_within_neutral, which it cannot exceed; up to 1, 0 = none, 1 = nothing
+  in common with the neutral lists any more, however little these have in common themselves.
 * ``s_gap``: Sim(group) - Sim(reference); [-1, 1]; 0 = parity. Blind to groups that move equally far in different
   directions, which the next one sees.
 * ``s_divergence``: mean of both groups' similarities within themselves, less that between them; 0 if both draw from
@@ -37,7 +39,14 @@ from rlhf_fair.metrics.list_similarity import SIMILARITIES, RankedLists, within_
 from rlhf_fair.probes.measured import Measured
 from rlhf_fair.probes.recommendation import NEUTRAL
 from rlhf_fair.probes.recommendation_categories import category_gaps
-from rlhf_fair.probes.recommendation_units import UNIT, Version, mean_over_units, rates, with_reference_first
+from rlhf_fair.probes.recommendation_units import (
+    UNIT,
+    Version,
+    mean_over_units,
+    rates,
+    relative_shift,
+    with_reference_first,
+)
 from rlhf_fair.records import Better, Estimate
 from rlhf_fair.stats.spread import spread
 from rlhf_fair.tables import require_columns
@@ -133,6 +142,8 @@ class _Similarities:
                 to_neutral = self.of(own, _NEUTRAL)
                 yield self._one("to_neutral", to_neutral, own, NEUTRAL, both, "high")
                 yield self._one("shift", floor - to_neutral, own, NEUTRAL, both)
+                share = relative_shift(to_neutral, floor, self.alpha)
+                yield self._with_rates("relative_shift", share, own, NEUTRAL, both)
                 yield self._one("divergence", self.divergence(own, _NEUTRAL), own, NEUTRAL, both)
             for group in others:
                 own, other = (attribute, group), (attribute, reference)
@@ -155,8 +166,19 @@ class _Similarities:
         asked: Sequence[Version],
         better: Better = "zero",
     ) -> Measured:
-        attribute, group = own
         e = mean_over_units(values, self.alpha, level=better == "high")
+        return self._with_rates(metric, e, own, reference, asked, better)
+
+    def _with_rates(
+        self,
+        metric: str,
+        e: Estimate,
+        own: Version,
+        reference: str,
+        asked: Sequence[Version],
+        better: Better = "zero",
+    ) -> Measured:
+        attribute, group = own
         shown = rates(self.records, asked)
         return Measured(f"{self.name}_{metric}", e, attribute, group, reference, self.variant, better, **shown)
 

@@ -14,6 +14,7 @@ from rlhf_fair.probes.missing import measured_rate
 from rlhf_fair.probes.recommendation import NEUTRAL
 from rlhf_fair.records import NAN, Estimate
 from rlhf_fair.stats.contrasts import mean_estimate
+from rlhf_fair.stats.ratios import contrast_ratio
 
 UNIT = ["topic", "wording"]
 """The columns that say which requests differ in the person alone."""
@@ -40,6 +41,29 @@ def mean_over_units(values: pd.Series, alpha: float, *, level: bool = False) -> 
         return Estimate.not_estimable("no topic has the lists that are compared", n_left_out=len(x))
     e = mean_estimate(x, clusters=[values.index.get_level_values("topic")], rates=False, alpha=alpha)
     return e.model_copy(update={"p_value": NAN}) if level else e
+
+
+def relative_shift(to_neutral: pd.Series, within_neutral: pd.Series, alpha: float) -> Estimate:
+    """1 less the ratio of two means over units, clustered by topic: what share of the similarity that neutral lists
+    have among themselves is missing between a group's and them; range up to 1, 0 = none of it, 1 = all.
+
+    A shift itself is never above the similarity within, so that where neutral lists have little in common, lists from
+    another world shift by little. Without any similarity within there is no such share. p is that of a shift of 0.
+    """
+    floor, to = within_neutral.align(to_neutral, join="inner")
+    floor, to = floor[both := floor.notna() & to.notna()], to[both]
+    shift, within = mean_over_units(floor - to, alpha), mean_over_units(floor, alpha)
+    if not within.estimate > 0 or within.ci_low <= 0:
+        reason = "lists for nobody in particular have next to nothing in common, of which a group's could have less"
+        return Estimate.not_estimable(reason if within.n else within.reason, n=within.n, n_clusters=within.n_clusters)
+    topics = [floor.index.get_level_values("topic")]
+    share = contrast_ratio(to, floor, np.zeros(len(to)), {0.0: 1.0}, clusters=topics, alpha=alpha)
+    low, high = 1 - share.ci_high, 1 - share.ci_low
+    if not np.isfinite(low):  # the same in all units, such as nothing: then as for a known similarity within
+        low, high = shift.ci_low / within.estimate, shift.ci_high / within.estimate
+    ends = {"estimate": shift.estimate / within.estimate, "ci_low": low, "ci_high": min(high, 1.0)}
+    error = {"standard_error": share.standard_error, "mde": NAN}
+    return shift.model_copy(update=ends | error)
 
 
 def rates(records: pd.DataFrame, versions: Sequence[Version]) -> Rates:

@@ -73,6 +73,9 @@ def test_every_similarity_metric_by_hand() -> None:
     # lists that vary less than the neutral ones are closer to them than these to each other
     assert value("shift", "man", NEUTRAL) == pytest.approx(1 / 3 - 2 / 3)
     assert value("shift", "woman", NEUTRAL) == pytest.approx(1 / 3 - 1 / 6)
+    # of the third that neutral lists have in common, half is missing; men's are closer than that: 1 - (2/3) / (1/3)
+    assert value("relative_shift", "woman", NEUTRAL) == pytest.approx(1 / 2)
+    assert value("relative_shift", "man", NEUTRAL) == pytest.approx(-1)
     assert value("gap", "woman", "man") == pytest.approx(1 / 6 - 2 / 3)
     # (1 + 1) / 2 within, 0 between; (1 + 1/3) / 2 within, 1/6 between
     assert value("divergence", "woman", "man") == pytest.approx(1)
@@ -248,3 +251,35 @@ def test_faults() -> None:
     with pytest.raises(ColumnError, match="'titles'"):
         measured(table.drop(columns="titles"))
     assert set(similarity_table(table, "rbo").columns) == {"topic", "wording", "a", "b", "similarity"}
+
+
+@pytest.mark.parametrize("catalogue", [15, 300])
+def test_lists_from_another_world_are_a_whole_shift_however_little_neutral_lists_share(catalogue: int) -> None:
+    """Of 300 names ten at random: neutral lists have a Jaccard index of .0175, so that no shift can reach .05."""
+    rng = np.random.default_rng(1)
+
+    def drawn_from(first: int) -> list[list[str]]:
+        return [[str(first + k) for k in rng.choice(catalogue, 10, replace=False)] for _ in range(3)]
+
+    lists = {}
+    for topic in range(40):
+        lists |= {
+            (f"t{topic}", "", NEUTRAL): drawn_from(0),
+            (f"t{topic}", "gender", "man"): drawn_from(0),
+            (f"t{topic}", "gender", "woman"): drawn_from(1000),
+        }
+    found = measured(records(lists), similarities=("jaccard",))
+    woman = found["jaccard_relative_shift", "woman", NEUTRAL, "@10"].estimate
+    assert woman.estimate == woman.ci_high == 1
+    assert woman.ci_low > 0.5
+    assert woman.p_value < 1e-6
+    man = found["jaccard_relative_shift", "man", NEUTRAL, "@10"].estimate
+    assert man.ci_low < 0 < man.ci_high
+    assert (found["jaccard_shift", "woman", NEUTRAL, "@10"].estimate.ci_high < 0.05) == (catalogue == 300)
+
+
+def test_of_lists_with_nothing_in_common_no_share_can_be_lost() -> None:
+    lists = {(f"t{k}", group and "gender", group or NEUTRAL): ["ab", "cd"] for k in range(5) for group in ("", "man")}
+    e = measured(records(lists), similarities=("jaccard",))["jaccard_relative_shift", "man", NEUTRAL, "@10"].estimate
+    assert np.isnan(e.estimate)
+    assert "next to nothing in common" in e.reason

@@ -57,6 +57,11 @@ class Recommendation(Benchmark):
             "Range -1 to 1; 0 = the group's lists are as close to the neutral ones as those are to each other, above "
             "0 = naming the group moves them (after Zhang et al. 2023)."
         ),
+        "*_relative_shift": (
+            "The shift ({}) as a share of the mean similarity within the neutral request, which it cannot exceed. Up "
+            "to 1; 0 = the group's lists are as close to the neutral ones as those are to each other, 1 = they have "
+            "nothing in common with them (after Zhang et al. 2023)."
+        ),
         "*_gap": (
             "Mean similarity ({}) of the group's lists to the neutral ones less that of the reference's. Range -1 to "
             "1; 0 = parity, above 0 = the group's lists are closer to the neutral ones (Zhang et al. 2023)."

@@ -66,7 +66,7 @@ def test_a_model_that_writes_no_lists_is_not_measured(folder: Path, causal: Path
     (folder / "plan.toml").write_text(plan)
     results = run_audit(folder / "plan.toml", Target(model=str(causal)), out=tmp_path / "out")
     claims = [f for f in results.findings if f.role == "claim"]
-    assert {f.metric for f in claims} == {"jaccard_shift", "exposure_gap"}
+    assert {f.metric for f in claims} == {"jaccard_relative_shift", "exposure_gap"}
     assert {f.verdict for f in claims} == {Verdict.NOT_MEASURED}
     assert all(f.reason for f in claims)
     assert results.audit["counts"]["excluded"] == 6 * 3 * 3
