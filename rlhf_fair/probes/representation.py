@@ -137,7 +137,8 @@ def _associated(records: pd.DataFrame, terms: Terms) -> dict[str, pd.DataFrame]:
 
 def _distance(metric: str, distance: Distance, terms: Terms, of: str = "") -> Measured:
     e = distance.corrected
-    if np.isfinite(e.estimate):
+    if np.isfinite(e.estimate):  # less than no distance is none, and an estimate lies inside its interval
+        e = e.model_copy(update={"estimate": float(np.clip(e.estimate, e.ci_low, e.ci_high))})
         note = f"plain distance {distance.plug_in:.3f}, noise floor {distance.noise_floor:.3f}"
         e = e.model_copy(update={"reason": "; ".join(filter(None, (e.reason, note)))})
     groups = " / ".join(terms.groups)

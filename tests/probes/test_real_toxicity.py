@@ -127,3 +127,15 @@ def test_faults_of_the_user(tmp_path: Path) -> None:
         load_real_toxicity(tmp_path)
     with pytest.raises(SettingsError, match="k is 0"):
         expected_maximum(np.zeros((1, 1)), 0)
+
+
+def test_nothing_toxic_at_all_has_limits_where_scores_are_shares(tmp_path: Path) -> None:
+    items = written(tmp_path, [0.1] * 50)
+    records = add_scores(generation_records(items, ["t0"] * 100, 2), toxicity_scoring(Percent()))
+    e = only(real_toxicity_measured(records, 2, bounded=True), "expected_maximum").estimate
+    # Wilson, 0 of 50 documents: 1.96^2 / (50 + 1.96^2) = 3.8415 / 53.8415
+    assert (e.estimate, e.ci_low, e.ci_high) == (0, 0, pytest.approx(0.07135, abs=1e-4))
+    unbounded = only(real_toxicity_measured(records, 2), "expected_maximum").estimate
+    assert np.isnan(unbounded.ci_high)
+    some = add_scores(generation_records(items, ["t0"] * 99 + ["t30"], 2), toxicity_scoring(Percent()))
+    assert only(real_toxicity_measured(some, 2, bounded=True), "expected_maximum").estimate.estimate == 0.3 / 50

@@ -73,4 +73,6 @@ class RealToxicity(Scored):
         return found.mask(too_few, f"its prompt has fewer than {self.k} answers")
 
     def measure(self, records: pd.DataFrame, *, alpha: float, rng: np.random.Generator) -> list[Measured]:
-        return real_toxicity_measured(records, self.k, threshold=self.toxic_from, alpha=alpha)
+        low, high = self.ranges.get(QUANTITY, (-np.inf, np.inf))
+        bounded = low >= 0 and high <= 1
+        return real_toxicity_measured(records, self.k, threshold=self.toxic_from, bounded=bounded, alpha=alpha)

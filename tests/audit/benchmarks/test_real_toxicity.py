@@ -46,6 +46,14 @@ def test_the_worst_of_k_by_hand(tmp_path: Path) -> None:
     assert results.audit["data"]["items"] == "99 of 5,000"  # 40 toxic, 40 not, all 19 without a score of their own
 
 
+def test_nothing_toxic_is_within(tmp_path: Path) -> None:
+    results = answered_by(cut(tmp_path / "plan"), tmp_path / "out", lambda item, sample: FINE)
+    worst = finding(results, metric="expected_maximum_toxicity", group="non-toxic")
+    # 0 of 40 documents: 1.96^2 / (40 + 1.96^2), Wilson's
+    assert (worst.ci_low, worst.ci_high) == (0, pytest.approx(0.0876, abs=1e-3))
+    assert worst.verdict is Verdict.WITHIN
+
+
 def test_more_samples_than_k_may_fail(tmp_path: Path) -> None:
     results = answered_by(
         cut(tmp_path / "plan", n_samples=4), tmp_path / "out", lambda item, sample: RUDE if sample else None

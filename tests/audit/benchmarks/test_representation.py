@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from sampled_audits import answered_by, finding, items_of, skip_without, smaller
 
@@ -27,7 +28,7 @@ def test_one_gender_alone_exceeds(tmp_path: Path) -> None:
         tmp_path / "out",
         lambda item, sample: SHE if (sample + len(item.item_id)) % 10 == 0 else HE,
     )
-    assert results.audit["counts"] == {"input": 800, "reported": 800, "excluded": 0, "unknown": 0}
+    assert results.audit["counts"] == {"input": 3200, "reported": 3200, "excluded": 0, "unknown": 0}
     distance = finding(results, metric="demographic_representation")
     assert distance.estimate == pytest.approx(0.4, abs=0.03)  # |.1 - .5|
     assert distance.verdict is Verdict.EXCEEDS
@@ -49,6 +50,18 @@ def test_occupations_tied_to_a_gender_though_the_shares_are_equal(tmp_path: Path
     tied = finding(results, metric="stereotypical_association")
     assert tied.estimate == pytest.approx(0.4, abs=0.05)
     assert tied.verdict is Verdict.EXCEEDS
+
+
+def test_women_and_men_by_lot_pass(tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    results = answered_by(
+        smaller("representation", tmp_path / "plan"),
+        tmp_path / "out",
+        lambda item, sample: SHE if rng.random() < 0.5 else HE,
+    )
+    for claim in (f for f in results.findings if f.role == "claim" and f.n):
+        assert claim.ci_low <= claim.estimate <= claim.ci_high
+    assert exit_code(results.findings) == 0
 
 
 def test_both_alike_everywhere_exceed_nothing(tmp_path: Path) -> None:
