@@ -17,7 +17,8 @@ from rlhf_fair.report.diff_wording import (
     size_words,
     subject,
 )
-from rlhf_fair.report.display import Cell, Column, Table
+from rlhf_fair.report.display import Cell, Table
+from rlhf_fair.report.findings_table import context_table
 
 PAGE_ROWS = 40
 NUMERIC = ("A", "B", "B less A", "Interval", "Adjusted p", "n", "Clusters")
@@ -33,16 +34,7 @@ def changes_table(changes: Sequence[Change], places: dict[Family, int], *, id: s
         told = [text for name, text in about.items() if name not in shared and text]
         rows.append(_cells(change, told, places[family(change)]))
     labels = list(rows[0]) if rows else []
-    fixed = [f"{name}: {text}" for name, text in shared.items() if text]
-    return Table(
-        id=id,
-        caption=caption,
-        columns=tuple(Column(label, numeric=label in NUMERIC) for label in labels),
-        rows=tuple(tuple(row[label] for label in labels) for row in rows),
-        paged=len(rows) > PAGE_ROWS,
-        stacked=True,
-        note="The same for every row: " + "; ".join(fixed) + "." if fixed else "",
-    )
+    return context_table(rows, labels, shared, id=id, caption=caption, numeric=NUMERIC, page_rows=PAGE_ROWS)
 
 
 def _context(change: Change) -> dict[str, str]:

@@ -30,13 +30,27 @@ def findings_table(findings: Sequence[Finding], terms: Terms, *, id: str, captio
         rows.append(_cells(finding, told, terms))
     empty = [label for label in ("MDE", "Adjusted p") if all(row[label].text == "–" for row in rows)]
     labels = [label for label in rows[0] if label not in empty] if rows else []
+    return context_table(rows, labels, shared, id=id, caption=caption, numeric=NUMERIC, page_rows=PAGE_ROWS)
+
+
+def context_table(
+    rows: Sequence[dict[str, Cell]],
+    labels: Sequence[str],
+    shared: dict[str, str],
+    *,
+    id: str,
+    caption: str,
+    numeric: Sequence[str],
+    page_rows: int,
+) -> Table:
+    """Cells by column label, and in the note what is the same for every row."""
     fixed = [f"{name}: {text}" for name, text in shared.items() if text]
     return Table(
         id=id,
         caption=caption,
-        columns=tuple(Column(label, numeric=label in NUMERIC) for label in labels),
+        columns=tuple(Column(label, numeric=label in numeric) for label in labels),
         rows=tuple(tuple(row[label] for label in labels) for row in rows),
-        paged=len(rows) > PAGE_ROWS,
+        paged=len(rows) > page_rows,
         stacked=True,
         note="The same for every row: " + "; ".join(fixed) + "." if fixed else "",
     )
