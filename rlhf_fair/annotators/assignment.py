@@ -81,15 +81,16 @@ def assign(
         loads = _loads(capacity, group, n, ratings_per_item, distinct_groups, rng)
         person = wind(loads, group, n, rng).reshape(ratings_per_item, n).T[rng.permutation(n)]
         shuffle(person, group, distinct_groups, rng)
-    item = np.repeat(np.arange(n), ratings_per_item)
+    item, slot = np.repeat(np.arange(n), ratings_per_item), np.tile(np.arange(ratings_per_item), n)
+    first = balanced_coin(item, person.ravel(), rng).astype(np.int64)
     return pd.DataFrame(
         {
-            "item_id": items["item_id"].to_numpy()[item],
-            "annotator_id": members["annotator_id"].to_numpy()[person.ravel()],
-            "slot": np.tile(np.arange(ratings_per_item), n),
-            "order": np.where(balanced_coin(item, person.ravel(), rng), "ab", "ba"),
+            "item_id": items["item_id"].take(item).array,
+            "annotator_id": members["annotator_id"].take(person.ravel()).array,
+            "slot": slot,
+            "order": pd.Series(["ba", "ab"], dtype="str").take(first).array,
         }
-    ).astype({"item_id": items["item_id"].dtype, "annotator_id": members["annotator_id"].dtype, "order": "str"})
+    )
 
 
 def coverage(assignments: pd.DataFrame, members: pd.DataFrame, group_columns: Sequence[str]) -> pd.DataFrame:

@@ -114,6 +114,6 @@ def _units(plan: Work, level: IntArray, cells: IntArray, rng: np.random.Generato
     giver = plan.giver[member]
     # one order in all laps, and who has a judgement more than others first: no stretch repeats anybody too soon
     turn = np.where(plan.alike[giver], lap + place[member], rng.random(len(member)))
-    member = member[np.lexsort((turn, giver))]
+    member = member[np.argsort(giver * (lap.max(initial=0) + 1) + turn, kind="stable")]  # by giver, then by turn
     by_giver = np.argsort(plan.network.cells.giver, kind="stable")
     return member, np.repeat(plan.network.cells.taker[by_giver], cells[by_giver])

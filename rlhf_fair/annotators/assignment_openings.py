@@ -10,6 +10,7 @@ import pandas as pd
 from rlhf_fair.annotators.assignment_eligibility import BoolArray, IntArray, capacities, eligibility, group_codes
 from rlhf_fair.annotators.assignment_flow import Cells, Network
 from rlhf_fair.annotators.assignment_orders import interleaved
+from rlhf_fair.annotators.assignment_places import places
 from rlhf_fair.annotators.assignment_winding import fill_up
 from rlhf_fair.errors import RowError
 from rlhf_fair.tables import require_columns
@@ -43,11 +44,10 @@ class Openings:
     ) -> None:
         require_columns(assignments, ["item_id", "annotator_id", "slot"], "assignments")
         self.table, self.people, self.terms, self.rng = assignments, people, terms, rng
-        code, found = pd.factorize(assignments["annotator_id"])
-        place = pd.Index(people["annotator_id"]).get_indexer(pd.Index(found))
-        if (place < 0).any():
-            raise RowError(f"assignments: {found[int(np.argmax(place < 0))]!r} is neither in the panel nor in the pool")
-        self.person = place[code].astype(np.int64)
+        self.person = places(assignments["annotator_id"], people["annotator_id"])
+        if (self.person < 0).any():
+            stranger = assignments["annotator_id"].iloc[int(np.argmax(self.person < 0))]
+            raise RowError(f"assignments: {stranger!r} is neither in the panel nor in the pool")
         self.rows = np.flatnonzero(gone[self.person])
         self.was = self.person[self.rows]
         self.group = group_codes(people, terms.group_columns)
@@ -61,9 +61,11 @@ class Openings:
 
     def _seat(self, item_id: pd.Series, items: pd.DataFrame | None) -> None:
         """item (open,): the affected item of each open judgement; team (items, most): who stays on it, padded."""
-        self.item, self.item_ids = pd.factorize(item_id.iloc[self.rows])
-        concerned = np.flatnonzero(item_id.isin(self.item_ids).to_numpy())
-        where = pd.Index(self.item_ids).get_indexer(item_id.iloc[concerned])
+        affected = item_id.iloc[self.rows]
+        self.item_ids = affected.drop_duplicates(ignore_index=True)
+        self.item, where = places(affected, self.item_ids), places(item_id, self.item_ids)
+        concerned = np.flatnonzero(where >= 0)
+        where = where[concerned]
         self.concerned, self.concerned_item = concerned, where  # rows of the affected items, and which those are
         stays = np.ones(len(item_id), dtype=np.bool_)
         stays[self.rows] = False
@@ -83,11 +85,12 @@ class Openings:
             self.item_class, self.allowed = np.zeros(n, dtype=np.int64), np.ones((1, 1), dtype=np.bool_)
             self.kind = np.zeros(len(self.people), dtype=np.int64)
             return
-        items = items[items["item_id"].isin(self.item_ids)]  # looking up few among few is faster
-        place = pd.Index(items["item_id"]).get_indexer(pd.Index(self.item_ids))
-        if (place < 0).any():
-            raise RowError(f"items: {self.item_ids[int(np.argmax(place < 0))]!r} of the assignments is missing")
-        who_may = eligibility(items.iloc[place], self.people)
+        number = places(items["item_id"], self.item_ids)  # looking up many among few is faster
+        row = np.full(n, -1, dtype=np.int64)
+        row[number[number >= 0]] = np.flatnonzero(number >= 0)
+        if (row < 0).any():
+            raise RowError(f"items: {self.item_ids[int(np.argmax(row < 0))]!r} of the assignments is missing")
+        who_may = eligibility(items.iloc[row], self.people)
         self.item_class, self.allowed, self.kind = who_may.item_class, who_may.allowed, who_may.member_kind
 
     @property

@@ -16,6 +16,7 @@ import pandas as pd
 from rlhf_fair.annotators.assignment_eligibility import BoolArray, IntArray
 from rlhf_fair.annotators.assignment_openings import Openings, RepairTerms, distinct_known
 from rlhf_fair.annotators.assignment_orders import even_out
+from rlhf_fair.annotators.assignment_places import places
 from rlhf_fair.errors import RowError, SettingsError
 from rlhf_fair.tables import require_columns
 
@@ -77,8 +78,9 @@ def _people(
     """Panel and replacements, the panel's rows first and each id once; drop-outs stay, for their groups."""
     columns = ["annotator_id", *terms.group_columns]
     require_columns(members, columns, "panel")
-    unknown = sorted(set(dropped) - set(members["annotator_id"]))
-    if unknown:
+    gone = pd.Series(sorted(dropped), dtype="str")
+    unknown = gone[places(gone, members["annotator_id"]) < 0].unique()
+    if len(unknown):
         more = f" (and {len(unknown) - 1} more)" if len(unknown) > 1 else ""
         raise RowError(f"dropped: {unknown[0]!r} is not in the panel{more}")
     if replacements is None:
@@ -99,9 +101,9 @@ def _result(openings: Openings, gone: BoolArray, exhaustive: bool) -> Repair:
     person[rows] = np.where(left, openings.was, openings.now)
     kept = np.ones(len(table), dtype=np.bool_)
     kept[rows[left]] = False
-    columns = {"annotator_id": ids.take(person).array}
+    columns = {"annotator_id": _replaced(table["annotator_id"], rows, ids.take(person[rows]))}
     if "order" in table and len(rows):
-        columns["order"] = _orders(openings, person, kept).array
+        columns["order"] = _orders(openings, person, kept)
     listed = pd.DataFrame(
         {
             "item_id": table["item_id"].iloc[rows].to_numpy(),
@@ -130,8 +132,14 @@ def _orders(openings: Openings, person: IntArray, kept: BoolArray) -> pd.Series:
     of_person = np.bincount(person, counted, len(openings.people)).astype(np.int64)
     item = openings.item[~openings.open]
     flipped = filled[even_out(item, person[filled], sign[filled], (of_item, of_person), openings.rng)]
-    sign[flipped] *= -1
-    return pd.Series(["ba", "ab"], dtype=order.dtype).take((sign + 1) // 2)
+    return _replaced(order, flipped, pd.Series(["ab", "ba"], dtype=order.dtype).take((sign[flipped] + 1) // 2))
+
+
+def _replaced(column: pd.Series, rows: IntArray, values: pd.Series) -> pd.Series:
+    """A copy with other values in some rows."""
+    column = column.astype(values.dtype)
+    column.iloc[rows] = values.array
+    return column
 
 
 def _reasons(openings: Openings, gone: BoolArray, judgements: IntArray) -> list[str]:

@@ -121,8 +121,9 @@ def balanced_coin(item: IntArray, person: IntArray, rng: np.random.Generator) ->
 
 def _pairs(label: IntArray, rng: np.random.Generator) -> tuple[IntArray, IntArray]:
     """Disjoint random pairs of positions with equal labels; at most one position of a label stays alone."""
-    order = np.lexsort((rng.random(len(label)), label))
+    order = np.argsort(label + rng.random(len(label)), kind="stable")  # by label, in random order within each
     ordered = label[order]
-    rank = np.arange(len(order)) - np.searchsorted(ordered, ordered)
+    count = np.bincount(label)
+    rank = np.arange(len(order)) - (np.cumsum(count) - count)[ordered]
     first = np.flatnonzero((rank[:-1] % 2 == 0) & (ordered[:-1] == ordered[1:]))
     return order[first], order[first + 1]
