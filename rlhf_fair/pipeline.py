@@ -35,7 +35,9 @@ from rlhf_fair.tables import read_table, write_table
 from rlhf_fair.training.fairness import FairnessSettings, FairnessShaper
 from rlhf_fair.training.ppo.rollout import PromptBatch
 from rlhf_fair.training.ppo.trainer import Fairness, PPOSettings, PPOTrainer
-from rlhf_fair.training.reward import PairData, RewardSettings, train_reward_model
+from rlhf_fair.training.reward.preference import PairData
+from rlhf_fair.training.reward.settings import RewardSettings
+from rlhf_fair.training.reward.trainer import train_reward_model
 from rlhf_fair.training.sft import SFTSettings, train_causal_lm
 
 PANELS = ("convenience", "diverse")

@@ -42,7 +42,7 @@ def reward(
 
     Example: rlhf-fair train reward audits/reward-identity/train-inoffensiveness.toml --data-dir data --out models/rm
     """
-    from rlhf_fair.training.reward_job import train_reward
+    from rlhf_fair.training.reward.job import train_reward
 
     with progress_bar(hidden=quiet or as_json) as progress:
         job = train_reward(config, data_dir, out or Path("models") / config.stem, progress=progress)

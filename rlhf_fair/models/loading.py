@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from rlhf_fair.errors import ModelLoadError, SettingsError
+from rlhf_fair.models.reward_heads import declared_heads
 
 Kind = Literal["SequenceClassification", "CausalLM", "MaskedLM", "Encoder"]
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -108,12 +109,9 @@ def load_tokenizer(source: str | Path) -> Any:
 
 
 def load_reward_model(source: str | Path) -> Loaded:
-    """Load a trained reward model: sequence classification with one trained output."""
+    """Load a trained reward model: sequence classification with one trained output, or with declared heads."""
     loaded = load_pretrained("SequenceClassification", source)
-    if loaded.model.config.num_labels != 1:
-        raise ModelLoadError(
-            f"model {source}: not a reward model: its head has {loaded.model.config.num_labels} outputs, not 1"
-        )
+    declared_heads(loaded.model.config, str(source))
     if loaded.missing_weights:
         raise ModelLoadError(f"model {source}: has no trained scalar head: lacks {', '.join(loaded.missing_weights)}")
     return loaded
@@ -134,9 +132,9 @@ def load_language_model(
     return loaded
 
 
-def load_for_reward(source: str | Path, *, seed: int) -> Loaded:
-    """Load any encoder or decoder with a scalar head, new if the source has none, ready to be trained."""
-    return load_pretrained("SequenceClassification", source, seed=seed, num_labels=1)
+def load_for_reward(source: str | Path, *, seed: int, heads: int = 1) -> Loaded:
+    """Load any encoder or decoder with so many scalar heads, new if the source has none, ready to be trained."""
+    return load_pretrained("SequenceClassification", source, seed=seed, num_labels=heads)
 
 
 def is_masked(source: str | Path) -> bool:

@@ -1,4 +1,4 @@
-"""Score texts with a reward model: any Hugging Face sequence classifier with one output."""
+"""Score texts with a reward model: any Hugging Face sequence classifier with one output, or with declared heads."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ from numpy.typing import NDArray
 
 from rlhf_fair.artifacts import make_folder
 from rlhf_fair.models.loading import load_reward_model, position_limit, quiet_transformers
+from rlhf_fair.models.reward_heads import declare_heads, declared_heads
 
 LONGEST = 1024
 """Cap on tokens per text where neither model nor tokenizer states one."""
 
 
 class RewardModel:
-    """A scalar head on an encoder or decoder; higher means better.
+    """A scalar head, or several, on an encoder or decoder; higher means better.
 
-    ``max_length`` is in tokens; longer texts are cut there, as the tokenizer's truncation side says.
+    ``max_length`` is in tokens; longer texts are cut there, as the tokenizer's truncation side says. ``heads`` say what
+    the outputs mean and how they make one reward.
     """
 
     def __init__(self, model: Any, tokenizer: Any, *, max_length: int | None = None, device: str = "auto") -> None:
@@ -28,6 +30,7 @@ class RewardModel:
         self.model = model.to(self.device).eval()
         self.tokenizer = tokenizer
         self.max_length = max_length or token_limit(model, tokenizer)
+        self.heads = declared_heads(model.config, model.config.name_or_path or type(model).__name__)
 
     @classmethod
     def load(cls, source: str | Path, *, device: str = "auto") -> RewardModel:
@@ -36,8 +39,10 @@ class RewardModel:
         return cls(loaded.model, loaded.tokenizer, device=device)
 
     def save(self, folder: Path) -> None:
-        """Write weights, config and tokenizer so that plain transformers gives equal scores with truncation on."""
+        """Write weights, config and tokenizer so that plain transformers gives equal outputs with truncation on."""
         make_folder(folder)
+        if self.heads.kind != "one":
+            declare_heads(self.model.config, self.heads)
         self.tokenizer.model_max_length = self.max_length
         with quiet_transformers():
             self.model.save_pretrained(folder)
@@ -46,7 +51,13 @@ class RewardModel:
     def score(
         self, texts: Sequence[str], *, batch_size: int = 64, on_batch: Callable[[int], None] | None = None
     ) -> NDArray[np.float64]:
-        """Rewards, shape (n,), in the order of ``texts``.
+        """Rewards, shape (n,), in the order of ``texts``; see `outputs`."""
+        return self.heads.reward(self.outputs(texts, batch_size=batch_size, on_batch=on_batch))
+
+    def outputs(
+        self, texts: Sequence[str], *, batch_size: int = 64, on_batch: Callable[[int], None] | None = None
+    ) -> NDArray[np.float64]:
+        """What each head says of each text, shape (n, heads), in the order of ``texts``.
 
         Equal texts are scored once, and batches are formed by length and then by tokens, so the scores do not depend
         on the order of ``texts``. ``on_batch`` hears how many distinct texts were scored so far.
@@ -54,15 +65,15 @@ class RewardModel:
         distinct, where = np.unique(np.asarray(texts, dtype=object), return_inverse=True)
         tokens = encode(self.tokenizer, list(distinct), self.max_length)
         order = sorted(range(len(tokens)), key=lambda row: (len(tokens[row]), tokens[row]))
-        scores = np.full(len(tokens), np.nan)
+        found = np.full((len(tokens), len(self.heads.names)), np.nan)
         with torch.inference_mode():
             for start in range(0, len(order), batch_size):
                 rows = order[start : start + batch_size]
                 batch = pad([tokens[row] for row in rows], self.tokenizer.pad_token_id, self.device)
-                scores[rows] = self.model(**batch).logits[:, 0].double().cpu().numpy()
+                found[rows] = self.model(**batch).logits.double().cpu().numpy()
                 if on_batch is not None:
                     on_batch(start + len(rows))
-        return scores[where]
+        return found[where]
 
 
 def pick_device(name: str) -> str:

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from rlhf_fair.errors import SettingsError
 from rlhf_fair.records import TrainingRun
 from rlhf_fair.settings import Settings
-from rlhf_fair.training.reward import epoch_batches, rate_share
+from rlhf_fair.training.batches import epoch_batches
+from rlhf_fair.training.learning_rate import rate_share
 
 IGNORED = -100
 

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlhf_fair.errors import ColumnError, MissingFileError, RowError, SettingsError
-from rlhf_fair.training.reward_config import Attribute, PairSource, Panel, RatingSource, TextTable
-from rlhf_fair.training.reward_panel import levels, read_census
-from rlhf_fair.training.reward_sources import read_pairs, read_ratings, text_key, unit_rating
+from rlhf_fair.training.reward.config import Attribute, PairSource, Panel, RatingSource, TextTable
+from rlhf_fair.training.reward.panel import levels, read_census
+from rlhf_fair.training.reward.sources import read_pairs, read_ratings, text_key, unit_rating
 
 CENSUS = (
     "age_category,White_Male,Black_Male,White_Female,Black_Female,All,All_Male\n"

@@ -12,10 +12,10 @@ from transformers import AutoModelForSequenceClassification
 from rlhf_fair.artifacts import verify_manifest
 from rlhf_fair.errors import MissingFileError, ModelLoadError, RowError, SettingsError
 from rlhf_fair.models.reward_model import RewardModel
-from rlhf_fair.training import reward_job
-from rlhf_fair.training.reward_config import RewardConfig
-from rlhf_fair.training.reward_job import split_items, train_reward
-from rlhf_fair.training.reward_sources import Source
+from rlhf_fair.training.reward import job as reward_job
+from rlhf_fair.training.reward.config import RewardConfig
+from rlhf_fair.training.reward.job import split_items, train_reward
+from rlhf_fair.training.reward.sources import Source
 
 CONFIG = """
 title = "Kindness"

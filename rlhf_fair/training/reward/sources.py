@@ -21,8 +21,8 @@ from rlhf_fair.tables import (
     require_columns,
     validate,
 )
-from rlhf_fair.training.reward_config import PairSource, Panel, RatingSource
-from rlhf_fair.training.reward_panel import rater_weights
+from rlhf_fair.training.reward.config import PairSource, Panel, RatingSource
+from rlhf_fair.training.reward.panel import rater_weights
 
 HH_PAIRS = Contract("hh-rlhf pairs", {"chosen": Column(), "rejected": Column()}, key=("chosen", "rejected"))
 PAIRS = Contract(

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from rlhf_fair.errors import RowError
-from rlhf_fair.training.reward_preference import mean_one
+from rlhf_fair.training.reward.objectives import same_length
 
 
 @dataclass(frozen=True)
@@ -21,11 +21,10 @@ class RatingData:
     text: Sequence[str]
     target: NDArray[np.float64]
     weight: NDArray[np.float64] | None = None
+    heads: int = 1
 
     def __post_init__(self) -> None:
-        n = len(self.text)
-        if len(self.target) != n or (self.weight is not None and len(self.weight) != n):
-            raise RowError(f"training data: text, target and weight must have equal length ({n} texts)")
+        same_length(len(self.text), target=self.target, weight=self.weight)
         if not np.all(np.isfinite(np.asarray(self.target, dtype=float))):
             raise RowError("training data: a target is missing or infinite")
 
@@ -34,12 +33,19 @@ class RatingData:
         """The texts to score: one column."""
         return (self.text,)
 
-    def loss(self, rewards: torch.Tensor, rows: NDArray[np.int64]) -> tuple[torch.Tensor, dict[str, float]]:
-        """Weighted mean squared error of a batch; ``rewards``: (1, batch)."""
-        target, weight = (values[torch.from_numpy(rows)].to(rewards.device) for values in self._tensors)
-        error = rewards[0] - target
-        return (weight * error.square()).mean(), {"mean_absolute_error": float(error.detach().abs().mean())}
+    def row_losses(self, outputs: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        """(batch,) squared errors; ``outputs``: (1, batch, 1)."""
+        return (outputs[0, :, 0] - self._target[rows].to(outputs.device)).square()
+
+    def metrics(self, outputs: torch.Tensor, rows: torch.Tensor) -> dict[str, float]:
+        """The mean absolute error, in units of the target."""
+        error = outputs[0, :, 0] - self._target[rows].to(outputs.device)
+        return {"mean_absolute_error": float(error.detach().abs().mean())}
+
+    def parameters(self) -> list[torch.nn.Parameter]:
+        """None."""
+        return []
 
     @cached_property
-    def _tensors(self) -> tuple[torch.Tensor, torch.Tensor]:
-        return torch.tensor(self.target, dtype=torch.float32), mean_one(self.weight, len(self.text))
+    def _target(self) -> torch.Tensor:
+        return torch.tensor(self.target, dtype=torch.float32)

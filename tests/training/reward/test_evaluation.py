@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlhf_fair.training.reward_evaluation import (
+from rlhf_fair.training.reward.evaluation import (
     correlation,
     noise_ceiling,
     preference_accuracy,

@@ -26,11 +26,14 @@ from rlhf_fair.models.reward_model import RewardModel
 from rlhf_fair.records import TrainingRun
 from rlhf_fair.settings import read_toml
 from rlhf_fair.tables import write_table
-from rlhf_fair.training.reward import PairData, RatingData, RewardRun, TrainingData, train_reward_model
-from rlhf_fair.training.reward_config import RatingSource, RewardConfig
-from rlhf_fair.training.reward_evaluation import is_constant, split_by_key
-from rlhf_fair.training.reward_quality import evaluate
-from rlhf_fair.training.reward_sources import Source, read_pairs, read_ratings
+from rlhf_fair.training.reward.config import RatingSource, RewardConfig
+from rlhf_fair.training.reward.evaluation import is_constant, split_by_key
+from rlhf_fair.training.reward.objectives import Objective
+from rlhf_fair.training.reward.preference import PairData
+from rlhf_fair.training.reward.quality import evaluate
+from rlhf_fair.training.reward.rating import RatingData
+from rlhf_fair.training.reward.sources import Source, read_pairs, read_ratings
+from rlhf_fair.training.reward.trainer import RewardRun, train_reward_model
 
 METRICS_NAME = "metrics.json"
 HELD_OUT_NAME = "held_out.parquet"
@@ -122,7 +125,7 @@ def rating_target(items: pd.DataFrame, target: str) -> pd.Series:
     return result
 
 
-def training_data(train: pd.DataFrame, objective: str) -> TrainingData:
+def training_data(train: pd.DataFrame, objective: str) -> Objective:
     """The rows of the training split as the objective's data."""
     weight = train["weight"].to_numpy(float)
     if objective == "rating":

@@ -15,17 +15,13 @@ from tiny import WORDS, tiny_bert, tiny_llama, tiny_tokenizer
 
 from rlhf_fair.errors import RowError, SettingsError
 from rlhf_fair.models.reward_model import RewardModel
-from rlhf_fair.training import reward as reward_module
-from rlhf_fair.training.reward import (
-    PairData,
-    RatingData,
-    RewardSettings,
-    epoch_batches,
-    init_reward_head,
-    rate_share,
-    reward_head,
-    train_reward_model,
-)
+from rlhf_fair.training.batches import epoch_batches
+from rlhf_fair.training.learning_rate import rate_share
+from rlhf_fair.training.reward.head import init_reward_head, reward_head, set_dropout
+from rlhf_fair.training.reward.preference import PairData
+from rlhf_fair.training.reward.rating import RatingData
+from rlhf_fair.training.reward.settings import RewardSettings
+from rlhf_fair.training.reward.trainer import train_reward_model
 
 SETTINGS = RewardSettings(epochs=3, learning_rate=3e-3, batch_size=8, max_length=16, seed=3)
 
@@ -145,7 +141,7 @@ def test_resumed_equals_uninterrupted(
         )
     resumed = build(seed=99)  # its weights come from the checkpoint
     again = train_reward_model(resumed, tokenizer, data, SETTINGS, checkpoint=tmp_path / "part.pt")
-    assert again.resumed_epochs == 1
+    assert again.resumed_steps == 5
     assert again.curve == run.curve
     for a, b in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True):
         assert torch.equal(a, b)
@@ -156,7 +152,7 @@ def test_a_finished_checkpoint_trains_no_further(tmp_path: Path) -> None:
     train_reward_model(tiny_bert(), tiny_tokenizer(), data, SETTINGS, checkpoint=checkpoint)
     heard: list[dict[str, float]] = []
     run = train_reward_model(tiny_bert(), tiny_tokenizer(), data, SETTINGS, checkpoint=checkpoint, on_step=heard.append)
-    assert (heard, run.resumed_epochs, run.steps) == ([], 3, 15)
+    assert (heard, run.resumed_steps, run.steps) == ([], 15, 15)
 
 
 def test_a_foreign_or_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
@@ -178,10 +174,10 @@ def test_cut_texts_are_counted() -> None:
 
 def test_dropout_is_set_everywhere() -> None:
     llama = tiny_llama(attention_dropout=0.4)
-    reward_module.set_dropout(llama, 0.2)
+    set_dropout(llama, 0.2)
     assert {m.attention_dropout for m in llama.modules() if hasattr(m, "attention_dropout")} == {0.2}
     bert = tiny_bert()
-    reward_module.set_dropout(bert, 0.0)
+    set_dropout(bert, 0.0)
     assert {m.p for m in bert.modules() if isinstance(m, torch.nn.Dropout)} == {0.0}
 
 

@@ -14,13 +14,13 @@ import numpy as np
 import pandas as pd
 
 from rlhf_fair.records import Estimate
-from rlhf_fair.training.reward_evaluation import (
+from rlhf_fair.training.reward.evaluation import (
     correlation,
     noise_ceiling,
     preference_accuracy,
     within_source_correlation,
 )
-from rlhf_fair.training.reward_sources import Source
+from rlhf_fair.training.reward.sources import Source
 
 POOLED = "pooled"
 

@@ -10,7 +10,7 @@ from rlhf_fair.annotators.population import Population
 from rlhf_fair.annotators.weights import design_effect, raking_weights
 from rlhf_fair.errors import ColumnError, SettingsError
 from rlhf_fair.tables import ATTRIBUTE_PREFIX, read_table
-from rlhf_fair.training.reward_config import Attribute
+from rlhf_fair.training.reward.config import Attribute
 
 CENSUS_AGE = "age_category"
 _AGE_SUFFIX = " years old"

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from rlhf_fair.settings import Settings
-from rlhf_fair.training.reward import RewardSettings
+from rlhf_fair.training.reward.settings import RewardSettings
 
 
 class TextTable(Settings):

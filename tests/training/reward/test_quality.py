@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from rlhf_fair.cli.train import summary_lines
-from rlhf_fair.training.reward_quality import evaluate
-from rlhf_fair.training.reward_sources import Source
+from rlhf_fair.training.reward.quality import evaluate
+from rlhf_fair.training.reward.sources import Source
 
 LEVELS = {"mild": 0.8, "harsh": 0.3}
 

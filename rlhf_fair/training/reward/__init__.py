@@ -1,0 +1,1 @@
+"""Reward models: what they learn from (objectives), for whom (mitigations), and how (trainer)."""

@@ -1,0 +1,38 @@
+"""Low-rank additions instead of all weights, by peft."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rlhf_fair.errors import SettingsError
+from rlhf_fair.training.reward.settings import LoRA
+
+
+def add_lora(model: Any, settings: LoRA) -> Any:
+    """The model with a trainable low-rank addition per matrix and a trainable head; everything else stands still.
+
+    Raises
+    ------
+    SettingsError
+        peft is not installed, or the architecture has no module of the names wanted.
+    """
+    try:
+        import peft
+    except ImportError as error:
+        raise SettingsError("training.lora needs peft (pip install rlhf-fair[lora])") from error
+    config = peft.LoraConfig(
+        task_type=peft.TaskType.SEQ_CLS,
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        target_modules=list(settings.targets) or "all-linear",
+    )
+    try:
+        return peft.get_peft_model(model, config)
+    except ValueError as error:
+        raise SettingsError(f"training.lora.targets = {list(settings.targets)}: {error}") from error
+
+
+def merge_lora(model: Any) -> None:
+    """Add the low-rank products to the weights and leave a plain model."""
+    model.merge_and_unload()
