@@ -17,10 +17,13 @@ from rlhf_fair.cli.options import show as show
 from rlhf_fair.cli.panel_assign import assign, check, repair
 from rlhf_fair.cli.panel_plan import plan
 from rlhf_fair.cli.panel_privacy import privacy, pseudonymise
+from rlhf_fair.cli.panel_select import select
+from rlhf_fair.cli.panel_simulate import simulate
 from rlhf_fair.cli.panel_size import size
 from rlhf_fair.cli.panel_tables import accepted as accepted
 from rlhf_fair.cli.panel_tables import attribute_names as attribute_names
 from rlhf_fair.cli.panel_tables import read_groups as read_groups
+from rlhf_fair.cli.panel_weigh import weigh
 
 app = typer.Typer(
     name="panel",
@@ -36,49 +39,9 @@ app.command()(check)
 app.command()(repair)
 app.command()(pseudonymise)
 app.command()(privacy)
-
-
-@app.command()
-def weigh(
-    panel: PanelFile,
-    population: PopulationFile,
-    out: Annotated[Path, typer.Option(help="Weights table to write: annotator_id, weight.")],
-    trim: Annotated[float, typer.Option(help="Largest weight, as a multiple of the mean.")] = 5.0,
-    as_json: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Weights that make the panel stand for the population, and what they cost in precision.
-
-    Example: rlhf-fair panel weigh --panel panel/panel.csv --population adults.toml --out weights.csv
-    """
-    from rlhf_fair.annotators.population import Population
-    from rlhf_fair.annotators.weights import design_effect, raking_weights
-    from rlhf_fair.stats.columns import kish_effective_n
-    from rlhf_fair.tables import ANNOTATORS, write_table
-
-    found = raking_weights(accepted(panel, ANNOTATORS), Population.read(population), trim=trim)
-    write_table(out, found.weights.reset_index())
-    effective, effect = kish_effective_n(found.weights), design_effect(found.weights)
-    summary = {
-        "out": str(out),
-        "members": len(found.weights),
-        "effective_size": effective,
-        "design_effect": effect,
-        "max_gap": found.max_gap,
-        "trimmed": found.trimmed,
-        "unknown": found.unknown,
-        "margins": found.margins.to_dict("records"),
-    }
-    lines = [
-        f"{len(found.weights)} members weigh as much as {effective:.1f} equal ones (design effect {effect:.2f}): {out}",
-        f"largest distance of a weighted share from its target: {found.max_gap:.3f}; {found.trimmed} weights trimmed",
-        *(
-            f"{count} members of unknown {name} left out of that margin"
-            for name, count in found.unknown.items()
-            if count
-        ),
-    ]
-    show(summary, lines, as_json=as_json, quiet=quiet)
+app.command()(simulate)
+app.command()(select)
+app.command()(weigh)
 
 
 @app.command()

@@ -1,0 +1,123 @@
+"""Starting weights: one over the chance of being drawn, times one over the rate at which one's like responded.
+
+Weighting-class adjustment (Oh and Scheuren 1983; Kalton and Flores-Cervantes 2003): within classes of members known for
+everybody, those who responded take over the weight of those who did not. It removes the bias of non-response in so far
+as people of one class respond, or not, whatever their judgements would have been.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from rlhf_fair.annotators.population import CROSS
+from rlhf_fair.annotators.weights_raking import FloatArray
+from rlhf_fair.errors import RowError
+from rlhf_fair.tables import ATTRIBUTE_PREFIX, require_columns
+
+THIN = 5
+"""Fewer people than this stand for others at their peril."""
+
+YES = {"1", "1.0", "true", "yes", "y"}
+NO = {"0", "0.0", "false", "no", "n"}
+
+
+@dataclass(frozen=True)
+class Response:
+    """Who responded, and the classes in which they stand for those who did not.
+
+    ``responded``: (n,) booleans. ``attributes``: which the classes cross. ``code``: (n,) the class of each member, a
+    position in ``names``.
+    """
+
+    responded: NDArray[np.bool_]
+    attributes: tuple[str, ...]
+    code: NDArray[np.intp]
+    names: tuple[str, ...]
+
+    def adjust(self, weights: FloatArray) -> FloatArray:
+        """(n,) weights, 0 for who did not respond, of the same sum; a class without responses falls to all who did."""
+        everybody, theirs = self._sums(weights)
+        factor = np.divide(everybody, theirs, out=np.zeros_like(theirs), where=theirs > 0)
+        adjusted = np.where(self.responded, weights * factor[self.code], 0.0)
+        return adjusted * (weights.sum() / adjusted.sum()) if adjusted.sum() > 0 else adjusted
+
+    def table(self, weights: FloatArray) -> pd.DataFrame:
+        """One row for each class: class, members, responded (persons), rate (weighted share, range [0, 1])."""
+        everybody, theirs = self._sums(weights)
+        return pd.DataFrame(
+            {
+                "class": self.names,
+                "members": np.bincount(self.code, minlength=len(self.names)),
+                "responded": np.bincount(self.code[self.responded], minlength=len(self.names)),
+                "rate": theirs / everybody,
+            }
+        )
+
+    def _sums(self, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """(classes,) weight of everybody, and of those who responded."""
+        everybody = np.bincount(self.code, weights, len(self.names)).astype(float)
+        theirs = np.bincount(self.code[self.responded], weights[self.responded], len(self.names)).astype(float)
+        return everybody, theirs
+
+
+def design_weights(members: pd.DataFrame) -> FloatArray:
+    """(n,) 1/``inclusion_probability`` (Horvitz and Thompson 1952); 1 where the panel has no such column."""
+    if "inclusion_probability" not in members:
+        return np.ones(len(members))
+    given = members["inclusion_probability"]
+    probability = pd.to_numeric(given, errors="coerce").to_numpy(float)
+    wrong = np.flatnonzero(~((probability > 0) & (probability <= 1)))
+    if len(wrong):
+        value = str(given.iloc[wrong[0]])
+        raise RowError(f"panel row {wrong[0] + 1}: inclusion_probability {value!r}; allowed: a number in (0, 1]")
+    return 1 / probability
+
+
+def read_responded(members: pd.DataFrame) -> NDArray[np.bool_] | None:
+    """(n,) the panel's ``responded`` column as booleans; None where it has none."""
+    if "responded" not in members:
+        return None
+    cells = members["responded"].astype("object").where(members["responded"].notna(), "")
+    texts = cells.astype("str").str.strip().str.lower()
+    wrong = np.flatnonzero(~texts.isin(YES | NO))
+    if len(wrong):
+        raise RowError(
+            f"panel row {wrong[0] + 1}: responded {cells.iloc[wrong[0]]!r}; allowed: yes, no, true, false, 1, 0"
+        )
+    return np.asarray(texts.isin(YES), dtype=bool)
+
+
+def response_classes(
+    members: pd.DataFrame, responded: NDArray[np.bool_], attributes: Sequence[str] | None = None
+) -> Response:
+    """Classes of ``attributes`` crossed, a missing value being a level of its own; None: see `response_attributes`."""
+    if not responded.any():
+        raise RowError(f"none of the panel's {len(members)} members responded, so nobody can stand for the others")
+    if attributes is None:
+        attributes = response_attributes(members, responded)
+    code, names = pd.factorize(_classes(members, attributes))
+    return Response(responded, tuple(attributes), code, tuple(map(str, names)))
+
+
+def response_attributes(members: pd.DataFrame, responded: NDArray[np.bool_]) -> list[str]:
+    """The ``attr.*`` columns, in order, each taken if every class still has `THIN` who responded."""
+    chosen: list[str] = []
+    for column in [str(name) for name in members.columns if str(name).startswith(ATTRIBUTE_PREFIX)]:
+        name = column.removeprefix(ATTRIBUTE_PREFIX)
+        code, names = pd.factorize(_classes(members, [*chosen, name]))
+        if np.bincount(code[responded], minlength=len(names)).min() >= THIN:
+            chosen.append(name)
+    return chosen
+
+
+def _classes(members: pd.DataFrame, attributes: Sequence[str]) -> pd.Series:
+    columns = [ATTRIBUTE_PREFIX + name for name in attributes]
+    require_columns(members, columns, "panel")
+    if not columns:
+        return pd.Series("(everybody)", index=members.index)
+    return members[columns].fillna("(unknown)").astype("str").agg(CROSS.join, axis=1)
