@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+import math
+from collections.abc import Callable, Collection
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import PlainTextResponse
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rlhf_fair.annotate.limits import Buckets
 
-BODY_LIMIT = 512 * 1024
-"""Bytes. Two written answers at their longest, in UTF-8 and percent-encoded: 2 x 20,000 x 12."""
+BODY_LIMIT = 640 * 1024
+"""Bytes. Two answers and two remarks at their longest, in UTF-8 and percent-encoded: (2 x 20,000 + 2 x 2,000) x 12."""
 BODY_SECONDS = 10.0
 
 POLICY = (
@@ -34,11 +35,15 @@ HEADERS = {
 CACHE = "no-store"
 
 
+Refuse = Callable[[str, int], Response]
+"""What is wrong and the status -> a page that says so."""
+
+
 class Guard:
     """ASGI middleware. ``hosts`` are the names the server answers to: foreign ones bound to its address are refused."""
 
-    def __init__(self, app: ASGIApp, *, hosts: Collection[str], tls: bool, requests: Buckets) -> None:
-        self.app, self.hosts, self.tls, self.requests = app, frozenset(hosts), tls, requests
+    def __init__(self, app: ASGIApp, *, hosts: Collection[str], tls: bool, requests: Buckets, refuse: Refuse) -> None:
+        self.app, self.hosts, self.tls, self.requests, self.refuse = app, frozenset(hosts), tls, requests, refuse
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -51,30 +56,33 @@ class Guard:
             try:
                 body = await asyncio.wait_for(_read(receive), BODY_SECONDS)
             except TimeoutError:
-                refusal = PlainTextResponse("The request took too long. Nothing was saved.", 408)
+                refusal = self.refuse("The request took too long. Nothing was saved.", 408)
             except _TooLargeError:
-                refusal = _too_large()
+                refusal = self._too_large()
         if refusal is not None:
             refusal.headers["Connection"] = "close"
             await refusal(scope, receive, guarded)
             return
         await self.app(scope, _replay(body), guarded)
 
-    def _refusal(self, scope: Scope) -> PlainTextResponse | None:
+    def _refusal(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)
         if _host(headers.get("host", "")) not in self.hosts:
-            return PlainTextResponse("This server does not answer to that name.", 400)
+            return self.refuse("This server does not answer to that name.", 400)
         wait = self.requests.take(str((scope.get("client") or ("",))[0]))
         if wait:
-            return too_many(wait)
+            return too_many(wait, self.refuse)
         length = headers.get("content-length", "0")
         if not length.isdigit() or int(length) > BODY_LIMIT:
-            return _too_large()
+            return self._too_large()
         origin = headers.get("origin")
         scheme = "https" if self.tls else "http"
         if scope["method"] == "POST" and origin is not None and origin != f"{scheme}://{headers['host']}":
-            return PlainTextResponse("This form was sent from another site. Nothing was saved.", 403)
+            return self.refuse("This form was sent from another site. Nothing was saved.", 403)
         return None
+
+    def _too_large(self) -> Response:
+        return self.refuse(f"The request is larger than {BODY_LIMIT} bytes. Nothing was saved.", 413)
 
     def _with_headers(self, send: Send) -> Send:
         async def guarded(message: Message) -> None:
@@ -90,18 +98,16 @@ class Guard:
         return guarded
 
 
-def too_many(wait: float) -> PlainTextResponse:
+def too_many(wait: float, refuse: Refuse) -> Response:
     """The reply to somebody over their rate."""
-    seconds = str(max(1, round(wait)))
-    return PlainTextResponse(f"Too many requests. Try again in {seconds} s.", 429, {"Retry-After": seconds})
+    seconds = str(max(1, math.ceil(wait)))
+    reply = refuse(f"Too many requests. Try again in {seconds} s.", 429)
+    reply.headers["Retry-After"] = seconds
+    return reply
 
 
 class _TooLargeError(Exception):
     pass
-
-
-def _too_large() -> PlainTextResponse:
-    return PlainTextResponse(f"The request is larger than {BODY_LIMIT} bytes. Nothing was saved.", 413)
 
 
 async def _read(receive: Receive) -> bytes:

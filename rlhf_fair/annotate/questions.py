@@ -1,4 +1,4 @@
-"""What a rater is asked: about an item (pair, rating, edit, revised instruction) and, if they like, about themselves.
+"""What a rater is asked about an item (pair, rating, edit, revised instruction), or that they cannot judge it.
 
 Answers are shown blind: the page says "first" and "second", and the assignment's order says which of a and b that is.
 """
@@ -8,11 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal, Self
-
-from pydantic import Field, StringConstraints, model_validator
-
-from rlhf_fair.settings import Settings
+from typing import Literal
 
 KINDS = ("pair", "rating", "edit", "revised_instruction")
 """The kinds of feedback the page can ask for, in the order in which it asks."""
@@ -28,7 +24,17 @@ NEEDS = {
 MAX_TEXT = 20_000
 """Characters of one written answer; a text to be edited must be no longer."""
 
-PREFER_NOT_TO_SAY = "prefer_not_to_say"
+MAX_REMARK = 2_000
+"""Characters of a comment on an item, or of why it cannot be judged."""
+
+REASONS = {
+    "language": "I do not understand the language",
+    "knowledge": "I do not know enough about the subject",
+    "upsetting": "It upsets me",
+    "broken": "A text is missing or garbled",
+    "other": "Something else",
+}
+"""Why an item cannot be judged: as it is stored -> as it is shown. Saying why is optional."""
 
 PAIR_SCALE: tuple[tuple[str, int, str], ...] = (
     ("first", 3, "First is much better"),
@@ -41,46 +47,6 @@ PAIR_SCALE: tuple[tuple[str, int, str], ...] = (
 )
 """Which one, how much (0 a tie, 1 slightly, 2 clearly, 3 much), and the words; a form sends the position, from 1."""
 
-Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,39}$")]
-
-
-class Demographic(Settings):
-    """One question about the rater. ``choices``: value as it is stored -> words as they are shown."""
-
-    name: Name
-    text: Words
-    choices: Annotated[dict[Name, Words], Field(min_length=1)]
-
-    @property
-    def options(self) -> dict[str, str]:
-        """The choices and "prefer not to say", which is an answer; leaving the question out is none."""
-        return {**self.choices, PREFER_NOT_TO_SAY: "Prefer not to say"}
-
-
-class RatingScale(Settings):
-    """The question of a 1-5 rating and the words at its ends."""
-
-    question: Words = "How good is this answer?"
-    low: Words = "very poor"
-    high: Words = "very good"
-
-
-class StudySettings(Settings):
-    """The optional file of a study: title, words of the rating, questions about the rater."""
-
-    title: Words = "Your judgement of answers"
-    rating: RatingScale = RatingScale()
-    demographics: tuple[Demographic, ...] = ()
-
-    @model_validator(mode="after")
-    def _names_are_distinct(self) -> Self:
-        names = [question.name for question in self.demographics]
-        repeated = sorted({name for name in names if names.count(name) > 1})
-        if repeated:
-            raise ValueError(f"demographics: {', '.join(repeated)} asked twice; every name must be distinct")
-        return self
-
 
 @dataclass(frozen=True)
 class Answer:
@@ -91,6 +57,43 @@ class Answer:
     strength: int | None = None
     value: int | None = None
     text: str | None = None
+
+
+@dataclass(frozen=True)
+class CannotJudge:
+    """A missing judgement: ``reason`` is one of `REASONS` or None, ``words`` what the rater added, if anything."""
+
+    reason: str | None = None
+    words: str | None = None
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What a rater sends about one item: an answer to each question, or that they cannot judge it; and a comment."""
+
+    answers: tuple[Answer, ...] = ()
+    cannot_judge: CannotJudge | None = None
+    comment: str | None = None
+
+
+def read_submission(
+    asked: tuple[str, ...], order: str, form: Mapping[str, str], *, comment: bool
+) -> tuple[Submission, dict[str, str]]:
+    """What a form says, and for each field without a sound answer what is wrong.
+
+    ``comment``: whether the study asks for one; otherwise what the form holds of it is left alone. Who cannot judge
+    has answered nothing, whatever else is in the form: it is never a choice.
+
+    >>> read_submission(("pair",), "ab", {"pair": "1", "cannot_judge": "yes", "reason": "language"}, comment=False)
+    (Submission(answers=(), cannot_judge=CannotJudge(reason='language', words=None), comment=None), {})
+    """
+    said, problems = _remark(form, "comment") if comment else (None, {})
+    if form.get("cannot_judge") != "yes":
+        answers, wrong = read_answers(asked, order, form)
+        return Submission(tuple(answers), None, said), wrong | problems
+    words, wrong = _remark(form, "words")
+    reason = form.get("reason", "")
+    return Submission((), CannotJudge(reason if reason in REASONS else None, words), said), wrong | problems
 
 
 def read_answers(asked: tuple[str, ...], order: str, form: Mapping[str, str]) -> tuple[list[Answer], dict[str, str]]:
@@ -134,11 +137,6 @@ def position_on_scale(answer: Answer, order: str) -> str:
     return places[shown, answer.strength or 0]
 
 
-def read_demographics(questions: tuple[Demographic, ...], form: Mapping[str, str]) -> dict[str, str]:
-    """Answers given; a question left out, or answered with something it does not offer, has none."""
-    return {q.name: form[q.name] for q in questions if form.get(q.name) in q.options}
-
-
 def plain_text(text: str) -> str:
     """Line ends as one character: browsers send two, and an answer left as it was must equal the original."""
     return re.sub(r"\r\n?", "\n", text)
@@ -153,6 +151,13 @@ def _pair(given: str, order: str) -> Answer | str:
     first: Literal["a", "b"] = "a" if order == "ab" else "b"
     second: Literal["a", "b"] = "b" if order == "ab" else "a"
     return Answer("pair", choice=first if side == "first" else second, strength=strength)
+
+
+def _remark(form: Mapping[str, str], field: str) -> tuple[str | None, dict[str, str]]:
+    text = plain_text(form.get(field, "")).strip()
+    if len(text) > MAX_REMARK:
+        return None, {field: f"The text has {len(text)} characters; at most {MAX_REMARK} can be saved."}
+    return text or None, {}
 
 
 def _written(kind: str, given: str) -> Answer | str:

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rlhf_fair.annotate.store import Store, connect
+from rlhf_fair.annotate.schema import connect
+from rlhf_fair.annotate.store import Store
 from rlhf_fair.errors import MissingFileError, SettingsError
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def _server(store: Store, address: Address) -> uvicorn.Server:
     try:
         import uvicorn
 
-        from rlhf_fair.annotate.pages import application
+        from rlhf_fair.annotate.door import application
     except ModuleNotFoundError as error:
         raise SettingsError(
             f"the annotation page needs {error.name}, which is not installed: pip install 'rlhf-fair[annotate]'"

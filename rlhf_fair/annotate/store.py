@@ -10,68 +10,16 @@ import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rlhf_fair.annotate.questions import Answer, StudySettings
+from rlhf_fair.annotate.questions import Answer, CannotJudge, Submission
+from rlhf_fair.annotate.records import Rater, Task, Time
+from rlhf_fair.annotate.schema import APPLICATION_ID, NOW, SCHEMA_VERSION, connect
+from rlhf_fair.annotate.study_settings import StudySettings
+from rlhf_fair.annotate.tokens import new_token, same_hash, token_hash
 from rlhf_fair.errors import MissingFileError, SettingsError
-
-APPLICATION_ID = 0x524C4846
-SCHEMA_VERSION = 1
-BUSY_SECONDS = 10.0
-
-SCHEMA = """
-CREATE TABLE study (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
-CREATE TABLE raters (
-  annotator_id TEXT PRIMARY KEY, token_sha256 TEXT NOT NULL UNIQUE,
-  withdrawn_at TEXT, withdrawn_answers INTEGER NOT NULL DEFAULT 0) STRICT;
-CREATE TABLE consents (
-  annotator_id TEXT PRIMARY KEY REFERENCES raters, text_sha256 TEXT NOT NULL, given_at TEXT NOT NULL,
-  asked_about_them INTEGER NOT NULL DEFAULT 0) STRICT;
-CREATE TABLE demographics (
-  annotator_id TEXT NOT NULL REFERENCES consents, name TEXT NOT NULL, value TEXT NOT NULL,
-  PRIMARY KEY (annotator_id, name)) STRICT;
-CREATE TABLE items (
-  item_id TEXT PRIMARY KEY, asked TEXT NOT NULL, language TEXT, prompt TEXT, response_a TEXT, response_b TEXT,
-  response TEXT) STRICT;
-CREATE TABLE tasks (
-  annotator_id TEXT NOT NULL REFERENCES raters, position INTEGER NOT NULL, item_id TEXT NOT NULL REFERENCES items,
-  shown_order TEXT NOT NULL, PRIMARY KEY (annotator_id, position), UNIQUE (annotator_id, item_id)) STRICT;
-CREATE TABLE answers (
-  annotator_id TEXT NOT NULL REFERENCES consents, item_id TEXT NOT NULL, kind TEXT NOT NULL,
-  choice TEXT, strength INTEGER, value INTEGER, text TEXT, seconds REAL NOT NULL, answered_at TEXT NOT NULL,
-  PRIMARY KEY (annotator_id, item_id, kind),
-  FOREIGN KEY (annotator_id, item_id) REFERENCES tasks (annotator_id, item_id)) STRICT;
-"""
-"""Answers and demographics refer to a consent: without one the database itself refuses them."""
-
-NOW = "strftime('%Y-%m-%dT%H:%M:%SZ', 'now')"
-
-
-@dataclass(frozen=True)
-class Rater:
-    """Where somebody stands. ``next_position``: their first item not wholly answered, from 1; total + 1 if none is."""
-
-    annotator_id: str
-    consented: bool
-    asked_about_them: bool
-    withdrawn: bool
-    total: int
-    next_position: int
-
-
-@dataclass(frozen=True)
-class Task:
-    """One item as one rater sees it, with what they answered so far by kind."""
-
-    position: int
-    item_id: str
-    order: str
-    asked: tuple[str, ...]
-    language: str | None
-    texts: Mapping[str, str]
-    answers: Mapping[str, Answer]
 
 
 class NoConsentError(Exception):
@@ -128,14 +76,13 @@ class Store:
         SELECT r.annotator_id, c.annotator_id IS NOT NULL AS consented,
           coalesce(c.asked_about_them, 0) AS asked_about_them, r.withdrawn_at IS NOT NULL AS withdrawn,
           (SELECT count(*) FROM tasks t WHERE t.annotator_id = r.annotator_id) AS total,
-          (SELECT min(t.position) FROM tasks t JOIN items i USING (item_id)
-           WHERE t.annotator_id = r.annotator_id
-             AND (SELECT count(*) FROM answers a WHERE a.annotator_id = t.annotator_id AND a.item_id = t.item_id)
-               < json_array_length(i.asked)) AS next_position
+          (SELECT min(t.position) FROM tasks t LEFT JOIN judgements j USING (annotator_id, item_id)
+           WHERE t.annotator_id = r.annotator_id AND j.item_id IS NULL) AS next_position, r.token_sha256
         FROM raters r LEFT JOIN consents c USING (annotator_id) WHERE r.token_sha256 = ?"""
         with self.reading() as db:
             row = db.execute(query, (token_sha256,)).fetchone()
-        if row is None:
+        # the index finds the row by a hash, which nobody can steer; the comparison itself takes the same time for all
+        if row is None or not same_hash(row["token_sha256"], token_sha256):
             return None
         flags = {name: bool(row[name]) for name in ("consented", "asked_about_them", "withdrawn")}
         following = row["total"] + 1 if row["next_position"] is None else row["next_position"]
@@ -144,12 +91,11 @@ class Store:
     def task(self, annotator_id: str, position: int) -> Task | None:
         """A rater's item at a position, from 1."""
         query = "SELECT * FROM tasks JOIN items USING (item_id) WHERE annotator_id = ? AND position = ?"
-        given = "SELECT kind, choice, strength, value, text FROM answers WHERE annotator_id = ? AND item_id = ?"
         with self.reading() as db:
             row = db.execute(query, (annotator_id, position)).fetchone()
             if row is None:
                 return None
-            answers = [Answer(**dict(answer)) for answer in db.execute(given, (annotator_id, row["item_id"]))]
+            content = _last_content(db, annotator_id, row["item_id"])
         return Task(
             position=position,
             item_id=row["item_id"],
@@ -157,14 +103,17 @@ class Store:
             asked=tuple(json.loads(row["asked"])),
             language=row["language"],
             texts={name: row[name] for name in ("prompt", "response_a", "response_b", "response") if row[name]},
-            answers={answer.kind: answer for answer in answers},
+            sent=None if content is None else _submission(content),
         )
 
-    def demographics(self, annotator_id: str) -> dict[str, str]:
+    def demographics(self, annotator_id: str) -> dict[str, tuple[str, ...]]:
         """What a rater said of themselves, by question."""
+        found: dict[str, tuple[str, ...]] = {}
         with self.reading() as db:
-            rows = db.execute("SELECT name, value FROM demographics WHERE annotator_id = ?", (annotator_id,))
-            return {row["name"]: row["value"] for row in rows}
+            query = "SELECT name, value FROM demographics WHERE annotator_id = ? ORDER BY rowid"
+            for row in db.execute(query, (annotator_id,)):
+                found[row["name"]] = (*found.get(row["name"], ()), row["value"])
+        return found
 
     def save_consent(self, annotator_id: str) -> None:
         """Record that a rater agreed to the study's text; again changes nothing, after a withdrawal it is refused."""
@@ -176,37 +125,48 @@ class Store:
                 (annotator_id,),
             )
 
-    def save_demographics(self, annotator_id: str, answers: Mapping[str, str]) -> None:
+    def save_demographics(self, annotator_id: str, answers: Mapping[str, Sequence[str]]) -> None:
         """Replace what a rater said of themselves; nothing is stored of a question they left out."""
         with self.writing() as db:
             _require_consent(db, annotator_id)
             db.execute("UPDATE consents SET asked_about_them = 1 WHERE annotator_id = ?", (annotator_id,))
             db.execute("DELETE FROM demographics WHERE annotator_id = ?", (annotator_id,))
-            rows = [(annotator_id, name, value) for name, value in answers.items()]
+            rows = [(annotator_id, name, value) for name, values in answers.items() for value in values]
             db.executemany("INSERT INTO demographics VALUES (?, ?, ?)", rows)
 
-    def save_answers(self, annotator_id: str, item_id: str, answers: Sequence[Answer], seconds: float) -> None:
-        """All answers of one item in one transaction; the same answers again change nothing, not even their time."""
-        statement = f"""
-        INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?, {NOW})
-        ON CONFLICT (annotator_id, item_id, kind) DO UPDATE SET choice = excluded.choice,
-          strength = excluded.strength, value = excluded.value, text = excluded.text, seconds = excluded.seconds,
-          answered_at = excluded.answered_at
-        WHERE (choice, strength, value, text) IS NOT
-          (excluded.choice, excluded.strength, excluded.value, excluded.text)"""
-        rows = [(annotator_id, item_id, a.kind, a.choice, a.strength, a.value, a.text, seconds) for a in answers]
+    def save(self, annotator_id: str, item_id: str, sent: Submission, time: Time) -> None:
+        """Everything about one item in one transaction; the same again changes nothing, not even its time."""
+        content = json.dumps(asdict(sent), ensure_ascii=False)
+        who = (annotator_id, item_id)
         with self.writing() as db:
             _require_consent(db, annotator_id)
-            db.executemany(statement, rows)
+            if content == _last_content(db, *who):
+                return
+            _require_whole(db, item_id, sent)
+            db.execute(
+                f"""INSERT INTO submissions
+                  (annotator_id, item_id, content, shown_ms, open_seconds, visible_seconds, submitted_at)
+                VALUES (?, ?, ?, ?, ?, ?, {NOW})""",
+                (*who, content, time.shown_ms, time.open, time.visible),
+            )
+            db.execute("DELETE FROM judgements WHERE annotator_id = ? AND item_id = ?", who)
+            cannot = sent.cannot_judge
+            said = (cannot is None, cannot and cannot.reason, cannot and cannot.words, sent.comment)
+            db.execute(
+                f"INSERT INTO judgements VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, {NOW})", (*who, *said, *_spent(db, *who))
+            )
+            rows = [(*who, a.kind, a.choice, a.strength, a.value, a.text) for a in sent.answers]
+            db.executemany("INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
 
     def withdraw(self, annotator_id: str) -> int:
         """Take back consent: remove all that was stored of a rater, keep how many answers; returns that number."""
         with self.writing() as db:
             self._require_rater(db, annotator_id)
             agreed = db.execute("SELECT 1 FROM consents WHERE annotator_id = ?", (annotator_id,)).fetchone()
-            query = "SELECT count(*) FROM answers WHERE annotator_id = ?"
-            count = int(db.execute(query, (annotator_id,)).fetchone()[0])
-            for table in ("answers", "demographics", "consents"):
+            query = """SELECT (SELECT count(*) FROM answers WHERE annotator_id = :who)
+              + (SELECT count(*) FROM judgements WHERE annotator_id = :who AND NOT judged)"""
+            count = int(db.execute(query, {"who": annotator_id}).fetchone()[0])
+            for table in ("judgements", "submissions", "demographics", "consents"):  # answers go with judgements
                 db.execute(f"DELETE FROM {table} WHERE annotator_id = ?", (annotator_id,))
             if agreed:
                 db.execute(
@@ -223,22 +183,49 @@ class Store:
             self._require_rater(db, annotator_id)
             db.execute("UPDATE raters SET token_sha256 = ? WHERE annotator_id = ?", (token_sha256, annotator_id))
 
+    def revoke(self, annotator_id: str) -> None:
+        """End a rater's link and give them none; what they answered stays."""
+        self.renew(annotator_id, token_hash(new_token()))
+
     def _require_rater(self, db: sqlite3.Connection, annotator_id: str) -> None:
         if db.execute("SELECT 1 FROM raters WHERE annotator_id = ?", (annotator_id,)).fetchone() is None:
             known = [row[0] for row in db.execute("SELECT annotator_id FROM raters ORDER BY 1 LIMIT 5")]
             raise SettingsError(f"no annotator {annotator_id!r} in {self.path}; has {', '.join(known)}, …")
 
 
-def connect(path: Path) -> sqlite3.Connection:
-    """A connection with the settings every write relies on."""
-    db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
-    db.row_factory = sqlite3.Row
-    for setting in ("synchronous = FULL", "foreign_keys = ON", "secure_delete = ON", "trusted_schema = OFF"):
-        db.execute(f"PRAGMA {setting}")
-    return db
-
-
 def _require_consent(db: sqlite3.Connection, annotator_id: str) -> None:
     row: Any = db.execute("SELECT 1 FROM consents WHERE annotator_id = ?", (annotator_id,)).fetchone()
     if row is None:
         raise NoConsentError(annotator_id)
+
+
+def _require_whole(db: sqlite3.Connection, item_id: str, sent: Submission) -> None:
+    row: Any = db.execute("SELECT asked FROM items WHERE item_id = ?", (item_id,)).fetchone()
+    asked = json.loads(row[0]) if row and sent.cannot_judge is None else []
+    assert [answer.kind for answer in sent.answers] == asked, "an item is answered whole or not at all"
+
+
+def _last_content(db: sqlite3.Connection, annotator_id: str, item_id: str) -> str | None:
+    query = "SELECT content FROM submissions WHERE annotator_id = ? AND item_id = ? ORDER BY number DESC LIMIT 1"
+    row: Any = db.execute(query, (annotator_id, item_id)).fetchone()
+    return None if row is None else str(row[0])
+
+
+def _submission(content: str) -> Submission:
+    sent: dict[str, Any] = json.loads(content)
+    cannot = sent["cannot_judge"]
+    answers = tuple(Answer(**answer) for answer in sent["answers"])
+    return Submission(answers, CannotJudge(**cannot) if cannot else None, sent["comment"])
+
+
+def _spent(db: sqlite3.Connection, annotator_id: str, item_id: str) -> tuple[float, float | None, int]:
+    """Seconds open, seconds visible (None if any showing has none), and how often something was sent.
+
+    A page sent twice (by the browser's back button) is one showing, whose time runs on.
+    """
+    query = """
+    SELECT sum(open), CASE WHEN count(visible) = count(*) THEN sum(visible) END, sum(sent)
+    FROM (SELECT max(open_seconds) AS open, max(visible_seconds) AS visible, count(*) AS sent FROM submissions
+          WHERE annotator_id = ? AND item_id = ? GROUP BY shown_ms)"""
+    row: Any = db.execute(query, (annotator_id, item_id)).fetchone()
+    return row[0], row[1], row[2]

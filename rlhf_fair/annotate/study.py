@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import secrets
 import sqlite3
 from collections.abc import Hashable, Mapping, Sequence
@@ -16,15 +15,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rlhf_fair.annotate.questions import KINDS, MAX_TEXT, NEEDS, StudySettings, plain_text
-from rlhf_fair.annotate.store import APPLICATION_ID, SCHEMA, SCHEMA_VERSION, connect
+from rlhf_fair.annotate.questions import KINDS, MAX_TEXT, NEEDS, plain_text
+from rlhf_fair.annotate.schema import APPLICATION_ID, SCHEMA, SCHEMA_VERSION, connect
+from rlhf_fair.annotate.study_settings import LANGUAGE, StudySettings
 from rlhf_fair.annotate.tokens import new_token, token_hash
 from rlhf_fair.artifacts import atomic_path, sha256_bytes
 from rlhf_fair.errors import MissingFileError, OutputError, RowError, SettingsError
 from rlhf_fair.tables import require_columns
 
 TEXTS = ("prompt", "response_a", "response_b", "response")
-LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,11 @@ def token_hash(token: str) -> str:
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 
+def same_hash(one: str, other: str) -> bool:
+    """Whether two hashes are equal, told in a time that does not depend on where they differ."""
+    return hmac.compare_digest(one, other)
+
+
 def form_token(secret: bytes, reader: str, path: str, shown_ms: int) -> str:
     """A token against forged requests: bound to one reader, one page and the time it was shown."""
     return f"{shown_ms}.{_signature(secret, reader, path, shown_ms)}"

@@ -12,7 +12,7 @@ from rlhf_fair.cli.panel import Json, Quiet, Seed, accepted, show
 
 app = typer.Typer(
     name="annotate",
-    help="A local page on which raters answer: links, serve, export.",
+    help="A local page on which raters answer: links, serve, export, renew, revoke, withdraw.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -28,7 +28,7 @@ def links(
     items: Annotated[Path, typer.Option(help="Items: item_id, prompt, response_a, response_b or response.")],
     consent: Annotated[Path, typer.Option(help="Plain text that raters agree to first.")],
     db: Database,
-    study: Annotated[Path | None, typer.Option(help="TOML: title, rating, demographics.")] = None,
+    study: Annotated[Path | None, typer.Option(help="TOML: title, language, rating, comment, demographics.")] = None,
     ask: Annotated[
         list[str] | None, typer.Option(help="pair, rating, edit or revised_instruction; may be repeated. [pair]")
     ] = None,
@@ -45,8 +45,8 @@ def links(
     import numpy as np
     import pandas as pd
 
-    from rlhf_fair.annotate.questions import StudySettings
     from rlhf_fair.annotate.study import create_study, read_consent
+    from rlhf_fair.annotate.study_settings import StudySettings
     from rlhf_fair.settings import read_toml
     from rlhf_fair.tables import ASSIGNMENTS, ITEMS, Contract, write_table
 
@@ -97,6 +97,10 @@ def serve(
 ) -> None:
     """Serve the page until Ctrl-C. Every answer is on disk before the rater sees the next item.
 
+    Who asks too often is told to wait (status 429): a rater may send 60 requests at once and 5 a second after that;
+    one address 2000 at once and 200 a second, so that a room of raters behind one router gets through; and one
+    address 10 unknown links at once and one more every 10 seconds.
+
     Example: rlhf-fair annotate serve --db study.db
     """
     from rlhf_fair.annotate.server import Address, serve
@@ -126,31 +130,43 @@ def export(
     db: Database,
     out: Annotated[Path, typer.Option(help="Feedback table to write.")],
     annotators: Annotated[Path | None, typer.Option(help="Table of what raters said of themselves: attr.*.")] = None,
+    missing: Annotated[
+        Path | None, typer.Option(help="Table of what raters could not judge. [next to OUT: NAME.missing.EXT]")
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Write the answers as a feedback table; of raters who withdrew only their number is left.
 
+    Of an answer that was changed the last counts. What raters could not judge is no feedback: it goes to a table of
+    its own, with their reasons. Seconds are those the page was in the foreground, where the browser could tell.
+
     Example: rlhf-fair annotate export --db study.db --out feedback.jsonl
     """
-    from rlhf_fair.annotate.export import export_study
+    from rlhf_fair.annotate.export import beside, export_study
     from rlhf_fair.annotate.store import Store
     from rlhf_fair.errors import RowError
     from rlhf_fair.tables import write_table
 
     study = export_study(Store(db))
     counts = study.counts
+    agreed = f"{counts['consented']} of {counts['raters']} raters agreed"
     if study.feedback.empty:
-        raise RowError(f"{db} holds no answers yet: {counts['consented']} of {counts['raters']} raters agreed so far")
+        declined = f" and could not judge {counts['cannot_judge']} items" if counts["cannot_judge"] else ""
+        raise RowError(f"{db} holds no answers yet: {agreed} so far{declined}")
     write_table(out, study.feedback)
     if annotators is not None:
         write_table(annotators, study.annotators)
+    missing = beside(out, "missing") if missing is None else missing
+    write_table(missing, study.missing)
     lines = [
         f"{len(study.feedback)} answers from {counts['judged']} of {counts['assigned']} judgements: {out}",
-        f"{counts['consented']} of {counts['raters']} raters agreed and stayed; {counts['withdrawn']} withdrew, "
+        f"{counts['cannot_judge']} that raters could not make: {missing}; {counts['not_answered']} not answered",
+        f"{agreed} and stayed; {counts['withdrawn']} withdrew, "
         f"{counts['answers_removed']} of their answers were removed",
     ]
-    show({"out": str(out), "answers": len(study.feedback), **counts}, lines, as_json=as_json, quiet=quiet)
+    summary = {"out": str(out), "missing": str(missing), "answers": len(study.feedback), **counts}
+    show(summary, lines, as_json=as_json, quiet=quiet)
 
 
 @app.command()
@@ -171,6 +187,18 @@ def renew(
     Store(db).renew(annotator, token_hash(token))
     link = _link(base_url, token)
     show({"annotator_id": annotator, "link": link}, [f"{annotator}\t{link}"], as_json=as_json, quiet=False)
+
+
+@app.command()
+def revoke(db: Database, annotator: AnnotatorId, as_json: Json = False, quiet: Quiet = False) -> None:
+    """End a rater's link, as when it got into other hands; their answers stay, and `renew` gives them another.
+
+    Example: rlhf-fair annotate revoke --db study.db --annotator 007
+    """
+    from rlhf_fair.annotate.store import Store
+
+    Store(db).revoke(annotator)
+    show({"annotator_id": annotator}, [f"{annotator}: the link works no more"], as_json=as_json, quiet=quiet)
 
 
 @app.command()

@@ -1,8 +1,9 @@
-"""A small study of 20 pairs and one text, for two raters; and a server of it in a process of its own."""
+"""Small studies for two raters, a server in a process of its own, and a rater in front of Chromium."""
 
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,9 +13,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rlhf_fair.annotate.questions import StudySettings
 from rlhf_fair.annotate.store import Store
 from rlhf_fair.annotate.study import create_study
+from rlhf_fair.annotate.study_settings import StudySettings
 
 SETTINGS = {
     "title": "Rice & tides",
@@ -24,13 +25,28 @@ SETTINGS = {
     ],
 }
 TEXT_KINDS = "rating, edit,revised_instruction"
+FULL = {
+    "title": "Rice & tides",
+    "comment": "Anything we should know about this item?",
+    "demographics": [
+        *SETTINGS["demographics"],
+        {
+            "name": "race",
+            "text": "Which of these describe you?",
+            "choices": {"asian": "Asian", "black": "Black", "white": "White"},
+            "several": True,
+        },
+    ],
+}
+"""Everything a study can ask for."""
+CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 CONSENT = "We study which answers people prefer.\n\nYou may stop <b>at any time</b>."
 
 
 class Study:
     """A database and the secrets of its links, by annotator_id."""
 
-    def __init__(self, path: Path, *, pairs: int = 20, texts: int = 0) -> None:
+    def __init__(self, path: Path, *, pairs: int = 20, texts: int = 0, settings: object = None) -> None:
         rows = [
             {"item_id": f"i{n:02d}", "prompt": f"Question {n}?", "response_a": f"a of {n}", "response_b": f"b of {n}"}
             for n in range(pairs)
@@ -57,7 +73,7 @@ class Study:
             self.assignments,
             self.items,
             consent=CONSENT,
-            settings=StudySettings.model_validate(SETTINGS),
+            settings=StudySettings.model_validate(settings or SETTINGS),
             rng=np.random.default_rng(0),
         )
         self.path, self.store = path, Store(path)
@@ -81,6 +97,12 @@ def study(tmp_path: Path) -> Study:
 @pytest.fixture
 def pairs(tmp_path: Path) -> Study:
     return Study(tmp_path / "pairs.db")
+
+
+@pytest.fixture
+def full(tmp_path: Path) -> Study:
+    """Three pairs and a text, and everything a study can ask for."""
+    return Study(tmp_path / "full.db", pairs=3, texts=1, settings=FULL)
 
 
 class Server:
@@ -120,3 +142,70 @@ def serve() -> Iterator[Callable[..., Server]]:
     yield start
     for server in servers:
         server.stop(kill=True)
+
+
+@pytest.fixture(scope="session")
+def browser():
+    if not Path(CHROMIUM).exists():
+        pytest.skip("Chromium is not installed")
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    pytest.importorskip("uvicorn", reason="the extra 'annotate' is not installed")
+    with playwright.sync_playwright() as driver:
+        running = driver.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        )
+        yield running
+        running.close()
+
+
+class Screen:
+    """One rater's browser. Noise is what it asks of anybody but the server, and what it complains about."""
+
+    def __init__(self, browser, url: str, *, width: int = 1280, **options) -> None:
+        self.url = url
+        self.context = browser.new_context(viewport={"width": width, "height": 900}, **options)
+        self.page = self.context.new_page()
+        self.noise: list[str] = []
+        self.page.on("console", lambda message: self.noise.append(f"{message.type}: {message.text}"))
+        self.page.on("pageerror", lambda error: self.noise.append(f"error: {error}"))
+        self.page.on("request", lambda request: self._request(request.url))
+
+    def _request(self, url: str) -> None:
+        if not url.startswith((self.url + "/", "data:")):
+            self.noise.append(f"request: {url}")
+
+    def open(self, path: str) -> None:
+        self.page.goto(self.url + path)
+
+    def press(self, *keys: str) -> None:
+        for key in keys:
+            self.page.keyboard.press(key)
+
+    def tab_to(self, selector: str) -> None:
+        """Tab until an element has the focus, as somebody without a mouse does."""
+        focused = self.page.locator(f"{selector}:focus")  # works where script is off, unlike asking the document
+        for _ in range(60):
+            if focused.count():
+                return
+            self.press("Tab")
+        raise AssertionError(f"the Tab key never gets to {selector}")
+
+    def leads_to(self, path: str) -> None:
+        self.page.wait_for_url(self.url + path)
+
+    def begin(self, token: str) -> None:
+        """Through consent and the questions about oneself, by keyboard."""
+        self.open(f"/start/{token}")
+        self.tab_to("#agree")
+        self.press("Space")
+        self.tab_to("button")
+        self.press("Enter")
+        self.leads_to("/about")
+        self.tab_to("button")
+        self.press("Enter")
+        self.leads_to("/item/1")
+
+    def answer(self, position: int, key: str, following: str) -> None:
+        assert f"Item {position} of" in self.page.locator("h1").inner_text()
+        self.press(key, "Enter")
+        self.leads_to(following)

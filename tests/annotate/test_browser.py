@@ -1,121 +1,19 @@
-"""The page in Chromium: by keyboard alone, reloaded, by two raters at once, and readable by everybody."""
+"""The page in Chromium: by keyboard alone, without script, reloaded, by two raters at once, and with hostile texts."""
 
 from __future__ import annotations
-
-import shutil
-from pathlib import Path
 
 import httpx2
 import pytest
 
+from rlhf_fair.annotate.guard import BODY_LIMIT
+from rlhf_fair.annotate.questions import PAIR_SCALE, CannotJudge
+from tests.annotate.conftest import Screen
+
 pytestmark = pytest.mark.browser
 
-CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
-
-NAMELESS = """Array.from(document.querySelectorAll("input:not([type=hidden]), select, textarea, button, a, progress"))
-  .filter((e) => !((e.labels && e.labels.length && e.labels[0].innerText.trim()) || e.getAttribute("aria-label")
-    || e.innerText.trim())).map((e) => e.outerHTML)"""
-
-SMALL = """Array.from(document.querySelectorAll("button, .choices label, select, textarea"))
-  .filter((e) => e.checkVisibility() && Math.min(e.offsetWidth, e.offsetHeight) < 24).map((e) => e.outerHTML)"""
-
 FOCUSED = """(() => { const e = document.activeElement;
-  return [e.className || e.name || e.type || e.getAttribute("href"), getComputedStyle(e).outlineStyle]; })()"""
-
-CONTRAST = """() => {
-  const rgb = (text) => (text.match(/[\\d.]+/g) || []).map(Number);
-  const light = (colour) => {
-    const linear = (c) => c <= .04045 ? c / 12.92 : ((c + .055) / 1.055) ** 2.4;
-    const [r, g, b] = colour.slice(0, 3).map((c) => linear(c / 255));
-    return .2126 * r + .7152 * g + .0722 * b;
-  };
-  const behind = (element) => {
-    for (let e = element; e; e = e.parentElement) {
-      const colour = rgb(getComputedStyle(e).backgroundColor);
-      if (colour.length === 3 || colour[3] === 1) return colour;
-    }
-    return [255, 255, 255];
-  };
-  const ratio = (a, b) => { const [x, y] = [light(a), light(b)].sort((p, q) => q - p); return (x + .05) / (y + .05); };
-  const found = [];
-  const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-  while (walk.nextNode()) {
-    const element = walk.currentNode.parentElement;
-    if (!walk.currentNode.data.trim() || !element.checkVisibility()) continue;
-    found.push([ratio(rgb(getComputedStyle(element).color), behind(element)), walk.currentNode.data.trim(), "text"]);
-  }
-  for (const e of document.querySelectorAll(".choices label, select, textarea")) {
-    found.push([ratio(rgb(getComputedStyle(e).borderTopColor), behind(e.parentElement)), e.outerHTML, "border"]);
-  }
-  return found;
-}"""
-"""WCAG 2.2: relative luminance L = .2126 R + .7152 G + .0722 B of linear channels, ratio (L1 + .05) / (L2 + .05)."""
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if not Path(CHROMIUM).exists():
-        pytest.skip("Chromium is not installed")
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    pytest.importorskip("uvicorn", reason="the extra 'annotate' is not installed")
-    with playwright.sync_playwright() as driver:
-        running = driver.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        )
-        yield running
-        running.close()
-
-
-class Screen:
-    """One rater's browser. Noise is what it asks of anybody but the server, and what it complains about."""
-
-    def __init__(self, browser, url: str, *, width: int = 1280, **options) -> None:
-        self.url = url
-        self.context = browser.new_context(viewport={"width": width, "height": 900}, **options)
-        self.page = self.context.new_page()
-        self.noise: list[str] = []
-        self.page.on("console", lambda message: self.noise.append(f"{message.type}: {message.text}"))
-        self.page.on("pageerror", lambda error: self.noise.append(f"error: {error}"))
-        self.page.on("request", lambda request: self._request(request.url))
-
-    def _request(self, url: str) -> None:
-        if not url.startswith((self.url + "/", "data:")):
-            self.noise.append(f"request: {url}")
-
-    def open(self, path: str) -> None:
-        self.page.goto(self.url + path)
-
-    def press(self, *keys: str) -> None:
-        for key in keys:
-            self.page.keyboard.press(key)
-
-    def tab_to(self, selector: str) -> None:
-        """Tab until an element has the focus, as somebody without a mouse does."""
-        for _ in range(40):
-            if self.page.evaluate("(s) => document.activeElement.matches(s)", selector):
-                return
-            self.press("Tab")
-        raise AssertionError(f"the Tab key never gets to {selector}")
-
-    def leads_to(self, path: str) -> None:
-        self.page.wait_for_url(self.url + path)
-
-    def begin(self, token: str) -> None:
-        """Through consent and the questions about oneself, by keyboard."""
-        self.open(f"/start/{token}")
-        self.tab_to("#agree")
-        self.press("Space")
-        self.tab_to("button")
-        self.press("Enter")
-        self.leads_to("/about")
-        self.tab_to("button")
-        self.press("Enter")
-        self.leads_to("/item/1")
-
-    def answer(self, position: int, key: str, following: str) -> None:
-        assert f"Item {position} of" in self.page.locator("h1").inner_text()
-        self.press(key, "Enter")
-        self.leads_to(following)
+  return [e.className || e.name || e.type || e.getAttribute("href") || e.localName,
+    getComputedStyle(e).outlineStyle]; })()"""
 
 
 def order_of(study, rater: str, position: int) -> str:
@@ -211,7 +109,7 @@ def test_it_works_without_script(browser, study, serve) -> None:
     kept = {row["kind"]: row for row in study.answers("007") if row["item_id"] == "t0"}
     assert (kept["rating"]["value"], kept["edit"]["text"]) == (2, "The moon\nand the sun.")
     assert kept["revised_instruction"]["text"] == "Explain tides."
-    assert study.store.demographics("007") == {"gender": "prefer_not_to_say"}
+    assert study.store.demographics("007") == {"gender": ("prefer_not_to_say",)}
     screen.context.close()
 
 
@@ -225,7 +123,7 @@ def test_a_forged_link_and_a_body_too_large_are_refused(browser, pairs, serve) -
     screen.context.close()
     with httpx2.Client(base_url=server.url, trust_env=False) as client:
         client.get(f"/start/{pairs.tokens['007']}")
-        for content in (b"x" * 600_000, iter([b"x" * 300_000] * 2)):
+        for content in (b"x" * (BODY_LIMIT + 1), iter([b"x" * BODY_LIMIT] * 2)):
             try:
                 status = client.post("/consent", content=content).status_code
             except httpx2.TransportError:  # it closed the door while the rest was still being pushed in
@@ -234,77 +132,199 @@ def test_a_forged_link_and_a_body_too_large_are_refused(browser, pairs, serve) -
     assert pairs.count("consents") == 0
 
 
-def test_hostile_texts_stay_texts(browser, study, serve) -> None:
-    with study.store.writing() as db:
-        db.execute(
-            """UPDATE items SET prompt = '</div><script>document.title = "gone"</script><img src=x onerror=alert(1)>'"""
-        )
-    server = serve(study.path)
-    screen = Screen(browser, server.url)
-    screen.begin(study.tokens["007"])
-    assert "<img src=x" in screen.page.locator(".card").first.inner_text()
-    assert screen.page.title().startswith("Item 1 of 21")
+MARKUP = '</div><script>document.title = "gone"</script><img src=x onerror=alert(1)> & &amp; "\''
+LONG_WORD = "Donaudampfschifffahrt" * 200
+LONG_TEXT = ("Lorem ipsum <b>dolor</b> sit.\n" * 700)[:20_000]
+SIDEWAYS = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+
+
+@pytest.mark.parametrize("width", [320, 1280])
+def test_hostile_texts_stay_texts(browser, pairs, serve, width: int) -> None:
+    texts = [MARKUP, LONG_WORD, LONG_TEXT]
+    with pairs.store.writing() as db:
+        db.execute("UPDATE items SET prompt = ?, response_a = ?, response_b = ?", texts)
+    screen = Screen(browser, serve(pairs.path).url, width=width)
+    screen.begin(pairs.tokens["007"])
+    assert sorted(screen.page.locator(".card").all_text_contents()) == sorted(texts)
+    assert screen.page.locator("main script, main img, main b").count() == 0
+    assert screen.page.title().startswith("Item 1 of 20")
+    assert screen.page.evaluate(SIDEWAYS) <= 0
+    screen.answer(1, "7", "/item/2")
     assert screen.noise == []
     screen.context.close()
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(320, "light"), (320, "dark"), (1280, "light"), (1280, "dark")])
-def test_every_page_can_be_read_and_found_through(browser, study, serve, width: int, scheme: str) -> None:
-    server = serve(study.path)
-    screen = Screen(browser, server.url, width=width, color_scheme=scheme)
+SCRIPTS = {
+    "ar": ("قمر (Moon)", "right"),
+    "he": ("ירח", "right"),
+    "ja": ("月は回りますか。", "left"),
+    "hi": ("क्या चाँद घूमता है?", "left"),
+    "en": ("Moon (قمر)", "left"),
+}
+LAID_OUT = """Array.from(document.querySelectorAll(".card")).map((e) => {
+  const range = document.createRange(); range.selectNodeContents(e);
+  const [text, box] = [range.getBoundingClientRect(), e.getBoundingClientRect()];
+  return [e.lang, e.textContent, text.left - box.left > box.right - text.right ? "right" : "left"]; })"""
+
+
+def test_every_script_runs_its_own_way(browser, pairs, serve) -> None:
+    screen = Screen(browser, serve(pairs.path).url, width=320)
+    screen.begin(pairs.tokens["007"])
+    for language, (text, side) in SCRIPTS.items():
+        with pairs.store.writing() as db:
+            new = (text, text, text, language)
+            db.execute("UPDATE items SET prompt = ?, response_a = ?, response_b = ?, language = ?", new)
+        screen.page.reload()
+        assert screen.page.evaluate(LAID_OUT) == [[language, text, side]] * 3
+    screen.context.close()
+
+
+def test_by_keyboard_without_script(browser, full, serve) -> None:
+    """What the page offers by script (number keys) has another way; nothing else needs it."""
+    screen = Screen(browser, serve(full.path).url, java_script_enabled=False)
+    screen.begin(full.tokens["007"])
+    for position in range(1, 5):
+        if full.store.task("007", position).asked == ("pair",):
+            screen.tab_to("input[type=radio]")
+            screen.press("Space", *["ArrowDown"] * position)
+        else:
+            screen.tab_to("input[type=radio]")
+            screen.press("Space")
+        screen.tab_to("button[type=submit]")
+        screen.press("Enter")
+        screen.leads_to(f"/item/{position + 1}" if position < 4 else "/done")
+    for position in range(1, 5):
+        task = full.store.task("007", position)
+        if task.asked == ("pair",):
+            side, strength, _ = PAIR_SCALE[position]
+            chosen = "tie" if side == "tie" else task.order[side == "second"]
+            assert (task.answers["pair"].choice, task.answers["pair"].strength) == (chosen, strength)
+    with full.store.reading() as db:  # no clock but the server's
+        assert {row[0] for row in db.execute("SELECT visible_seconds FROM judgements")} == {None}
+    screen.context.close()
+
+
+@pytest.mark.parametrize("script", [True, False])
+def test_what_cannot_be_judged_is_left_by_keyboard_and_may_be_judged_later(browser, pairs, serve, script) -> None:
+    screen = Screen(browser, serve(pairs.path).url, java_script_enabled=script)
     page = screen.page
-    seen = []
+    screen.begin(pairs.tokens["007"])
+    screen.tab_to("summary")
+    screen.press("Enter")
+    screen.tab_to("#reason")
+    page.keyboard.type("I do not know")  # a list of choices goes to what is typed
+    screen.tab_to("#words")
+    page.keyboard.type("Never heard of it")
+    screen.tab_to("[name=cannot_judge]")
+    screen.press("Enter")
+    screen.leads_to("/item/2")
+    assert pairs.store.task("007", 1).sent.cannot_judge == CannotJudge("knowledge", "Never heard of it")
+    assert pairs.count("answers") == 0
+    screen.tab_to("a.back")
+    screen.press("Enter")
+    screen.leads_to("/item/1")
+    assert "cannot judge" in page.locator(".note").inner_text()
+    assert page.locator("#words").input_value() == "Never heard of it"
+    screen.tab_to("input[type=radio]")
+    screen.press("Space")
+    screen.tab_to("button[type=submit]")
+    screen.press("Enter")
+    screen.leads_to("/item/2")
+    assert pairs.store.task("007", 1).sent.cannot_judge is None
+    assert pairs.store.task("007", 1).answers["pair"].strength == 3
+    screen.context.close()
 
-    def check(name: str) -> None:
-        seen.append(name)
-        assert page.locator("html").get_attribute("lang") == "en"
-        assert page.title()
-        for landmark in ("header", "main", "footer", "h1"):
-            assert page.locator(landmark).count() == 1, (name, landmark)
-        assert page.evaluate(NAMELESS) == [], name
-        ids = page.evaluate("Array.from(document.querySelectorAll('[id]')).map((e) => e.id)")
-        assert len(ids) == len(set(ids)), name
-        for ratio, text, kind in page.evaluate(CONTRAST):
-            assert ratio >= (4.5 if kind == "text" else 3), (name, ratio, text)
-        assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0, name
-        small = page.evaluate(SMALL)
-        assert small == [], name  # WCAG 2.5.8
 
-    screen.open("/start/x")
-    check("unknown link")
-    screen.open(f"/start/{study.tokens['007']}")
-    check("consent")
+def test_an_earlier_answer_is_changed_and_the_way_back_is_short(browser, pairs, serve) -> None:
+    screen = Screen(browser, serve(pairs.path).url)
+    screen.begin(pairs.tokens["007"])
+    assert screen.page.locator("#dealt-with").inner_text() == "0 of 20 done"
+    for position in range(1, 8):
+        screen.answer(position, "1", f"/item/{position + 1}")
+    assert screen.page.locator("#dealt-with").inner_text() == "7 of 20 done"
+    screen.open("/item/3")
+    assert screen.page.locator("#dealt-with").inner_text() == "7 of 20 done"
+    assert "What you save last counts" in screen.page.locator(".note").inner_text()
+    screen.press("6", "Enter")
+    screen.leads_to("/item/4")
+    screen.tab_to("a[href='/']")
+    screen.press("Enter")
+    screen.leads_to("/item/8")
+    assert pairs.store.task("007", 3).answers["pair"].strength == 2
+    with pairs.store.reading() as db:
+        times = db.execute("SELECT submissions, visible_seconds FROM judgements ORDER BY submissions").fetchall()
+    assert [row[0] for row in times] == [1] * 6 + [2]
+    assert all(row[1] is not None for row in times)
+    screen.context.close()
+
+
+def test_the_clock_stands_while_the_page_is_in_the_background(browser, pairs, serve) -> None:
+    screen = Screen(browser, serve(pairs.path).url)
+    screen.begin(pairs.tokens["007"])
+    seen = """(state) => { Object.defineProperty(document, "visibilityState", {value: state, configurable: true});
+      document.dispatchEvent(new Event("visibilitychange")); }"""
+    screen.page.wait_for_timeout(400)
+    screen.page.evaluate(seen, "hidden")
+    screen.page.wait_for_timeout(1500)
+    screen.page.evaluate(seen, "visible")
+    screen.page.wait_for_timeout(200)
+    screen.answer(1, "2", "/item/2")
+    with pairs.store.reading() as db:
+        opened, visible = db.execute("SELECT open_seconds, visible_seconds FROM judgements").fetchone()
+    assert 0.6 <= visible <= opened - 1.4
+    screen.context.close()
+
+
+def test_a_comment_box_and_several_choices_where_the_study_asks(browser, full, serve) -> None:
+    screen = Screen(browser, serve(full.path).url)
+    page = screen.page
+    screen.open(f"/start/{full.tokens['007']}")
     page.check("#agree")
     page.click("button")
-    screen.leads_to("/about")
-    check("about")
+    page.check("text=Asian")
+    page.check("text=White")
     page.click("button")
-    for position in range(1, 22):
-        screen.leads_to(f"/item/{position}")
-        if position == 2:
-            page.evaluate("document.querySelector('form').noValidate = true")
-            page.click("button[type=submit]")
-            page.wait_for_selector("[role=alert]")
-            check("error")
-            assert page.locator("fieldset[aria-invalid=true]").get_attribute("aria-describedby") == "p-pair"
-            page.click("[role=alert] a")
-            assert page.evaluate("document.activeElement.id") == "q-pair"
-        if study.store.task("007", position).asked == ("pair",):
-            page.check("#pair-2")
-            if position < 3:
-                check(f"pair {position}")
-        else:
-            page.check("#rating-2")
-            check("texts")
-        page.click("button[type=submit]")
-    screen.leads_to("/done")
-    check("done")
-    screen.open("/withdraw")
-    check("withdraw")
-    page.click("button")
-    page.wait_for_selector("text=You have withdrawn")
-    check("withdrawn")
-    assert {"error", "texts"} <= set(seen)
+    screen.leads_to("/item/1")
+    assert full.store.demographics("007") == {"race": ("asian", "white")}
+    page.fill("#comment", "السؤال غريب <b>")
+    kind = full.store.task("007", 1).asked[0]
+    page.check(f"#{kind}-1")
+    page.click("button[type=submit]")
+    screen.leads_to("/item/2")
+    assert full.store.task("007", 1).sent.comment == "السؤال غريب <b>"
+    screen.open("/about")
+    assert [box.is_checked() for box in page.locator("input[type=checkbox]").all()] == [True, False, True, False]
+    assert screen.noise == []
+    screen.context.close()
+
+
+INJECTED = """() => new Promise((done) => {
+  const broken = [];
+  document.addEventListener("securitypolicyviolation", (e) => broken.push(e.effectiveDirective));
+  const add = (name, set) => { const e = document.createElement(name); set(e); document.body.append(e); };
+  add("script", (e) => { e.textContent = "window.owned = true"; });
+  add("script", (e) => { e.src = "https://evil.example/x.js"; });
+  add("img", (e) => { e.src = "https://evil.example/x.png"; });
+  add("iframe", (e) => { e.src = "https://evil.example/"; });
+  add("p", (e) => { e.setAttribute("style", "color: red"); });
+  fetch("https://evil.example/").catch(() => {});
+  setTimeout(() => done([window.owned === undefined, [...new Set(broken)].sort()]), 300);
+})"""
+
+
+def test_the_policy_of_content_stands_and_nobody_else_is_asked(browser, pairs, serve) -> None:
+    screen = Screen(browser, serve(pairs.path).url)
+    asked: list[str] = []
+    screen.context.route("**/*", lambda route: (asked.append(route.request.url), route.continue_()))
+    screen.begin(pairs.tokens["007"])
+    screen.answer(1, "1", "/item/2")
+    assert len(asked) > 5
+    assert [url for url in asked if not url.startswith((screen.url + "/", "data:"))] == []
+    asked.clear()
+    unharmed, directives = screen.page.evaluate(INJECTED)
+    assert unharmed
+    assert directives == ["connect-src", "frame-src", "img-src", "script-src-elem", "style-src-attr"]
+    assert asked == []  # refused in the browser, before anything left it
     screen.context.close()
 
 
@@ -314,12 +334,12 @@ def test_the_tab_key_goes_down_the_page_and_shows_where_it_is(browser, pairs, se
     screen.begin(pairs.tokens["007"])
     screen.answer(1, "1", "/item/2")
     stops = []
-    for _ in range(7):
+    for _ in range(8):
         screen.press("Tab")
         stop, outline = screen.page.evaluate(FOCUSED)
         stops.append(stop)
         assert outline != "none", stop
-    assert stops == ["skip", "pair", "submit", "back", "quiet", "/about", "/withdraw"]
+    assert stops == ["skip", "pair", "submit", "back", "quiet", "summary", "/about", "/withdraw"]
     screen.page.reload()
     screen.press("Tab", "Enter")  # the skip link
     assert screen.page.evaluate("document.activeElement.id") == "main"

@@ -13,7 +13,7 @@ from rlhf_fair.annotate.tokens import form_token, shown_at
 
 testclient = pytest.importorskip("starlette.testclient", reason="the extra 'annotate' is not installed")
 
-from rlhf_fair.annotate.pages import Limits, application  # noqa: E402
+from rlhf_fair.annotate.door import Limits, application  # noqa: E402
 
 ROOMY = Limits(address=(1e6, 10**6), rater=(1e6, 10**6), unknown=(1e6, 10**6))
 FORM = "application/x-www-form-urlencoded"
@@ -47,7 +47,8 @@ class Reader:
 
 
 def nothing_stored(study) -> bool:
-    return all(study.count(table) == 0 for table in ("consents", "demographics", "answers"))
+    tables = ("consents", "demographics", "submissions", "judgements", "answers")
+    return all(study.count(table) == 0 for table in tables)
 
 
 def test_consent_comes_before_everything(study) -> None:
@@ -76,8 +77,8 @@ def test_questions_about_oneself_can_all_be_left_out_and_answered_later(study) -
     assert study.store.demographics("007") == {}
     assert reader.get("/").url.path == "/item/1"
     reader.send("/about", gender="prefer_not_to_say", age="")
-    assert study.store.demographics("007") == {"gender": "prefer_not_to_say"}
-    assert '<option value="prefer_not_to_say" selected>' in reader.get("/about").text
+    assert study.store.demographics("007") == {"gender": ("prefer_not_to_say",)}
+    assert re.search(r'value="prefer_not_to_say" [^>]* selected>', reader.get("/about").text)
 
 
 def test_items_come_one_by_one_and_can_be_mended(study) -> None:
@@ -135,12 +136,33 @@ def test_a_form_sent_twice_is_one_answer(study) -> None:
     assert study.count("answers") == 1
 
 
-def test_seconds_run_from_showing_to_sending(study) -> None:
+def seconds(study, column: str = "open_seconds") -> list[float | None]:
+    with study.store.reading() as db:
+        return [row[0] for row in db.execute(f"SELECT {column} FROM judgements")]
+
+
+@pytest.mark.parametrize(
+    ("claimed", "visible"), [("", None), ("-5", None), ("1e3", None), ("٣", None), ("120", 0.12), ("999999", "open")]
+)
+def test_seconds_run_from_showing_to_sending_and_no_page_saw_more(study, claimed: str, visible) -> None:
     reader = Reader(study, "007").agree()
     token = reader.token("/item/1")
     time.sleep(0.3)
-    reader.client.post("/item/1", data={"token": token, "pair": "6"})
-    assert 0.3 <= study.answers("007")[0]["seconds"] < 5
+    reader.client.post("/item/1", data={"token": token, "pair": "6", "visible_ms": claimed})
+    (opened,) = seconds(study)
+    assert 0.3 <= opened < 5
+    assert seconds(study, "visible_seconds") == [opened if visible == "open" else visible]
+
+
+def test_a_form_that_came_back_goes_on_counting(study) -> None:
+    reader = Reader(study, "007").agree()
+    page = reader.send("/item/1", visible_ms="7").text  # no choice made
+    assert 'name="visible_ms" value="7"' in page
+    token = re.search(r'name="token" value="([^"]+)"', page).group(1)
+    time.sleep(0.2)
+    reader.client.post("/item/1", data={"token": token, "pair": "6", "visible_ms": "150"})
+    assert seconds(study)[0] >= 0.2
+    assert seconds(study, "visible_seconds") == [0.15]
 
 
 @pytest.mark.parametrize("forge", ["", "x", "1.2", "{time}.{zeros}", "{late}.{signature}", "{other}", "{page}"])
@@ -214,6 +236,9 @@ def test_too_many_requests_wait(study) -> None:
     assert int(replies[-1].headers["Retry-After"]) > 50
     busy = Reader(study, limits=Limits(address=(0.01, 2)))
     assert [busy.get("/static/page.css").status_code for _ in range(3)] == [200, 200, 429]
+    for page in (replies[-1].text, busy.get("/").text):  # a page like the others, for whoever it reads to
+        assert '<html lang="en">' in page
+        assert "Too many requests. Try again in" in page
 
 
 def test_buckets_fill_again_and_stay_few() -> None:
@@ -282,7 +307,7 @@ def test_withdrawing_asks_first_and_closes_the_door(study) -> None:
     reader.send("/item/1", pair="1")
     assert study.count("answers") == 1
     form = {"token": reader.token("/item/2"), "pair": "1"}
-    assert "1 answers" in reader.send("/withdraw").text
+    assert "(answers: 1)" in reader.send("/withdraw").text
     assert nothing_stored(study)
     assert reader.client.post("/item/2", data=form).status_code == 403
     assert reader.start(study.tokens["007"]).status_code == 403

@@ -18,8 +18,10 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from rlhf_fair.annotate.questions import Answer
+from rlhf_fair.annotate.questions import Answer, CannotJudge, Submission
+from rlhf_fair.annotate.records import Time
 from rlhf_fair.annotate.store import Store
+from rlhf_fair.annotators.multi_select import named_levels
 from rlhf_fair.cli.annotate import app
 from rlhf_fair.cli.feedback import app as feedback
 from rlhf_fair.cli.panel import app as panel
@@ -27,12 +29,18 @@ from rlhf_fair.errors import MissingFileError, OutputError, RowError, SettingsEr
 
 STUDY = """\
 title = "Tea"
+comment = "Anything odd about this item?"
 [rating]
 question = "How rude is this?"
 [[demographics]]
 name = "gender"
 text = "Gender?"
 choices = { woman = "Woman", man = "Man" }
+[[demographics]]
+name = "race"
+text = "Race?"
+several = true
+choices = { asian = "Asian", black = "Black", white = "White" }
 """
 ITEMS = """\
 {"item_id": "1", "prompt": "p", "response_a": "x", "response_b": "y"}
@@ -60,32 +68,83 @@ def run(folder: Path, command: str, program=app) -> str:
 LINKS = "links --assignments @a.csv --items @items.jsonl --consent @consent.txt --study @study.toml --db @s.db "
 
 
+def judged(store: Store) -> None:
+    """007 answers both items, 008 the pair; the text they cannot judge."""
+    for rater in ("007", "008"):
+        store.save_consent(rater)
+    store.save_demographics("007", {"gender": ["prefer_not_to_say"], "race": ["white", "asian"]})
+    store.save("007", "1", Submission((Answer("pair", choice="b", strength=1),)), Time(1, 2.5))
+    store.save("007", "1", Submission((Answer("pair", choice="a", strength=2),), comment="Hm."), Time(2, 1.0))
+    store.save("007", "2", Submission((Answer("rating", value=4), Answer("edit", text="zz\n"))), Time(3, 9.0, 8.0))
+    store.save("008", "1", Submission((Answer("pair", choice="tie", strength=0),)), Time(4, 2.0))
+    store.save("008", "2", Submission(cannot_judge=CannotJudge("language", "Is it Welsh?")), Time(5, 4.0, 3.0))
+
+
+def lines(path: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
 def test_links_answers_feedback(folder: Path) -> None:
     made = json.loads(run(folder, LINKS + "--base-url https://study.example/ --json"))
     assert (made["raters"], made["items"]) == (2, 4)
     assert all(re.fullmatch(r"https://study\.example/start/[\w-]{43}", row["link"]) for row in made["links"])
-    store = Store(folder / "s.db")
-    for rater in ("007", "008"):
-        store.save_consent(rater)
-    store.save_demographics("007", {"gender": "prefer_not_to_say"})
-    store.save_answers("007", "1", [Answer("pair", choice="a", strength=2)], 3.5)
-    store.save_answers("007", "2", [Answer("rating", value=4), Answer("edit", text="zz\n")], 8.0)
-    store.save_answers("008", "1", [Answer("pair", choice="tie", strength=0)], 2.0)
+    judged(Store(folder / "s.db"))
     report = json.loads(run(folder, "export --db @s.db --out @f.jsonl --annotators @who.csv --json"))
-    assert (report["answers"], report["assigned"], report["judged"], report["withdrawn"]) == (4, 4, 3, 0)
+    names = ("answers", "assigned", "judged", "cannot_judge", "not_answered", "withdrawn")
+    assert [report[name] for name in names] == [4, 4, 3, 1, 0, 0]
     assert "4 rows: 4 accepted, 0 rejected" in run(folder, "validate @f.jsonl --annotators @panel.csv", feedback)
-    rows = {(r["annotator_id"], r["kind"]): r for r in map(json.loads, (folder / "f.jsonl").read_text().splitlines())}
-    assert rows["007", "pair"]["choice"] == "a"
-    assert rows["007", "pair"]["strength"] == 2
-    assert (rows["007", "rating"]["value"], rows["007", "edit"]["text"]) == (4, "zz\n")
+    rows = {(r["annotator_id"], r["kind"]): r for r in lines(folder / "f.jsonl")}
+    pair = rows["007", "pair"]
+    assert (pair["choice"], pair["strength"], pair["submissions"]) == ("a", 2, 2)
+    assert (pair["seconds"], pair["clock"], pair["comment"]) == (3.5, "open", "Hm.")
+    rating = rows["007", "rating"]
+    assert (rating["value"], rating["seconds"], rating["clock"], rating["open_seconds"]) == (4, 8, "visible", 9)
+    assert rows["007", "edit"]["text"] == "zz\n"
     assert not any("gender" in row or "attr.gender" in row for row in rows.values())
-    assert (folder / "who.csv").read_text() == "annotator_id,attr.gender\n007,prefer_not_to_say\n008,\n"
+    expected = "annotator_id,attr.gender,attr.race\n007,prefer_not_to_say,asian|white\n008,,\n"
+    assert (folder / "who.csv").read_text() == expected
+    cell = pd.read_csv(folder / "who.csv")["attr.race"][0]
+    assert named_levels(cell, ["asian", "black", "white"]) == ("asian", "white")
 
     assert "007: 3 answers" in run(folder, "withdraw --db @s.db --annotator 007")
     text = run(folder, "export --db @s.db --out @f.jsonl --annotators @who.csv")
     assert "1 withdrew, 3 of their answers were removed" in text
-    assert pd.read_json(folder / "f.jsonl", lines=True, dtype=str)["annotator_id"].tolist() == ["008"]
-    assert (folder / "who.csv").read_text() == "annotator_id,attr.gender\n008,\n"
+    assert [row["annotator_id"] for row in lines(folder / "f.jsonl")] == ["008"]
+    assert (folder / "who.csv").read_text() == "annotator_id,attr.gender,attr.race\n008,,\n"
+
+
+def test_what_could_not_be_judged_is_missing_with_its_reason_and_no_feedback(folder: Path) -> None:
+    run(folder, LINKS)
+    store = Store(folder / "s.db")
+    store.save_consent("008")
+    store.save("008", "1", Submission(cannot_judge=CannotJudge()), Time(1, 2.0))
+    with pytest.raises(RowError, match=r"1 of 2 raters agreed so far and could not judge 1 items"):
+        run(folder, "export --db @s.db --out @f.jsonl")
+    judged(store)
+    text = run(folder, "export --db @s.db --out @f.jsonl")
+    assert f"1 that raters could not make: {folder / 'f.missing.jsonl'}; 0 not answered" in text
+    missing = lines(folder / "f.missing.jsonl")
+    assert [(row["item_id"], row["annotator_id"], row["kind"]) for row in missing] == [
+        ("2", "008", "edit"),
+        ("2", "008", "rating"),
+    ]
+    assert {(row["reason"], row["words"], row["seconds"]) for row in missing} == {("language", "Is it Welsh?", 3)}
+    key = ("item_id", "annotator_id", "kind")
+    rows = lines(folder / "f.jsonl")
+    assert not {tuple(row[k] for k in key) for row in rows} & {tuple(row[k] for k in key) for row in missing}
+    assert not any("reason" in row for row in rows)
+    run(folder, "aggregate @f.jsonl --kind pair --out @agg.csv", feedback)
+    table = pd.read_csv(folder / "agg.csv")
+    assert table["p_a"].tolist() == [0.75]  # one for a and one tie: (1 + 1/2) / 2
+
+
+def test_no_comment_column_where_nobody_asked(folder: Path) -> None:
+    (folder / "study.toml").write_text(STUDY.replace("comment", "# comment"))
+    run(folder, LINKS)
+    judged(Store(folder / "s.db"))
+    run(folder, "export --db @s.db --out @f.jsonl --missing @m.csv")
+    assert not any("comment" in row for row in lines(folder / "f.jsonl"))
+    assert "comment" not in (folder / "m.csv").read_text()
 
 
 def test_links_are_printed_once_or_written_for_their_owner_only(folder: Path) -> None:
@@ -98,6 +157,7 @@ def test_links_are_printed_once_or_written_for_their_owner_only(folder: Path) ->
     text = run(folder, "renew --db @s.db --annotator 007")
     assert text.startswith("007\thttp://127.0.0.1:8000/start/")
     assert table["link"][0] not in text
+    assert run(folder, "revoke --db @s.db --annotator 007") == "007: the link works no more\n"
 
 
 @pytest.mark.parametrize(
@@ -126,7 +186,7 @@ def test_faults_are_named(folder: Path, command: str, error: type[Exception], sa
     assert not (folder / "t.db").exists()
 
 
-@pytest.mark.parametrize("command", ["links", "serve", "export", "renew", "withdraw"])
+@pytest.mark.parametrize("command", ["links", "serve", "export", "renew", "revoke", "withdraw"])
 def test_help_has_an_example(command: str) -> None:
     result = CliRunner().invoke(app, [command, "--help"])
     assert f"Example: rlhf-fair annotate {command}" in " ".join(result.stdout.split())
@@ -239,3 +299,42 @@ def test_listening_to_the_network_warns(pairs, serve) -> None:
     errors = server.stop()[1]
     assert "warning: listening on 0.0.0.0" in errors
     assert "unencrypted" in errors
+
+
+def test_no_link_and_no_answer_in_what_the_server_writes(pairs, serve) -> None:
+    server = serve(pairs.path)
+    token, secret = pairs.tokens["007"], "what-a-rater-wrote"
+    rater = Rater(server.url, token)
+    assert rater.send("/consent", agree="yes").status_code == 303
+    rater.client.get(f"/start/{token}x")
+    rater.client.post("/item/1", data={"token": "forged", "comment": secret})
+    with pairs.store.writing() as db:
+        db.execute("ALTER TABLE tasks RENAME TO gone")  # now every page is a fault of ours
+    assert rater.client.get(f"/start/{token}").status_code == 500
+    assert rater.client.post("/item/1", data={"comment": secret}).status_code == 500
+    rater.client.close()
+    written = "".join(map(str, server.stop()))
+    assert "no such table" in written  # the fault itself is for whoever runs the server
+    for hidden in (token, secret, pairs.path.name + "-wal"):
+        assert hidden not in written
+
+
+def test_limits_are_as_the_help_says(pairs, serve) -> None:
+    help_text = " ".join(CliRunner().invoke(app, ["serve", "--help"]).stdout.split())
+    for words in ("may send 60 requests at once and 5 a second", "2000 at once and 200 a second", "10 unknown links"):
+        assert words in help_text
+    server = serve(pairs.path)
+    rater = Rater(server.url, pairs.tokens["007"])  # its link and two redirects are the first requests
+    begun = time.monotonic()
+    codes = [rater.client.get("/consent").status_code for _ in range(80)]
+    refilled = 5 * (time.monotonic() - begun + 1)
+    assert codes[0] == 200
+    assert 429 in codes
+    assert 57 <= codes.count(200) <= 60 + refilled
+    assert codes.index(429) >= 57
+    reply = rater.client.get("/consent")
+    while reply.status_code == 200:  # it may just have got one back
+        reply = rater.client.get("/consent")
+    time.sleep(float(reply.headers["Retry-After"]))
+    assert rater.client.get("/consent").status_code == 200  # who waits as told gets on
+    rater.client.close()

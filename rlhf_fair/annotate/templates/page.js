@@ -1,8 +1,24 @@
-// Number keys choose where one scale is asked. The page works without this file.
+// Number keys choose where one scale is asked, and the time is counted while the page is in the foreground.
+// The page works without this file.
 "use strict";
 (() => {
   const keys = document.querySelector(".keys");
   const form = document.querySelector("main form");
+  const visible = form && form.querySelector("input[name=visible_ms]");
+  if (visible) {
+    let total = Number(visible.value) || 0; // more than 0 where a form came back with something amiss
+    let since = null;
+    const count = () => {
+      const now = performance.now();
+      if (since !== null) total += now - since;
+      since = document.visibilityState === "visible" ? now : null;
+    };
+    count();
+    document.addEventListener("visibilitychange", count);
+    addEventListener("pageshow", count);
+    addEventListener("pagehide", () => { count(); since = null; });
+    form.addEventListener("submit", () => { count(); visible.value = String(Math.round(total)); });
+  }
   if (form) {
     form.addEventListener("submit", (event) => { // a second press sends nothing; the server would not mind it either
       if (form.dataset.sent) event.preventDefault();
