@@ -17,7 +17,7 @@ ROOT = Path(rlhf_fair.__file__).parent
 BASE = {"errors", "records", "changes", "artifacts", "settings"}
 STATS = BASE | {"tables", "stats"}
 AUDIT = STATS | {"metrics", "models", "probes", "audit"}
-TRAINING = STATS | {"metrics", "models", "annotators", "training"}
+TRAINING = STATS | {"metrics", "models", "probes", "annotators", "training"}
 PIPELINE = AUDIT | TRAINING | {"stages", "pipeline", "pipeline_audit"}
 REPORT = {"report", "compliance"}
 

@@ -7,7 +7,12 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from rlhf_fair.settings import Settings
+from rlhf_fair.training.reward.mitigations import Groups, Heads, Mitigation, Swaps, WeightsOfGroups
 from rlhf_fair.training.reward.settings import RewardSettings
+
+ObjectiveName = Literal["rating", "preference", "ordinal", "classification"]
+"""rating: squared error. preference: Bradley-Terry. ordinal: cumulative logits of grades. classification: one head for
+each possible rating, the reward being the rating to be expected."""
 
 
 class TextTable(Settings):
@@ -61,6 +66,7 @@ class RatingSource(Settings):
     attributes: dict[str, Attribute] = Field(default_factory=dict)
     held_out: bool = True
     weight: float = Field(1.0, gt=0)
+    virtue: str = "reward"
 
     @model_validator(mode="after")
     def _scale_rises(self) -> RatingSource:
@@ -79,6 +85,23 @@ class PairSource(Settings):
     missing: tuple[str, ...] = ()
     held_out: bool = True
     weight: float = Field(1.0, gt=0)
+    virtue: str = "reward"
+
+
+class FeedbackSource(Settings):
+    """Choices of people: a feedback table (item_id, annotator_id, choice), the items (item_id, prompt, response_a,
+    response_b) and, for groups and weights, the annotators (annotator_id, ``attr.*``, optionally weight).
+    """
+
+    format: Literal["feedback"]
+    name: str
+    path: str
+    items: str
+    annotators: str | None = None
+    separator: str = "\n"
+    held_out: bool = True
+    weight: float = Field(1.0, gt=0)
+    virtue: str = "reward"
 
 
 class Panel(Settings):
@@ -89,15 +112,24 @@ class Panel(Settings):
 
 
 class Split(Settings):
-    """Shares of the texts set aside, drawn by text: equal texts fall on the same side whatever their source."""
+    """Shares of the texts set aside, drawn by text: equal texts fall on the same side whatever their source.
+
+    ``few``: of what is left for training only so many items, drawn at random; to see what few labels can do.
+    """
 
     validation: float = Field(0.1, ge=0, lt=1)
     test: float = Field(0.2, gt=0, lt=1)
+    few: int | None = Field(None, ge=2)
     seed: int = 0
+
+
+SourceSettings = Annotated[RatingSource | PairSource | FeedbackSource, Field(discriminator="format")]
 
 
 class RewardConfig(Settings):
     """A whole training job; paths of data are relative to ``--data-dir``.
+
+    ``groups`` names the ways in which rows are grouped, for heads, mitigations and the held-out table by group.
 
     ``target``, for ratings: what the reward learns. ``common_scale``: the rating in [0, 1], so that a text of one
     source can earn more than a text of another; standardised over all training items together, which serves the
@@ -107,20 +139,46 @@ class RewardConfig(Settings):
 
     title: str
     model: str
-    objective: Literal["rating", "preference"]
+    objective: ObjectiveName
     target: Literal["common_scale", "within_source"] = "common_scale"
-    sources: tuple[Annotated[RatingSource | PairSource, Field(discriminator="format")], ...] = Field(min_length=1)
+    sources: tuple[SourceSettings, ...] = Field(min_length=1)
     panel: Panel | None = None
     split: Split = Split()
+    groups: dict[str, Groups] = Field(default_factory=dict)
+    heads: Heads = Heads()
+    mitigations: tuple[Mitigation, ...] = ()
     training: RewardSettings = RewardSettings()
+
+    @property
+    def rater_groups(self) -> str | None:
+        """The name of the grouping by raters; there is at most one, since rows are split by it."""
+        return next((name for name, groups in self.groups.items() if groups.of == "raters"), None)
 
     @model_validator(mode="after")
     def _sources_fit_the_objective(self) -> RewardConfig:
-        wanted = RatingSource if self.objective == "rating" else PairSource
+        pairs = self.objective == "preference"
         for source in self.sources:
-            if not isinstance(source, wanted):
+            if isinstance(source, RatingSource) is pairs:
                 raise ValueError(f"source {source.name!r} of format {source.format!r} does not fit {self.objective!r}")
         names = [source.name for source in self.sources]
         if len(set(names)) < len(names):
             raise ValueError(f"source names must differ: {names}")
+        return self
+
+    @model_validator(mode="after")
+    def _groups_are_declared(self) -> RewardConfig:
+        uses = {f"mitigation {m.kind}": m.groups for m in self.mitigations if not isinstance(m, Swaps)}
+        if self.heads.kind == "groups":
+            uses["heads"] = self.heads.groups or ""
+        for what, name in uses.items():
+            if name not in self.groups:
+                raise ValueError(f"{what}: groups = {name!r} is not one of [groups]: {sorted(self.groups)}")
+        if sum(groups.of == "raters" for groups in self.groups.values()) > 1:
+            raise ValueError(
+                "only one of [groups] can be of raters: rows are split by it; cross the attributes instead"
+            )
+        if sum(isinstance(m, WeightsOfGroups) for m in self.mitigations) > 1:
+            raise ValueError("group_balance and group_dro both set the weight of groups; choose one")
+        if self.objective in ("ordinal", "classification") and self.heads.kind in ("distribution", "objectives"):
+            raise ValueError(f"heads of kind {self.heads.kind!r} do not fit objective {self.objective!r}")
         return self

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from rlhf_fair.artifacts import (
@@ -22,21 +22,26 @@ from rlhf_fair.artifacts import (
 )
 from rlhf_fair.errors import MissingFileError, RowError, SettingsError
 from rlhf_fair.models.loading import load_for_reward, resolve
+from rlhf_fair.models.reward_heads import declare_heads
 from rlhf_fair.models.reward_model import RewardModel
 from rlhf_fair.records import TrainingRun
 from rlhf_fair.settings import read_toml
 from rlhf_fair.tables import write_table
-from rlhf_fair.training.reward.config import RatingSource, RewardConfig
+from rlhf_fair.training.reward.config import FeedbackSource, RatingSource, RewardConfig
 from rlhf_fair.training.reward.evaluation import is_constant, split_by_key
-from rlhf_fair.training.reward.objectives import Objective
-from rlhf_fair.training.reward.preference import PairData
+from rlhf_fair.training.reward.feedback import read_feedback
+from rlhf_fair.training.reward.group_quality import group_predictions, group_quality
+from rlhf_fair.training.reward.mitigations import Swaps
 from rlhf_fair.training.reward.quality import evaluate
-from rlhf_fair.training.reward.rating import RatingData
+from rlhf_fair.training.reward.rows import single_judgements, split_rows
 from rlhf_fair.training.reward.sources import Source, read_pairs, read_ratings
-from rlhf_fair.training.reward.trainer import RewardRun, train_reward_model
+from rlhf_fair.training.reward.task import Prepared, prepare
+from rlhf_fair.training.reward.trainer import RewardRun, steps_of, train_reward_model
 
 METRICS_NAME = "metrics.json"
 HELD_OUT_NAME = "held_out.parquet"
+BY_GROUP_NAME = "held_out_by_group.parquet"
+TEXT_COLUMNS = ["text", "text_a", "text_b", "key"]
 CHECKPOINT_NAME = "checkpoint.pt"
 
 Progress = Callable[[str, int, int], None]
@@ -67,22 +72,29 @@ def train_reward(config_path: Path, data_dir: Path, out: Path, *, progress: Prog
     rejects = pd.concat([source.rejects for source in sources], ignore_index=True)
     write_table(out / "rejects.csv", rejects)
 
-    loaded = load_for_reward(resolve(config.model, data_dir), seed=config.training.seed)
-    train = items[items["split"] == "train"]
-    n_steps = config.training.epochs * math.ceil(len(train) / config.training.batch_size)
+    prepared = prepare(training_rows(items, sources, config), config, data_dir)
+    heads = prepared.heads
+    loaded = load_for_reward(resolve(config.model, data_dir), seed=config.training.seed, heads=len(heads.names))
+    declare_heads(loaded.model.config, heads)
+    n_steps = steps_of(prepared.n_rows, config.training)
     run = train_reward_model(
         loaded.model,
         loaded.tokenizer,
-        training_data(train, config.objective),
+        prepared.task,
         config.training,
         on_step=lambda row: progress("training", int(row["step"]), n_steps),
         checkpoint=out / CHECKPOINT_NAME,
     )
     model = RewardModel(loaded.model, loaded.tokenizer, max_length=config.training.max_length)
     held_out = predict(model, items[items["split"] != "train"], progress)
-    metrics = _summary(config, items, sources, excluded, run) | evaluate(held_out, sources, seed=config.split.seed)
+    metrics = _summary(config, items, sources, excluded, prepared, run)
+    metrics |= evaluate(held_out, sources, seed=config.split.seed)
+    if config.groups:
+        by_group = group_predictions(items[items["split"] == "test"], held_out, sources, config)
+        metrics["test_by_group"] = group_quality(by_group, list(config.groups), seed=config.split.seed)
+        write_table(out / BY_GROUP_NAME, by_group.drop(columns=TEXT_COLUMNS, errors="ignore"))
     model.save(out)
-    write_table(out / HELD_OUT_NAME, held_out.drop(columns=["text", "text_a", "text_b", "key"], errors="ignore"))
+    write_table(out / HELD_OUT_NAME, held_out.drop(columns=TEXT_COLUMNS, errors="ignore"))
     write_json(out / "training.json", _record(config, run).model_dump(mode="json"))
     write_json(out / METRICS_NAME, metrics)
     (out / CHECKPOINT_NAME).unlink(missing_ok=True)
@@ -108,29 +120,37 @@ def split_items(sources: list[Source], config: RewardConfig) -> tuple[pd.DataFra
     for part in ("train", "test"):
         if not (items["split"] == part).any():
             raise RowError(f"no item is left for the {part} split: {len(items)} items in all")
-    if config.objective == "rating":
-        items["target"] = rating_target(items, config.target)
+    if s.few is not None:
+        train = items.index[items["split"] == "train"].to_numpy()
+        kept = np.random.default_rng([s.seed, 3]).permutation(train)[: s.few]
+        items = items[(items["split"] != "train") | items.index.isin(kept)].reset_index(drop=True)
+    if "rating" in items:
+        items["target"] = rating_target(items, items, config.target)
     return items, int(leaks.sum())
 
 
-def rating_target(items: pd.DataFrame, target: str) -> pd.Series:
-    """Ratings standardised (mean 0, SD 1 over training items) with all sources on one scale, or within each source."""
-    scale = items["source"] if target == "within_source" else pd.Series("all sources", index=items.index)
-    result = pd.Series(0.0, index=items.index)
-    for name, rows in items.groupby(scale):
-        seen = rows.loc[rows["split"] == "train", "rating"]
+def rating_target(rows: pd.DataFrame, items: pd.DataFrame, target: str) -> pd.Series:
+    """Ratings of ``rows`` standardised: less the mean and divided by the SD of the training ``items``' ratings.
+
+    Over all sources together, or within each source.
+    """
+    result = pd.Series(0.0, index=rows.index)
+    for name in sorted(items["source"].unique()) if target == "within_source" else ["all sources"]:
+        every = target != "within_source"
+        seen = items.loc[(items["split"] == "train") & (every | (items["source"] == name)), "rating"]
         if len(seen) < 2 or is_constant(seen):
             raise RowError(f"{name}: the training items all have the same rating, nothing can be learnt")
-        result[rows.index] = (rows["rating"] - seen.mean()) / seen.std()
+        place = rows.index[every | (rows["source"] == name)]
+        result[place] = (rows.loc[place, "rating"] - seen.mean()) / seen.std()
     return result
 
 
-def training_data(train: pd.DataFrame, objective: str) -> Objective:
-    """The rows of the training split as the objective's data."""
-    weight = train["weight"].to_numpy(float)
-    if objective == "rating":
-        return RatingData(train["text"].tolist(), train["target"].to_numpy(float), weight)
-    return PairData(train["text_a"].tolist(), train["text_b"].tolist(), train["p_a"].to_numpy(float), weight)
+def training_rows(items: pd.DataFrame, sources: list[Source], config: RewardConfig) -> pd.DataFrame:
+    """The rows of the training split, with ``target`` where ratings are learnt."""
+    rows = split_rows(items[items["split"] == "train"], sources, config, single=single_judgements(config))
+    if "rating" in rows:
+        rows["target"] = rating_target(rows, items, config.target)
+    return rows
 
 
 def predict(model: RewardModel, items: pd.DataFrame, progress: Progress) -> pd.DataFrame:
@@ -149,6 +169,8 @@ def predict(model: RewardModel, items: pd.DataFrame, progress: Progress) -> pd.D
 def _read(source: Any, data_dir: Path, config: RewardConfig) -> Source:
     if isinstance(source, RatingSource):
         return read_ratings(source, data_dir, config.panel)
+    if isinstance(source, FeedbackSource):
+        return read_feedback(source, data_dir)
     return read_pairs(source, data_dir)
 
 
@@ -156,8 +178,12 @@ def _inputs(config: RewardConfig, config_path: Path, data_dir: Path) -> dict[str
     """Hashes of config, data and base model."""
     paths = {source.path for source in config.sources}
     paths |= {s.texts.path for s in config.sources if isinstance(s, RatingSource) and s.texts is not None}
+    for source in config.sources:
+        if isinstance(source, FeedbackSource):
+            paths |= {path for path in (source.items, source.annotators) if path is not None}
     if config.panel is not None:
         paths.add(config.panel.census)
+    paths |= {m.terms for m in config.mitigations if isinstance(m, Swaps) and m.terms is not None}
     for path in sorted(paths):
         if not (data_dir / path).is_file():
             raise MissingFileError(data_dir / path, "data file", f"named in {config_path}, relative to --data-dir")
@@ -168,14 +194,23 @@ def _inputs(config: RewardConfig, config_path: Path, data_dir: Path) -> dict[str
 
 
 def _summary(
-    config: RewardConfig, items: pd.DataFrame, sources: list[Source], excluded: int, run: RewardRun
+    config: RewardConfig,
+    items: pd.DataFrame,
+    sources: list[Source],
+    excluded: int,
+    prepared: Prepared,
+    run: RewardRun,
 ) -> dict[str, Any]:
     counts = items.groupby(["source", "split"]).size().unstack(fill_value=0)
     return {
         "title": config.title,
         "objective": config.objective,
-        **({"target": config.target} if config.objective == "rating" else {}),
+        **({"target": config.target} if "rating" in items else {}),
+        "heads": prepared.heads.model_dump(mode="json"),
+        "mitigations": [m.model_dump(mode="json") for m in config.mitigations],
         "base_model": config.model,
+        "training_rows": prepared.n_rows,
+        "rows_of_no_head": prepared.left_out,
         "settings": config.training.model_dump(mode="json"),
         "items": {str(name): {str(k): int(v) for k, v in row.items()} for name, row in counts.iterrows()},
         "left_out_same_text_as_held_out": excluded,

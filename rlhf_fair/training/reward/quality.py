@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rlhf_fair.records import Estimate
 from rlhf_fair.training.reward.evaluation import (
     correlation,
     noise_ceiling,
     preference_accuracy,
     within_source_correlation,
 )
+from rlhf_fair.training.reward.group_quality import plain
 from rlhf_fair.training.reward.sources import Source
 
 POOLED = "pooled"
@@ -47,8 +47,8 @@ def _pooled_quality(rows: pd.DataFrame, rng: np.random.Generator) -> dict[str, A
     prediction, rating, source = rows["prediction"], rows["rating"], rows["source"]
     level = rating.groupby(source).transform("mean")
     return quality | {
-        "pearson_r_within_source": _plain(within_source_correlation(prediction, rating, source, rng=rng)),
-        "pearson_r_of_source_means": _plain(correlation(level, rating, rng=rng)),
+        "pearson_r_within_source": plain(within_source_correlation(prediction, rating, source, rng=rng)),
+        "pearson_r_of_source_means": plain(correlation(level, rating, rng=rng)),
     }
 
 
@@ -57,10 +57,10 @@ def _quality(rows: pd.DataFrame, rng: np.random.Generator) -> dict[str, Any]:
     if "rating" not in rows:
         a, b = (rows[rows["side"] == side] for side in ("a", "b"))
         difference = a["prediction"].to_numpy() - b["prediction"].to_numpy()
-        return {"accuracy": _plain(preference_accuracy(difference, a["p_a"], a["key"], rng=rng))}
+        return {"accuracy": plain(preference_accuracy(difference, a["p_a"], a["key"], rng=rng))}
     return {
-        "pearson_r": _plain(correlation(rows["prediction"], rows["rating"], rng=rng)),
-        "pearson_r_unweighted_mean": _plain(correlation(rows["prediction"], rows["plain_rating"], rng=rng)),
+        "pearson_r": plain(correlation(rows["prediction"], rows["rating"], rng=rng)),
+        "pearson_r_unweighted_mean": plain(correlation(rows["prediction"], rows["plain_rating"], rng=rng)),
     }
 
 
@@ -88,11 +88,6 @@ def _ceilings(ratings: pd.DataFrame, rng: np.random.Generator) -> dict[str, floa
         "pearson_r": noise_ceiling(ratings, rng=rng),
         "pearson_r_unweighted_mean": noise_ceiling(ratings.assign(weight=1.0), rng=rng),
     }
-
-
-def _plain(estimate: Estimate) -> dict[str, Any]:
-    kept = ("estimate", "ci_low", "ci_high", "n", "n_clusters", "reason")
-    return {name: value for name, value in estimate.model_dump(mode="json").items() if name in kept}
 
 
 def _finite(value: float) -> float | None:

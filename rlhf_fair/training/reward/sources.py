@@ -22,7 +22,7 @@ from rlhf_fair.tables import (
     validate,
 )
 from rlhf_fair.training.reward.config import PairSource, Panel, RatingSource
-from rlhf_fair.training.reward.panel import rater_weights
+from rlhf_fair.training.reward.panel import levels, rater_weights
 
 HH_PAIRS = Contract("hh-rlhf pairs", {"chosen": Column(), "rejected": Column()}, key=("chosen", "rejected"))
 PAIRS = Contract(
@@ -36,6 +36,7 @@ PAIRS = Contract(
     },
     key=("prompt", "response_a", "response_b"),
 )
+PAIR_COLUMNS = ("source", "virtue", "item_id", "key", "text_a", "text_b", "p_a", "weight")
 _LAST_TURN = "\n\nAssistant:"
 
 
@@ -43,9 +44,11 @@ _LAST_TURN = "\n\nAssistant:"
 class Source:
     """What was read: ``items`` (one row per text or pair), the ``ratings`` behind them, ``rejects``, and notes.
 
-    Rated items have source, item_id, key, text, rating (weighted mean in [0, 1], 1 = best), plain_rating (the same
-    unweighted), n_ratings, weight.
-    Pairs have source, item_id, key, text_a, text_b, p_a, weight. ``key`` is equal for equal texts or prompts.
+    Rated items have source, virtue, item_id, key, text, rating (weighted mean in [0, 1], 1 = best), plain_rating (the
+    same unweighted), n_ratings, weight.
+    Pairs have source, virtue, item_id, key, text_a, text_b, p_a, weight. ``key`` is equal for equal texts or prompts.
+    ``ratings``: item_id, rater_id, value (in [0, 1]; of pairs 1 for a, 1/2 for a tie), weight, and ``attr.*`` as
+    levels; empty where single judgements are not known.
     """
 
     name: str
@@ -78,8 +81,10 @@ def read_ratings(source: RatingSource, data_dir: Path, panel: Panel | None) -> S
     if panel is not None and source.attributes:
         weights, summary = rater_weights(ratings, source.attributes, data_dir / panel.census, panel.trim)
         ratings["weight"] = ratings["rater_id"].map(weights)
+    for name, attribute in source.attributes.items():
+        ratings[ATTRIBUTE_PREFIX + name] = levels(ratings[ATTRIBUTE_PREFIX + name], attribute)
     items = _rated_items(ratings, texts, source)
-    return Source(source.name, items, _listed(rejects, source.name), len(raw), ratings, summary)
+    return Source(source.name, items, listed(rejects, source.name), len(raw), ratings, summary)
 
 
 def unit_rating(rating: pd.Series, source: RatingSource) -> pd.Series:
@@ -111,9 +116,9 @@ def read_pairs(source: PairSource, data_dir: Path) -> Source:
     table["weight"] = source.weight * own
     table["source"], table["key"] = source.name, prompts.map(text_key)
     table["item_id"] = [str(number) for number in range(1, len(table) + 1)]
-    columns = ["source", "item_id", "key", "text_a", "text_b", "p_a", "weight"]
+    table["virtue"] = source.virtue
     n_rows = len(checked.table) + len(checked.rejects) + len(read.rejects)
-    return Source(source.name, table[columns], _listed([read.rejects, checked.rejects], source.name), n_rows)
+    return Source(source.name, table[list(PAIR_COLUMNS)], listed([read.rejects, checked.rejects], source.name), n_rows)
 
 
 def _check_ratings(raw: pd.DataFrame, source: RatingSource) -> Quarantined:
@@ -170,10 +175,12 @@ def _rated_items(ratings: pd.DataFrame, texts: pd.Series, source: RatingSource) 
     items["key"] = items["text"].map(text_key)
     items["rating"], items["plain_rating"] = rating.to_numpy(), (sums["value"] / counts).to_numpy()
     items["n_ratings"], items["weight"] = counts.to_numpy(), source.weight
+    items["virtue"] = source.virtue
     return items
 
 
-def _listed(rejects: list[pd.DataFrame], name: str) -> pd.DataFrame:
+def listed(rejects: list[pd.DataFrame], name: str) -> pd.DataFrame:
+    """All rejected rows of a source in one table, with its name."""
     parts = [part for part in rejects if len(part)]
     table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(REJECT_COLUMNS))
     table.insert(0, "source", name)

@@ -1,0 +1,62 @@
+"""How well a reward model predicts each group's own judgements of held-out items."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from rlhf_fair.records import Estimate
+from rlhf_fair.training.reward.config import RewardConfig
+from rlhf_fair.training.reward.evaluation import correlation, preference_accuracy, within_source_correlation
+from rlhf_fair.training.reward.rows import GROUP_PREFIX, split_rows
+from rlhf_fair.training.reward.sources import Source
+
+UNKNOWN = "(unknown)"
+
+
+def group_predictions(
+    items: pd.DataFrame, held_out: pd.DataFrame, sources: Sequence[Source], config: RewardConfig
+) -> pd.DataFrame:
+    """Rows of held-out ``items`` by group with ``prediction``: of a text its reward, of a pair that of a less b's.
+
+    ``held_out``: source, item_id, side, prediction.
+    """
+    rows = split_rows(items, sources, config)
+    keys = ["source", "item_id"]
+    wide = held_out.pivot(index=keys, columns="side", values="prediction")
+    prediction = wide["a"] - wide["b"] if "a" in wide else wide[""]
+    return rows.join(prediction.rename("prediction"), on=keys)
+
+
+def group_quality(rows: pd.DataFrame, groupings: Sequence[str], *, seed: int) -> dict[str, dict[str, Any]]:
+    """For each grouping and group: accuracy (pairs) or correlation (ratings) with an interval, and the number of rows.
+
+    The intervals resample items. Groups are not compared here: their items differ unless all judged the same ones.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for name in groupings:
+        rng = np.random.default_rng([seed, 2])
+        labels = rows[GROUP_PREFIX + name].astype("object").fillna(UNKNOWN)
+        found[name] = {str(group): _quality(rows[labels == group], rng) for group in sorted(labels.unique())}
+    return found
+
+
+def _quality(rows: pd.DataFrame, rng: np.random.Generator) -> dict[str, Any]:
+    if "p_a" in rows:
+        measures = {"accuracy": preference_accuracy(rows["prediction"], rows["p_a"], rows["key"], rng=rng)}
+    else:
+        measures = {"pearson_r": correlation(rows["prediction"], rows["rating"], rng=rng)}
+        if rows["source"].nunique() > 1:
+            measures["pearson_r_within_source"] = within_source_correlation(
+                rows["prediction"], rows["rating"], rows["source"], rng=rng
+            )
+    return {name: plain(estimate) for name, estimate in measures.items()}
+
+
+def plain(estimate: Estimate) -> dict[str, Any]:
+    """What a metrics file says of an estimate."""
+    kept = ("estimate", "ci_low", "ci_high", "n", "n_clusters", "reason")
+    return {name: value for name, value in estimate.model_dump(mode="json").items() if name in kept}
