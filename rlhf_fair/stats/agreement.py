@@ -39,6 +39,37 @@ class Agreement:
     reason: str = ""
 
 
+@dataclass(frozen=True)
+class Comparable:
+    """The ratings that share their unit with another one, as codes.
+
+    ``unit``, ``value``, ``row``: (n,) unit, place among ``levels``, row of the input. ``n_alone``: ratings left out.
+    """
+
+    unit: NDArray[np.intp]
+    value: NDArray[np.intp]
+    row: NDArray[np.intp]
+    levels: NDArray[np.generic]
+    n_alone: int
+
+    @property
+    def counts(self) -> sparse.csr_array:
+        """(units, values) how often each value was given to each unit."""
+        shape = (int(self.unit.max()) + 1, len(self.levels))
+        return sparse.csr_array((np.ones(len(self.unit)), (self.unit, self.value)), shape=shape)
+
+
+def comparable(units: ArrayLike, values: ArrayLike) -> Comparable:
+    """Code the ratings that have a value and are not alone in their unit; ``units``, ``values``: (n,)."""
+    table = pd.DataFrame({"unit": label_column(units), "value": label_column(values)}).dropna()
+    unit, _ = pd.factorize(table["unit"])
+    paired = np.bincount(unit, minlength=1)[unit] >= 2
+    value, levels = pd.factorize(table["value"][paired], sort=True)
+    unit, _ = pd.factorize(unit[paired])
+    codes = (unit.astype(np.intp), value.astype(np.intp), table.index.to_numpy()[paired])
+    return Comparable(*codes, np.asarray(levels), int((~paired).sum()))
+
+
 def krippendorff_alpha(units: ArrayLike, values: ArrayLike, *, level: Level) -> Agreement:
     """α = 1 - D_o/D_e over any number of raters and any gaps (Krippendorff 2011, "Computing Krippendorff's Alpha").
 
@@ -54,27 +85,28 @@ def krippendorff_alpha(units: ArrayLike, values: ArrayLike, *, level: Level) -> 
     >>> krippendorff_alpha(["x", "x", "y", "y"], [1, 1, 2, 2], level="nominal").alpha
     1.0
     """
-    table = pd.DataFrame({"unit": label_column(units), "value": label_column(values)}).dropna()
-    unit, _ = pd.factorize(table["unit"])
-    size = np.bincount(unit)
-    paired = size[unit] >= 2
-    alone = int((~paired).sum())
-    if not paired.any():
-        return Agreement(np.nan, np.nan, np.nan, level, 0, 0, alone, "no unit has two ratings")
-    code, levels = pd.factorize(table["value"][paired], sort=True)
-    unit, _ = pd.factorize(unit[paired])
-    counts = sparse.csr_array((np.ones(len(unit)), (unit, code)), shape=(unit.max() + 1, len(levels)))
-    weight = 1 / (np.asarray(counts.sum(axis=1)) - 1)
-    coincidences = sparse.coo_array(counts.T @ sparse.diags_array(weight) @ counts)
+    ratings = comparable(units, values)
+    if not len(ratings.unit):
+        return Agreement(np.nan, np.nan, np.nan, level, 0, 0, ratings.n_alone, "no unit has two ratings")
+    counts = ratings.counts
+    coincidences = sparse.coo_array(coincidence_matrix(counts))
     marginal = np.asarray(counts.sum(axis=0), dtype=float)
-    distance = squared_distances(np.asarray(levels), marginal, level)
-    # a rating paired with itself adds to the diagonal of the coincidences only, where the distance is 0
+    distance = squared_distances(ratings.levels, marginal, level)
     total = float(marginal.sum())
     observed = float(coincidences.data @ distance[coincidences.row, coincidences.col]) / total
     expected = float(marginal @ distance @ marginal) / (total * (total - 1))
     alpha = 1 - observed / expected if expected > 0 else np.nan
     reason = "" if expected > 0 else "all comparable ratings have the same value"
-    return Agreement(alpha, observed, expected, level, counts.shape[0], len(unit), alone, reason)
+    return Agreement(alpha, observed, expected, level, counts.shape[0], len(ratings.unit), ratings.n_alone, reason)
+
+
+def coincidence_matrix(counts: sparse.csr_array) -> sparse.csr_array:
+    """(V, V) how often two values meet in a unit, each unit with the weight of its ratings; ``counts``: (units, V).
+
+    A rating paired with itself adds to the diagonal only, where every distance is 0.
+    """
+    weight = 1 / (np.asarray(counts.sum(axis=1)) - 1)
+    return sparse.csr_array(counts.T @ sparse.diags_array(weight) @ counts)
 
 
 def squared_distances(levels: NDArray[np.generic], marginal: FloatArray, level: Level) -> FloatArray:

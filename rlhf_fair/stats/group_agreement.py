@@ -1,31 +1,28 @@
-"""Does a group of raters agree with itself more than with everybody else: α inside, XRR across, and their quotient.
-
-The null hypothesis is that the group's raters are a random draw from all raters, so its distribution comes from handing
-the group labels out anew *to raters* (never to single ratings, which would take thousands of labels by three people for
-thousands of independent witnesses).
-"""
+"""Does a group of raters agree with itself more than with everybody else: α inside, XRR across, and their quotient."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy import sparse
 
-from rlhf_fair.errors import RowError, SettingsError
 from rlhf_fair.stats.agreement import Level, squared_distances
-from rlhf_fair.stats.columns import label_column
+from rlhf_fair.stats.columns import Floats
+from rlhf_fair.stats.power import minimum_detectable_effect
+from rlhf_fair.stats.rating_counts import MOST_VALUES, RatingCounts, permutation_p
 
-FloatArray = NDArray[np.float64]
-
-MOST_VALUES = 50
-"""More distinct values than this are too many for thousands of permutations."""
-
-CELLS_AT_ONCE = 2_000_000
-"""Size of the largest array: items x values x permutations worked on together."""
+__all__ = [
+    "MOST_VALUES",
+    "GroupAgreement",
+    "GroupPair",
+    "agreement_of_groups",
+    "group_agreement",
+    "group_pairs",
+    "permutation_p",
+]
 
 
 @dataclass(frozen=True)
@@ -53,19 +50,26 @@ class GroupAgreement:
     null_sd_ratio: float = np.nan
     reason: str = ""
 
-
-@dataclass(frozen=True)
-class _Ratings:
-    """``cells``: (items * values, raters) counts of ratings; ``groups``: (raters,) code of each rater's group."""
-
-    cells: sparse.csr_array
-    levels: NDArray[np.generic]
-    groups: NDArray[np.intp]
-    names: tuple[str, ...]
+    @property
+    def mde_difference(self) -> float:
+        """The smallest true ``difference`` from 0 that this group would show with 80 % power at 5 %: 2.80 null SDs."""
+        return minimum_detectable_effect(self.null_sd_difference, math.inf)
 
     @property
-    def n_items(self) -> int:
-        return int(self.cells.shape[0]) // len(self.levels)
+    def mde_ratio(self) -> float:
+        """The smallest distance of ``ratio`` from 1 that this group would show with 80 % power at 5 %."""
+        return minimum_detectable_effect(self.null_sd_ratio, math.inf)
+
+
+@dataclass(frozen=True)
+class GroupPair:
+    """XRR of two groups; 1 = perfect, 0 = chance; symmetric. ``n_items``: rated by both. NaN comes with a reason."""
+
+    first: str
+    second: str
+    n_items: int
+    across: float
+    reason: str = ""
 
 
 def group_agreement(
@@ -87,25 +91,29 @@ def group_agreement(
     permutations
         How often the labels are handed out anew; p = (1 + #) / (permutations + 1), so never 0.
     """
-    ratings = _count(items, raters, values, groups)
-    if len(ratings.levels) > MOST_VALUES:
-        raise SettingsError(f"{len(ratings.levels)} distinct values; group agreement allows {MOST_VALUES}, round them")
-    observed = _statistics(ratings, ratings.groups[:, None], level)
-    draws = [_statistics(ratings, labels, level) for labels in _permuted(ratings, permutations, rng)]
-    null = np.concatenate(draws, axis=2) if draws else np.empty((*observed.shape[:2], 0))
+    ratings = RatingCounts.of(items, raters, values, groups)
+    return agreement_of_groups(ratings, level=level, permutations=permutations, rng=rng)
+
+
+def agreement_of_groups(
+    ratings: RatingCounts, *, level: Level, permutations: int = 999, rng: np.random.Generator
+) -> tuple[GroupAgreement, ...]:
+    """`group_agreement` of ratings that are counted already."""
+    observed = _statistics(ratings.tally(), ratings.levels, level)
+    null = np.empty((permutations, *observed.shape))
+    for draw, counts in enumerate(ratings.dealt(permutations, rng)):
+        null[draw] = _statistics(counts, ratings.levels, level)
     found = []
-    for code, name in enumerate(ratings.names):
-        inside, across, n_inside, n_across = (float(x) for x in observed[code, :, 0])
+    for code, (name, n_raters) in enumerate(zip(ratings.names, ratings.raters, strict=True)):
+        inside, across, n_inside, n_across = (float(x) for x in observed[:, code])
         statistics = [inside - across, float(_divide(inside, across))]
-        nulls = [null[code, 0] - null[code, 1], _divide(null[code, 0], null[code, 1])]
-        p = [permutation_p(statistic, draw) for statistic, draw in zip(statistics, nulls, strict=True)]
-        sd = [float(np.std(draw[np.isfinite(draw)])) if np.isfinite(draw).any() else np.nan for draw in nulls]
-        n_raters = int((ratings.groups == code).sum())
-        reason = _reason(inside, across, n_inside, n_across)
+        nulls = [null[:, 0, code] - null[:, 1, code], _divide(null[:, 0, code], null[:, 1, code])]
+        p = [permutation_p(statistic, draws) for statistic, draws in zip(statistics, nulls, strict=True)]
+        sd = [float(np.std(draws[np.isfinite(draws)])) if np.isfinite(draws).any() else np.nan for draws in nulls]
         found.append(
             GroupAgreement(
                 group=name,
-                n_raters=n_raters,
+                n_raters=int(n_raters),
                 n_items_inside=int(n_inside),
                 n_items_across=int(n_across),
                 inside=inside,
@@ -116,111 +124,81 @@ def group_agreement(
                 p_ratio=p[1],
                 null_sd_difference=sd[0],
                 null_sd_ratio=sd[1],
-                reason=reason,
+                reason=_reason(inside, across, n_inside, n_across),
             )
         )
     return tuple(found)
 
 
-def permutation_p(statistic: float, null: FloatArray) -> float:
-    """Two-sided: twice the smaller tail, (1 + #) / (N + 1) each, at most 1; NaN where nothing can be compared.
-
-    The null of a quotient is skewed, so distances from its centre would not be alike on both sides.
-
-    >>> permutation_p(3.0, np.array([-1.0, 1.0, 0.0]))
-    0.5
-    """
-    draws = null[np.isfinite(null)]
-    if not np.isfinite(statistic) or not len(draws):
-        return np.nan
-    rounding = 1e-9 * abs(statistic)  # sums of floats in another order must not turn a tie into a difference
-    above, below = (draws >= statistic - rounding).sum(), (draws <= statistic + rounding).sum()
-    return float(min(1.0, 2 * (1 + min(above, below)) / (len(draws) + 1)))
+def group_pairs(ratings: RatingCounts, *, level: Level) -> tuple[GroupPair, ...]:
+    """XRR of every two groups, each pair once, in order of name."""
+    counts = ratings.tally()
+    found = []
+    for x, y in combinations(range(len(ratings.names)), 2):
+        across, n_items = (float(value[0]) for value in _xrr(counts[[x]], counts[[y]], ratings.levels, level))
+        reason = ""
+        if np.isnan(across):
+            reason = "all comparable ratings have the same value" if n_items else "no item was rated by both groups"
+        found.append(GroupPair(ratings.names[x], ratings.names[y], int(n_items), across, reason))
+    return tuple(found)
 
 
-def _count(items: ArrayLike, raters: ArrayLike, values: ArrayLike, groups: ArrayLike) -> _Ratings:
-    columns = {"item": items, "rater": raters, "value": values, "group": groups}
-    table = pd.DataFrame({name: label_column(column) for name, column in columns.items()}).dropna()
-    if table.empty:
-        raise RowError("no rating has a value and a rater of known group")
-    several = table.groupby("rater")["group"].nunique()
-    if (several > 1).any():
-        raise RowError(f"rater {several.index[several > 1][0]} has more than one group")
-    item, _ = pd.factorize(table["item"])
-    rater, rater_ids = pd.factorize(table["rater"])
-    value, levels = pd.factorize(table["value"], sort=True)
-    shape = ((item.max() + 1) * len(levels), len(rater_ids))
-    cells = sparse.csr_array((np.ones(len(table)), (item * len(levels) + value, rater)), shape=shape)
-    of_rater = table.drop_duplicates("rater")["group"].astype(str)
-    group, names = pd.factorize(of_rater, sort=True)
-    return _Ratings(cells, np.asarray(levels), group.astype(np.intp), tuple(map(str, names)))
+def _statistics(counts: Floats, levels: NDArray[np.generic], level: Level) -> Floats:
+    """(4, G): α inside, XRR with all others, and the number of items behind each; ``counts``: (G, V, I)."""
+    inside, n_inside = _alpha(counts, levels, level)
+    across, n_across = _xrr(counts, counts.sum(axis=0) - counts, levels, level)
+    return np.stack([inside, across, n_inside, n_across])
 
 
-def _permuted(ratings: _Ratings, permutations: int, rng: np.random.Generator) -> Iterator[NDArray[np.intp]]:
-    """(raters, some) columns of shuffled labels, ``permutations`` in all."""
-    at_once = max(1, CELLS_AT_ONCE // int(ratings.cells.shape[0]))
-    for start in range(0, permutations, at_once):
-        labels = np.tile(ratings.groups[:, None], (1, min(at_once, permutations - start)))
-        yield rng.permuted(labels, axis=0)
-
-
-def _statistics(ratings: _Ratings, labels: NDArray[np.intp], level: Level) -> FloatArray:
-    """(groups, 4, columns of labels): α inside, XRR, and the number of items behind each."""
-    shape = (labels.shape[1], ratings.n_items, len(ratings.levels))
-    total = np.asarray(ratings.cells.sum(axis=1), dtype=float).reshape(shape[1:])
-    found = np.empty((len(ratings.names), 4, labels.shape[1]))
-    for code in range(len(ratings.names)):
-        own = np.ascontiguousarray((ratings.cells @ (labels == code).astype(float)).T).reshape(shape)
-        found[code, [0, 2]] = _alpha(own, ratings.levels, level)
-        found[code, [1, 3]] = _xrr(own, total - own, ratings.levels, level)
-    return found
-
-
-def _alpha(counts: FloatArray, levels: NDArray[np.generic], level: Level) -> FloatArray:
-    """(2, B): Krippendorff's α for each of B tables of counts (B, items, values), and the items it rests on."""
-    size = counts.sum(axis=2, keepdims=True)
-    paired = np.where(size >= 2, counts, 0.0)
-    marginal = paired.sum(axis=1)
-    weight = np.divide(1.0, size - 1, out=np.zeros_like(size), where=size >= 2)
+def _alpha(counts: Floats, levels: NDArray[np.generic], level: Level) -> tuple[Floats, Floats]:
+    """Krippendorff's α of each of G tables of counts (G, V, I), and the items it rests on."""
+    size = counts.sum(axis=1)
+    paired = size >= 2
+    weight = np.divide(1.0, size - 1, out=np.zeros_like(size), where=paired)
+    marginal = _marginal(counts, paired)
     distance = _distances(levels, marginal, level)
-    coincidences = np.swapaxes(paired * weight, 1, 2) @ paired
+    coincidences = (counts * weight[:, None, :]) @ counts.swapaxes(1, 2)
     total = marginal.sum(axis=1)
     observed = _divide((coincidences * distance).sum(axis=(1, 2)), total)
     expected = _divide(_bilinear(marginal, distance, marginal), total * (total - 1))
-    return np.stack([1 - _divide(observed, expected), (size >= 2).sum(axis=(1, 2))])
+    return 1 - _divide(observed, expected), paired.sum(axis=1).astype(float)
 
 
-def _xrr(own: FloatArray, others: FloatArray, levels: NDArray[np.generic], level: Level) -> FloatArray:
-    """(2, B): XRR = 1 - d_o / d_e over cross-group pairs only (Wong, Paritosh & Aroyo 2021), and its items.
+def _xrr(x: Floats, y: Floats, levels: NDArray[np.generic], level: Level) -> tuple[Floats, Floats]:
+    """XRR = 1 - d_o / d_e over cross-group pairs only (Wong, Paritosh & Aroyo 2021), and its items; x, y: (G, V, I).
 
     Items that only one side rated are left out; an item with R and S ratings has the weight R + S.
     """
-    r, s = own.sum(axis=2, keepdims=True), others.sum(axis=2, keepdims=True)
+    r, s = x.sum(axis=1), y.sum(axis=1)
     both = (r > 0) & (s > 0)
     weight = np.divide(r + s, r * s, out=np.zeros_like(r), where=both)
-    x, y = np.where(both, own, 0.0), np.where(both, others, 0.0)
-    marginal_x, marginal_y = x.sum(axis=1), y.sum(axis=1)
+    marginal_x, marginal_y = _marginal(x, both), _marginal(y, both)
     distance = _distances(levels, marginal_x + marginal_y, level)
-    coincidences = np.swapaxes(x * weight, 1, 2) @ y
-    observed = _divide((coincidences * distance).sum(axis=(1, 2)), marginal_x.sum(axis=1) + marginal_y.sum(axis=1))
-    pairs = marginal_x.sum(axis=1) * marginal_y.sum(axis=1)
-    expected = _divide(_bilinear(marginal_x, distance, marginal_y), pairs)
-    return np.stack([1 - _divide(observed, expected), both.sum(axis=(1, 2))])
+    coincidences = (x * weight[:, None, :]) @ y.swapaxes(1, 2)
+    total_x, total_y = marginal_x.sum(axis=1), marginal_y.sum(axis=1)
+    observed = _divide((coincidences * distance).sum(axis=(1, 2)), total_x + total_y)
+    expected = _divide(_bilinear(marginal_x, distance, marginal_y), total_x * total_y)
+    return 1 - _divide(observed, expected), both.sum(axis=1).astype(float)
 
 
-def _distances(levels: NDArray[np.generic], marginal: FloatArray, level: Level) -> FloatArray:
-    """(B or 1, V, V); only ordinal distances depend on how often each value was given."""
+def _marginal(counts: Floats, used: NDArray[np.bool_]) -> Floats:
+    """(G, V) how often each value was given on the items used."""
+    return np.asarray((counts @ used[:, :, None].astype(float))[:, :, 0])
+
+
+def _distances(levels: NDArray[np.generic], marginal: Floats, level: Level) -> Floats:
+    """(G or 1, V, V); only ordinal distances depend on how often each value was given."""
     if level != "ordinal":
         return squared_distances(levels, marginal[0], level)[None]
     middle = np.cumsum(marginal, axis=1) - marginal / 2
     return np.asarray((middle[:, :, None] - middle[:, None, :]) ** 2)
 
 
-def _bilinear(left: FloatArray, matrix: FloatArray, right: FloatArray) -> FloatArray:
+def _bilinear(left: Floats, matrix: Floats, right: Floats) -> Floats:
     return np.asarray(((left[:, None, :] @ matrix)[:, 0, :] * right).sum(axis=1))
 
 
-def _divide(top: ArrayLike, bottom: ArrayLike) -> FloatArray:
+def _divide(top: ArrayLike, bottom: ArrayLike) -> Floats:
     """Quotient, NaN where the denominator is 0."""
     a, b = np.asarray(top, dtype=float), np.asarray(bottom, dtype=float)
     return np.asarray(np.divide(a, b, out=np.full(np.broadcast(a, b).shape, np.nan), where=b != 0))
