@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any, Literal
-
 import typer
 
 from rlhf_fair.cli.options import By as By  # other commands import these names from here
@@ -14,6 +11,7 @@ from rlhf_fair.cli.options import PopulationFile as PopulationFile
 from rlhf_fair.cli.options import Quiet as Quiet
 from rlhf_fair.cli.options import Seed as Seed
 from rlhf_fair.cli.options import show as show
+from rlhf_fair.cli.panel_agree import agree
 from rlhf_fair.cli.panel_assign import assign, check, repair
 from rlhf_fair.cli.panel_plan import plan
 from rlhf_fair.cli.panel_privacy import privacy, pseudonymise
@@ -42,36 +40,4 @@ app.command()(privacy)
 app.command()(simulate)
 app.command()(select)
 app.command()(weigh)
-
-
-@app.command()
-def agree(
-    feedback: Annotated[Path, typer.Option(help="Feedback table.")],
-    panel: Annotated[Path | None, typer.Option(help="Panel table, for agreement inside groups.")] = None,
-    by: By = None,
-    rating_level: Annotated[
-        Literal["nominal", "ordinal", "interval", "ratio"], typer.Option(help="What a distance of ratings means.")
-    ] = "ordinal",
-    out: Annotated[Path | None, typer.Option(help="Table to write.")] = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Krippendorff's alpha, over everybody and inside groups.
-
-    Example: rlhf-fair panel agree --feedback feedback.jsonl --panel panel/panel.csv --by gender
-    """
-    from rlhf_fair.annotators.agreement import agreement_table
-    from rlhf_fair.tables import FEEDBACK, write_table
-
-    table = agreement_table(
-        accepted(feedback, FEEDBACK), groups=read_groups(panel, by or []), rating_level=rating_level
-    )
-    if out is not None:
-        write_table(out, table)
-    rows: list[dict[Any, Any]] = table.to_dict("records")
-    lines = []
-    for row in rows:
-        result = f"not estimable, {row['reason']}" if row["reason"] else f"{row['alpha']:.3f}"
-        counts = f"{row['level']}; {row['n_ratings']} ratings of {row['n_units']} items"
-        lines.append(f"{row['kind']} {row['group']}: alpha {result} ({counts})")
-    show({"agreement": rows}, lines, as_json=as_json, quiet=quiet)
+app.command()(agree)

@@ -98,29 +98,6 @@ def test_unusable_pool_rows_are_set_aside_and_said(folder: Path) -> None:
     assert pd.read_csv(folder / "panel/rejects.csv")["code"].tolist() == ["duplicate", "out_of_range"]
 
 
-def test_agree_inside_groups(folder: Path) -> None:
-    plan(folder)
-    members = pd.read_csv(folder / "panel/panel.csv", dtype={"annotator_id": str})
-    pd.DataFrame(
-        [
-            {
-                "item_id": item,
-                "annotator_id": m.annotator_id,
-                "kind": "pair",
-                "choice": "ab"[i % 2 ^ (m.gender == "man")],
-            }
-            for i, item in enumerate(["x", "y"])
-            for m in members.rename(columns={"attr.gender": "gender"}).itertuples()
-        ]
-    ).to_json(folder / "f.jsonl", orient="records", lines=True)
-    text = run(folder, "agree --feedback @f.jsonl --panel @panel/panel.csv --by gender --out @alpha.csv")
-    assert "pair man: alpha 1.000" in text
-    assert "pair woman: alpha 1.000" in text
-    table = pd.read_csv(folder / "alpha.csv").set_index("group")
-    assert table.loc["(all)", "alpha"] < 0.1
-    assert run(folder, "agree --feedback @f.jsonl --quiet") == ""
-
-
 @pytest.mark.parametrize(
     ("command", "error", "says"),
     [
