@@ -28,10 +28,10 @@ MAX_REMARK = 2_000
 """Characters of a comment on an item, or of why it cannot be judged."""
 
 REASONS = {
-    "language": "I do not understand the language",
-    "knowledge": "I do not know enough about the subject",
+    "language": "I cannot read the language",
+    "knowledge": "I know too little about it",
     "upsetting": "It upsets me",
-    "broken": "A text is missing or garbled",
+    "broken": "Text missing or garbled",
     "other": "Something else",
 }
 """Why an item cannot be judged: as it is stored -> as it is shown. Saying why is optional."""

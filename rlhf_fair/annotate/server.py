@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 LOOPBACK = ("127.0.0.1", "localhost")
 ANYWHERE = ("0.0.0.0", "::", "")
-CONCURRENT = 200
+CONCURRENT = 1000
+"""Connections kept at once; a browser keeps up to six, so a room of a hundred raters fits."""
 
 
 @dataclass(frozen=True)

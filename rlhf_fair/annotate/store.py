@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict
@@ -33,6 +34,8 @@ class Store:
         if not path.is_file():
             raise MissingFileError(path, "annotation database", "`rlhf-fair annotate links` makes one")
         self.path = path
+        # SQLite lets writers try again at random, so that under load some wait for seconds; threads here queue instead
+        self._turn = threading.Lock()
         try:
             with self.reading() as db:
                 found = [db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")]
@@ -52,7 +55,7 @@ class Store:
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
         """One transaction: on disk when the block has ended, gone without a trace if it raises."""
-        with closing(connect(self.path)) as db:
+        with self._turn, closing(connect(self.path)) as db:
             db.execute("BEGIN IMMEDIATE")
             try:
                 yield db
