@@ -59,7 +59,7 @@ class VarianceComponents:
     """Of one rating, in squared units of the score; each >= 0 up to error, NaN where nothing tells.
 
     ``item``: what raters of all groups see alike; ``group_item``: what a group sees in an item beyond that; ``rater``:
-    between raters of one group; ``residual``: the rest. With one group, the former holds both.
+    between raters of one group; ``residual``: the rest. With one group alone ``group_item`` is NaN, ``item`` holds it.
     """
 
     item: float

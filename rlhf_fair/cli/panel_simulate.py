@@ -1,0 +1,218 @@
+"""`rlhf-fair panel simulate`: rehearse a collection, or ask what a panel would see, with nobody asked yet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rlhf_fair.cli.options import By, Json, PanelFile, Quiet, Seed, show
+from rlhf_fair.cli.panel_tables import accepted, attribute_names
+from rlhf_fair.cli.progress import progress_bar
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from rlhf_fair.annotators.simulation_calibration import Calibration
+    from rlhf_fair.annotators.simulation_model import AnnotatorModel
+
+NOTE_SUFFIX = ".simulated.json"
+
+
+def simulate(
+    panel: PanelFile,
+    assignments: Annotated[Path, typer.Option(help="Assignments table: who is to judge what, in which order.")],
+    items: Annotated[Path | None, typer.Option(help="Items table; needed where the model has features.")] = None,
+    model: Annotated[Path | None, typer.Option(help="Annotator model (TOML); default: attentive raters alike.")] = None,
+    like: Annotated[Path | None, typer.Option(help="Feedback whose raters the simulated ones are to resemble.")] = None,
+    like_panel: Annotated[Path | None, typer.Option(help="Panel of --like; default: its own attr.* columns.")] = None,
+    like_assignments: Annotated[Path | None, typer.Option(help="What --like was asked for; shows drop-out.")] = None,
+    by: By = None,
+    out: Annotated[Path | None, typer.Option(help="Feedback table to write, with a note beside it.")] = None,
+    truth: Annotated[Path | None, typer.Option(help="Table of what really happened to write.")] = None,
+    unanswered: Annotated[Path | None, typer.Option(help="Table of assignments left open to write.")] = None,
+    panel_out: Annotated[Path | None, typer.Option(help="Panel to write, as far as people disclosed.")] = None,
+    gap: Annotated[float | None, typer.Option(help="Gap of mean answers whose power is asked for.")] = None,
+    reference: Annotated[str | None, typer.Option(help="Group that the others are compared with.")] = None,
+    repeat: Annotated[int, typer.Option(min=1, help="Collections simulated for the power.")] = 200,
+    alpha: Annotated[float, typer.Option(help="Level over all contrasts together.")] = 0.05,
+    seed: Seed = 0,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Feedback of simulated annotators, marked as such; with --gap the power of this panel to show it.
+
+    A model file has the sections preferences, answers, raters, drift, careless, timing, leaving, disclosure and
+    groups.NAME; the shipped audits/panel-feedback/simulated/model.toml shows them.
+
+    Example: rlhf-fair panel simulate --panel panel/panel.csv --assignments assignments.csv --model model.toml
+    --by gender --out feedback.jsonl --truth truth.parquet
+
+    Example: rlhf-fair panel simulate --panel panel/panel.csv --assignments assignments.csv --like pilot.jsonl
+    --by gender --gap 0.3 --reference man --repeat 200
+    """
+    import numpy as np
+
+    from rlhf_fair.errors import SettingsError
+    from rlhf_fair.tables import ANNOTATORS, ASSIGNMENTS, Column, Contract
+
+    if gap is None and out is None:
+        raise SettingsError("nothing to do; allowed: --out FILE for feedback, --gap NUMBER for power, or both")
+    side = {"--truth": truth, "--unanswered": unanswered, "--panel-out": panel_out}
+    if out is None and (lost := next((name for name, path in side.items() if path is not None), None)):
+        raise SettingsError(f"{lost} {side[lost]} needs --out FILE: it tells of the collection written there")
+    if gap is not None and not (by and reference):
+        raise SettingsError(f"--gap {gap:g} needs --by ATTRIBUTE and --reference GROUP to say whose gap it is")
+    if model is not None and like is not None:
+        raise SettingsError(f"--model {model} and --like {like}; allowed: one of them")
+    members, table = accepted(panel, ANNOTATORS), accepted(assignments, ASSIGNMENTS)
+    work = None if items is None else accepted(items, Contract("items", {"item_id": Column()}, ("item_id",)))
+    columns = attribute_names(members, by or [])
+    streams = np.random.default_rng(seed).spawn(3)
+    sources = {"--like-panel": like_panel, "--like-assignments": like_assignments}
+    found, fitted = _model(model, like, sources, by or [], streams[0])
+    found = _without_absent(found, members, columns) if like is not None else found
+    summary: dict[str, Any] = {"simulated": True, "seed": seed}
+    lines: list[str] = []
+    if fitted is not None:
+        summary["calibration"] = {
+            "components": fitted.components.to_dict("records"),
+            "loads": fitted.loads,
+            "assumed": list(fitted.assumed),
+        }
+        lines += _calibration_lines(fitted)
+    with progress_bar(hidden=as_json or quiet) as progress:
+        if out is not None:
+            drawn = _collect(found, table, members, columns, work, streams[1])
+            paths = {"out": out, "truth": truth, "unanswered": unanswered, "panel_out": panel_out}
+            inputs = [panel, assignments, *filter(None, [items, model, like, *sources.values()])]
+            summary |= _write(drawn, found, paths, inputs, seed)
+            lines += _feedback_lines(summary, out)
+        if gap is not None:
+            from rlhf_fair.annotators.simulation_design import Design
+            from rlhf_fair.annotators.simulation_power import PowerSettings, simulated_power
+
+            settings = PowerSettings(gap, str(reference), repeat, alpha)
+            design = Design.of(table, members, found, by=columns, items=work)
+            rows = simulated_power(found, design, settings, rng=streams[2], heard=progress).to_dict("records")
+            summary["power"] = {"gap": gap, "reference": reference, "repeat": repeat, "alpha": alpha, "contrasts": rows}
+            lines += _power_lines(rows, settings.gap, settings.reference, repeat)
+    show(summary, lines, as_json=as_json, quiet=quiet)
+
+
+def _model(
+    model: Path | None, like: Path | None, sources: dict[str, Path | None], by: list[str], rng: Any
+) -> tuple[AnnotatorModel, Calibration | None]:
+    from rlhf_fair.annotators.simulation_calibration import calibrate
+    from rlhf_fair.annotators.simulation_design import group_labels
+    from rlhf_fair.annotators.simulation_model import AnnotatorModel
+    from rlhf_fair.errors import SettingsError
+    from rlhf_fair.tables import ANNOTATORS, ASSIGNMENTS, FEEDBACK
+
+    if like is None:
+        for name, path in sources.items():
+            if path is not None:
+                raise SettingsError(f"{name} {path} needs --like FEEDBACK")
+        return (AnnotatorModel() if model is None else AnnotatorModel.read(model)), None
+    feedback = accepted(like, FEEDBACK)
+    panel, asked = sources["--like-panel"], sources["--like-assignments"]
+    people = feedback.drop_duplicates("annotator_id") if panel is None else accepted(panel, ANNOTATORS)
+    groups = group_labels(people, attribute_names(people, by)) if by else None
+    assigned = None if asked is None else accepted(asked, ASSIGNMENTS)
+    fitted = calibrate(feedback, groups, assignments=assigned, rng=rng)
+    return fitted.model, fitted
+
+
+def _without_absent(model: AnnotatorModel, members: pd.DataFrame, columns: list[str]) -> AnnotatorModel:
+    """Groups of the feedback at hand that the panel does not have have nothing to say here."""
+    from rlhf_fair.annotators.simulation_design import group_labels
+
+    there = set(group_labels(members, columns))
+    return model.model_copy(update={"groups": {k: v for k, v in model.groups.items() if k in there}})
+
+
+def _collect(
+    model: AnnotatorModel,
+    table: pd.DataFrame,
+    members: pd.DataFrame,
+    columns: list[str],
+    items: pd.DataFrame | None,
+    rng: Any,
+) -> Any:
+    from rlhf_fair.annotators.simulation_feedback import simulate_feedback
+
+    return simulate_feedback(model, table, members, by=columns, items=items, rng=rng)
+
+
+def _write(
+    drawn: Any, model: AnnotatorModel, paths: dict[str, Path | None], inputs: list[Path], seed: int
+) -> dict[str, Any]:
+    """Write the tables, and beside the feedback a note that says what it is and how to make it again."""
+    from rlhf_fair.artifacts import environment, sha256_file, write_json
+    from rlhf_fair.tables import write_table
+
+    parts = {
+        "out": drawn.feedback,
+        "truth": drawn.truth,
+        "unanswered": drawn.unanswered,
+        "panel_out": drawn.annotators,
+    }
+    for name, path in paths.items():
+        if path is not None:
+            write_table(path, parts[name])
+    out = paths["out"]
+    assert out is not None
+    note = out.with_name(out.name + NOTE_SUFFIX)
+    content = {
+        "simulated": True,
+        "what": "answers drawn from a model; no person gave any of them",
+        "model": model.model_dump(mode="json", by_alias=True),
+        "seed": seed,
+        "inputs": {path.name: sha256_file(path) for path in inputs},
+        "sha256": sha256_file(out),
+        "environment": environment(),
+    }
+    write_json(note, content)
+    return {
+        "out": str(out),
+        "note": str(note),
+        "judgements": len(drawn.feedback),
+        "raters": int(drawn.feedback["annotator_id"].nunique()),
+        "unanswered": len(drawn.unanswered),
+        "left": len(drawn.left),
+        "careless_answers": int((drawn.truth["careless"] & drawn.truth["answered"]).sum()),
+    }
+
+
+def _feedback_lines(summary: dict[str, Any], out: Path) -> list[str]:
+    return [
+        f"simulated, not collected: {summary['judgements']} judgements of {summary['raters']} raters: {out}",
+        f"  {summary['careless_answers']} given without reading; {summary['left']} raters left "
+        f"{summary['unanswered']} assignments open",
+        f"  model, seed and inputs: {summary['note']}",
+    ]
+
+
+def _calibration_lines(fitted: Calibration) -> list[str]:
+    lines = ["fitted (latent scale, variance 1 within a group):"]
+    for row in fitted.components.to_dict("records"):
+        interval = f" [{row['ci_low']:.3f}, {row['ci_high']:.3f}]" if row["ci_low"] == row["ci_low"] else ""
+        value = f"{row['latent']:.3f}" if row["latent"] == row["latent"] else f"not estimable, {row['reason']}"
+        lines.append(f"  {row['component']}: {value}{interval}")
+    return [*lines, *(f"assumed: {text}" for text in fitted.assumed)]
+
+
+def _power_lines(rows: list[dict[Any, Any]], gap: float, reference: str, repeat: int) -> list[str]:
+    lines = [f"a gap of {gap:g} to {reference}, {repeat} simulated collections:"]
+    for row in rows:
+        power, alarms = (
+            f"{row[name]:.3f} [{row[f'{name}_ci_low']:.3f}, {row[f'{name}_ci_high']:.3f}]"
+            for name in ("power", "false_alarms")
+        )
+        text = f"  {row['group']} ({row['raters']} raters, {row['reference_raters']} of the reference): power {power}"
+        formula = f"; formula {row['formula']:.3f}" if row["formula"] == row["formula"] else ""
+        text += f"{formula}; false alarms where there is no gap {alarms}"
+        text += f"; {row['not_estimable']} without a p-value" if row["not_estimable"] else ""
+        lines.append(text)
+    return lines
