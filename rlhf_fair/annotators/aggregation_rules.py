@@ -6,7 +6,7 @@ rule applies to them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ import pandas as pd
 
 from rlhf_fair.annotators.aggregation import CHOICE_VALUES, aggregate_pairs, aggregate_ratings, judgement_weights
 from rlhf_fair.annotators.bradley_terry import bradley_terry
+from rlhf_fair.annotators.crowd_models import glad, mace
 from rlhf_fair.annotators.dawid_skene import dawid_skene
 from rlhf_fair.annotators.jury import equal_seats, jury_pairs, jury_ratings
 from rlhf_fair.errors import SettingsError
@@ -26,12 +27,16 @@ ANY = ("pair", *NUMBERS)
 
 @dataclass(frozen=True)
 class Rule:
-    """``kinds`` it can aggregate; ``needs``: ``groups`` or ``weights`` or nothing; ``takes``: what it can use."""
+    """``kinds`` it can aggregate; ``needs``: ``groups`` or ``weights`` or nothing; ``takes``: what it can use.
+
+    ``on_request``: left out of comparisons that do not name it, since it needs an optional package and minutes.
+    """
 
     kinds: tuple[str, ...]
     needs: str
     says: str
     takes: tuple[str, ...] = ()
+    on_request: bool = False
 
 
 RULES: Mapping[str, Rule] = {
@@ -52,6 +57,18 @@ RULES: Mapping[str, Rule] = {
     "max-min": Rule(ANY, "groups", "what is best for the group worst off on the item", ("groups",)),
     "jury": Rule(ANY, "groups", "verdict of juries drawn with given seats for each group", ("groups", "seats")),
     "dawid-skene": Rule(("pair", "rating"), "", "most likely true class, if disagreement is error (it need not be)"),
+    "mace": Rule(
+        ("pair", "rating"),
+        "",
+        "most likely true class, if raters know it or answer by habit (needs rlhf-fair[crowd])",
+        on_request=True,
+    ),
+    "glad": Rule(
+        ("pair", "rating"),
+        "",
+        "most likely true class, if raters differ in ability and items in difficulty (needs rlhf-fair[crowd])",
+        on_request=True,
+    ),
     "bradley-terry": Rule(
         ("pair",), "", "strength of responses, freed of raters' leaning to what is shown first", ("weights",)
     ),
@@ -97,7 +114,7 @@ def aggregate(feedback: pd.DataFrame, rule: str, inputs: RuleInputs | None = Non
     -------
     DataFrame
         item_id (in order of appearance); p_a in [0, 1] for pairs, else value, NaN where the rule says nothing; n
-        (judgements used). Single rules add columns: see `max_min_pairs`, `jury.jury_pairs`, `dawid_skene_table`.
+        (judgements used). Single rules add columns: see `max_min_pairs`, `jury.jury_pairs`, `latent_class_table`.
     """
     known, given = check_rule(rule), inputs or RuleInputs()
     kinds = list(feedback["kind"].unique())
@@ -114,8 +131,8 @@ def aggregate(feedback: pd.DataFrame, rule: str, inputs: RuleInputs | None = Non
         assert given.groups is not None
         seats = given.seats or equal_seats(given.groups)
         return jury_pairs(rows, given.groups, seats) if pairs else jury_ratings(rows, given.groups, seats)
-    if rule == "dawid-skene":
-        return dawid_skene_table(rows)
+    if rule in LATENT_CLASS:
+        return latent_class_table(rows, rule)
     if rule == "bradley-terry":
         return bradley_terry(rows, given.weights, groups=None).items
     return _weighted(rows, rule, given, pairs)
@@ -146,25 +163,38 @@ def max_min_ratings(feedback: pd.DataFrame, groups: pd.Series) -> pd.DataFrame:
     return _by_item(means, value=low).assign(worst_off=worst.astype("str").to_numpy())
 
 
-def dawid_skene_table(feedback: pd.DataFrame) -> pd.DataFrame:
+LATENT_CLASS: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
+    "dawid-skene": lambda t: dawid_skene(t["item"], t["rater"], t["answer"]).posterior,
+    "mace": lambda t: mace(t).posterior,
+    "glad": lambda t: glad(t).posterior,
+}
+"""Models of one true class for each item: from columns item, rater, answer to its posterior, (items, classes)."""
+
+
+def latent_class_table(feedback: pd.DataFrame, rule: str) -> pd.DataFrame:
     """The model's posterior by item: p_a = P(a) + P(tie) / 2, or the most likely rating; confidence = its posterior."""
     pairs = feedback["kind"].iloc[0] == "pair"
-    fit = dawid_skene(feedback["item_id"], feedback["annotator_id"], feedback["choice" if pairs else "value"])
-    posterior = fit.posterior
+    columns = {"item_id": "item", "annotator_id": "rater", "choice" if pairs else "value": "answer"}
+    posterior = LATENT_CLASS[rule](feedback[list(columns)].rename(columns=columns))
     if pairs:
         a = np.array([CHOICE_VALUES[str(name)] for name in posterior.columns])
         answer = pd.Series(posterior.to_numpy() @ a, index=posterior.index)
     else:
         answer = posterior.idxmax(axis=1).astype(float)
     n = feedback.groupby("item_id", sort=False).size()
-    columns = {"p_a" if pairs else "value": answer, "n": n, "confidence": posterior.max(axis=1)}
-    return pd.DataFrame(columns).reindex(n.index).rename_axis("item_id").reset_index()
+    found = {"p_a" if pairs else "value": answer, "n": n, "confidence": posterior.max(axis=1)}
+    return pd.DataFrame(found).reindex(n.index).rename_axis("item_id").reset_index()
 
 
 def collected_only(feedback: pd.DataFrame) -> dict[str, int]:
     """Rows that no rule aggregates, by kind."""
     texts = feedback["kind"][feedback["kind"].isin(TEXT_KINDS)]
     return {str(kind): int(count) for kind, count in texts.value_counts(sort=False).items()}
+
+
+def default_rules() -> list[str]:
+    """What is compared where no rule is named: all but those on request."""
+    return [name for name, rule in RULES.items() if not rule.on_request]
 
 
 def usable_rules(kind: str, inputs: RuleInputs, names: Sequence[str] = ()) -> tuple[list[str], dict[str, str]]:
@@ -175,6 +205,8 @@ def usable_rules(kind: str, inputs: RuleInputs, names: Sequence[str] = ()) -> tu
             skipped[name] = f"does not apply to feedback of kind {kind}"
         elif lacking := inputs.lacks(name):
             skipped[name] = f"needs {lacking} by annotator"
+        elif name not in names and RULES[name].on_request:
+            skipped[name] = "compared where it is named"
         else:
             usable.append(name)
     return usable, skipped

@@ -25,6 +25,8 @@ RuleName = Literal[
     "max-min",
     "jury",
     "dawid-skene",
+    "mace",
+    "glad",
     "bradley-terry",
 ]
 Weights = Annotated[Path | None, typer.Option(help="Weights table: annotator_id, weight.")]

@@ -23,7 +23,9 @@ def flips(
         list[str], typer.Option("--by", help="Attribute whose groups are compared; repeat to cross several.")
     ],
     out: Annotated[Path, typer.Option(help="Folder for flips.json, rules.csv, groups.csv and items.csv.")],
-    rule: Annotated[list[str] | None, typer.Option(help="Rule to compare; repeat. Default: all that apply.")] = None,
+    rule: Annotated[
+        list[str] | None, typer.Option(help="Rule to compare; repeat. Default: all that apply but mace, glad.")
+    ] = None,
     baseline: Annotated[RuleName, typer.Option(help="Rule the others are compared with.")] = "majority",
     weights: Weights = None,
     seats: Seats = None,
@@ -59,7 +61,7 @@ def flips(
         raise SettingsError(f"feedback holds kinds {', '.join(kinds)}; choose one with --kind")
     own = table[table["kind"] == kinds[0]]
     inputs = read_inputs(weights, panel, by, seats)
-    usable, skipped = rules.usable_rules(kinds[0], inputs, [baseline, *(rule or rules.RULES)])
+    usable, skipped = rules.usable_rules(kinds[0], inputs, [baseline, *(rule or rules.default_rules())])
     usable = list(dict.fromkeys(usable))
     for name in {baseline, *(rule or ())} & set(skipped):
         raise SettingsError(f"--rule {name} {skipped[name]}")

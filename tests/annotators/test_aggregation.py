@@ -139,7 +139,7 @@ def test_what_a_rule_needs_is_said() -> None:
         aggregate(PAIRS, "best")
     usable, skipped = usable_rules("scalar", RuleInputs(groups=GROUPS))
     assert set(usable) | set(skipped) == set(RULES)
-    assert set(skipped) == {"population-weighted", "dawid-skene", "bradley-terry"}
+    assert set(skipped) == {"population-weighted", "dawid-skene", "mace", "glad", "bradley-terry"}
 
 
 def test_texts_are_collected_and_never_aggregated() -> None:

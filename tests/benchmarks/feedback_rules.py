@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from rlhf_fair.annotators.aggregation_rules import RULES, RuleInputs, compare_rules, usable_rules
+from rlhf_fair.annotators.aggregation_rules import RULES, RuleInputs, compare_rules, default_rules, usable_rules
 from rlhf_fair.annotators.flips import FlipSettings, flip_report
 from rlhf_fair.annotators.quality import check_quality
 from rlhf_fair.annotators.quality_audit import audit_quality, exclusion_rates
@@ -72,7 +72,7 @@ def groups_of(table: pd.DataFrame, attribute: str) -> pd.Series:
 
 def flips(table: pd.DataFrame, groups: pd.Series, cut: float) -> None:
     inputs = RuleInputs(groups=groups)
-    usable, _ = usable_rules("rating", inputs, [name for name in RULES if name not in ("median", "max-min")])
+    usable, _ = usable_rules("rating", inputs, [name for name in default_rules() if name not in ("median", "max-min")])
     results = compare_rules(table, usable, inputs)
     aware = [name for name in usable if RULES[name].needs]
     settings = FlipSettings(baseline="mean", cut=cut, permutations=499)
