@@ -16,7 +16,7 @@ def balanced_weights(groups: NDArray[np.int64], weight: NDArray[np.float64] | No
     """
     own = np.ones(len(groups)) if weight is None else np.asarray(weight, dtype=float)
     known = groups >= 0
-    sums = np.bincount(groups[known], own[known])
+    sums = np.bincount(groups[known], own[known]).astype(float)
     present = int((sums > 0).sum())
     factor = np.divide(own[known].sum() / max(present, 1), sums, out=np.zeros_like(sums), where=sums > 0)
     result = own.copy()

@@ -41,8 +41,12 @@ SENTENCES = (
 """Written for this purpose; ``{a} {person}`` is where a term may stand before the noun."""
 
 
-def swapped_pairs(texts: Sequence[str], swaps: Swaps, data_dir: Path, *, seed: int) -> dict[str, list[tuple[str, str]]]:
+def swapped_pairs(
+    texts: Sequence[str], swaps: Swaps, terms: Path | None, *, seed: int
+) -> dict[str, list[tuple[str, str]]]:
     """Pairs by attribute or axis, at most ``swaps.limit`` of each; the named side comes first.
+
+    ``terms``: the table that ``swaps`` names.
 
     Raises
     ------
@@ -53,8 +57,8 @@ def swapped_pairs(texts: Sequence[str], swaps: Swaps, data_dir: Path, *, seed: i
     pairs: dict[str, list[tuple[str, str]]] = {}
     if swaps.lexicons:
         pairs |= _from_texts(texts, swaps.lexicons)
-    if swaps.terms is not None:
-        pairs |= _from_terms(data_dir / swaps.terms, rng)
+    if terms is not None:
+        pairs |= _from_terms(terms, rng)
     pairs = {name: rows for name, rows in pairs.items() if rows}
     if not pairs:
         raise RowError("identity swaps: no training text names a group of the lexicons, and there are no terms")

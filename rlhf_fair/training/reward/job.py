@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ def train_reward(config_path: Path, data_dir: Path, out: Path, *, progress: Prog
     rejects = pd.concat([source.rejects for source in sources], ignore_index=True)
     write_table(out / "rejects.csv", rejects)
 
-    prepared = prepare(training_rows(items, sources, config), config, data_dir)
+    prepared = prepare(training_rows(items, sources, config), config, partial(_find, config_path, data_dir))
     heads = prepared.heads
     loaded = load_for_reward(resolve(config.model, data_dir), seed=config.training.seed, heads=len(heads.names))
     declare_heads(loaded.model.config, heads)
@@ -183,14 +184,23 @@ def _inputs(config: RewardConfig, config_path: Path, data_dir: Path) -> dict[str
             paths |= {path for path in (source.items, source.annotators) if path is not None}
     if config.panel is not None:
         paths.add(config.panel.census)
-    paths |= {m.terms for m in config.mitigations if isinstance(m, Swaps) and m.terms is not None}
     for path in sorted(paths):
         if not (data_dir / path).is_file():
             raise MissingFileError(data_dir / path, "data file", f"named in {config_path}, relative to --data-dir")
     base = resolve(config.model, data_dir)
     model = sha256_tree(Path(base)) if Path(base).is_dir() else sha256_bytes(base.encode())
     data = {f"data/{path}": sha256_file(data_dir / path) for path in sorted(paths)}
+    terms = {m.terms for m in config.mitigations if isinstance(m, Swaps) and m.terms is not None}
+    data |= {f"terms/{path}": sha256_file(_find(config_path, data_dir, path)) for path in sorted(terms)}
     return {"config": sha256_file(config_path), "base_model": model, **data}
+
+
+def _find(config_path: Path, data_dir: Path, name: str) -> Path:
+    """A small file that comes with a config lies beside it; else it is one of the data files."""
+    for path in (config_path.parent / name, data_dir / name):
+        if path.is_file():
+            return path
+    raise MissingFileError(data_dir / name, "table of terms", f"named in {config_path}; not beside it either")
 
 
 def _summary(

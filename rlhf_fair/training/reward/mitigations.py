@@ -72,7 +72,8 @@ class Swaps(Settings):
     """Text pairs that differ in identity alone: `rlhf_fair.training.reward.identity_swaps`.
 
     ``lexicons``: in training texts, words of one group are exchanged for those of another. ``terms``: a table (term,
-    axis) whose terms are put into sentences of ours, against the same sentence without a term or with another one.
+    axis), beside the config or in the data folder, whose terms are put into sentences of ours, against the same
+    sentence without a term or with another one.
     """
 
     lexicons: tuple[str, ...] = ()

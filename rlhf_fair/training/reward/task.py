@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,11 +42,11 @@ class Prepared:
     left_out: int
 
 
-def prepare(rows: pd.DataFrame, config: RewardConfig, data_dir: Path) -> Prepared:
-    """Heads and task for the training rows."""
+def prepare(rows: pd.DataFrame, config: RewardConfig, find: Callable[[str], Path]) -> Prepared:
+    """Heads and task for the training rows; ``find`` gives the place of a file that the config names."""
     kept, heads, scheme = _heads(rows, config)
     objective = _objective(kept, config)
-    weighting, terms = _mitigations(kept, objective, config, data_dir)
+    weighting, terms = _mitigations(kept, objective, config, find)
     return Prepared(heads, RewardTask(objective, scheme, weighting, terms), len(kept), len(rows) - len(kept))
 
 
@@ -116,7 +116,7 @@ def _objective(rows: pd.DataFrame, config: RewardConfig) -> Objective:
 
 
 def _mitigations(
-    rows: pd.DataFrame, objective: Objective, config: RewardConfig, data_dir: Path
+    rows: pd.DataFrame, objective: Objective, config: RewardConfig, find: Callable[[str], Path]
 ) -> tuple[Weighting | None, tuple[Term, ...]]:
     weighting: Weighting | None = None
     terms: list[Term] = []
@@ -124,7 +124,7 @@ def _mitigations(
         if isinstance(m, chosen.GroupBalance | chosen.GroupDRO):
             weighting = _weighting(m, rows, objective, config)
         else:
-            terms.append(_term(m, rows, config, data_dir))
+            terms.append(_term(m, rows, config, find))
     return weighting, tuple(terms)
 
 
@@ -141,14 +141,14 @@ def _term(
     m: chosen.Counterfactual | chosen.GradientReversal | chosen.GapConstraint,
     rows: pd.DataFrame,
     config: RewardConfig,
-    data_dir: Path,
+    find: Callable[[str], Path],
 ) -> Term:
     seed = config.training.seed
     if isinstance(m, chosen.GradientReversal):
         codes, names = group_codes(rows[GROUP_PREFIX + m.groups], config.groups[m.groups].at_least)
         return GradientReversal(codes, names, strength=m.strength, hidden=m.hidden, seed=seed)
     texts = pd.concat([rows[column] for column in ("text", "text_a", "text_b") if column in rows]).tolist()
-    pairs = swapped_pairs(texts, m, data_dir, seed=seed)
+    pairs = swapped_pairs(texts, m, None if m.terms is None else find(m.terms), seed=seed)
     if isinstance(m, chosen.GapConstraint):
         return GapConstraint(pairs, tolerance=m.tolerance, rate=m.rate, batch_size=m.batch_size)
     flat = [pair for own in pairs.values() for pair in own]
