@@ -1,0 +1,180 @@
+"""`rlhf-fair panel select`: which pairs to have annotated next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rlhf_fair.cli.options import By, Json, Quiet, Seed, show
+from rlhf_fair.cli.panel_select_features import Progress, Source, read_features, read_scores
+from rlhf_fair.cli.panel_select_request import Request, Strategy
+from rlhf_fair.cli.panel_tables import accepted, read_groups
+from rlhf_fair.cli.progress import progress_bar
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from rlhf_fair.annotators.selection_strategies import View
+
+WARNING = (
+    "items chosen for what they teach are no random sample: measure accuracy and gaps on items drawn at random "
+    "(reason random, weighted by 1 / probability) or on a hold-out"
+)
+
+
+def select(
+    items: Annotated[Path, typer.Option(help="Items: item_id, prompt, response_a, response_b, and group columns.")],
+    budget: Annotated[int, typer.Option(min=1, help="Items to choose.")],
+    out: Annotated[Path, typer.Option(help="Table to write: the items chosen, in order.")],
+    strategy: Annotated[Strategy, typer.Option(help="What makes a pair worth its label.")] = "fisher",
+    reward_model: Annotated[str | None, typer.Option(help="Reward model: folder, package:NAME or hub id.")] = None,
+    encoder: Annotated[str | None, typer.Option(help="Encoder instead: folder, package:NAME or hub id.")] = None,
+    features: Annotated[
+        Path | None, typer.Option(help="Own features instead: a table of item_id and numbers (a minus b), or .npz.")
+    ] = None,
+    scores: Annotated[
+        Path | None, typer.Option(help="Own ensemble instead: item_id, and each member's reward of a minus b.")
+    ] = None,
+    labelled: Annotated[Path | None, typer.Option(help="Feedback so far; its items are not chosen again.")] = None,
+    group_column: Annotated[
+        list[str] | None, typer.Option(help="Column of the items whose groups are counted; repeat.")
+    ] = None,
+    at_least: Annotated[
+        list[str] | None,
+        typer.Option(help="Minimum of each group: 0.1 of the budget, 20 items, topic:0.1, topic=law:20; repeat."),
+    ] = None,
+    explore: Annotated[float, typer.Option(min=0, max=1, help="Share of the budget drawn at random.")] = 0.0,
+    balance_groups: Annotated[
+        bool, typer.Option("--balance-groups", help="Serve the rater group known least; needs --panel and --by.")
+    ] = False,
+    panel: Annotated[Path | None, typer.Option(help="Panel table: who is in which group.")] = None,
+    by: By = None,
+    separator: Annotated[str, typer.Option(help="What stands between prompt and response.")] = "\n",
+    logit_sd: Annotated[float, typer.Option(help="Prior standard deviation of a typical pair's logit.")] = 2.0,
+    members: Annotated[int, typer.Option(help="Heads in the ensemble of disagreement.")] = 64,
+    seed: Seed = 0,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Choose the pairs whose labels teach most, within minimums for the groups of items.
+
+    fisher: information about the reward model's last layer. disagreement: heads that fit the labels so far disagree.
+    random: a draw within the same minimums. Every pick has the probability it had.
+
+    Example: rlhf-fair panel select --items pairs.jsonl --budget 200 --reward-model models/rm --labelled feedback.jsonl
+    --group-column topic --at-least 0.1 --explore 0.1 --out next.csv
+    """
+    from rlhf_fair.annotators.selection_coverage import AtLeast
+    from rlhf_fair.annotators.selection_heads import HeadSettings
+
+    request = Request(
+        items,
+        budget,
+        strategy,
+        Source(reward_model, encoder, features, separator),
+        scores,
+        labelled,
+        tuple(dict.fromkeys(group_column or ())),
+        tuple(AtLeast.parse(text) for text in at_least or ()),
+        explore,
+        balance_groups,
+        panel,
+        tuple(by or ()),
+        HeadSettings(logit_sd, members),
+        seed,
+    )
+    request.check()
+    with progress_bar(hidden=as_json or quiet) as progress:
+        table, summary = _choose(request, progress)
+    _write(out, table, summary, as_json=as_json, quiet=quiet)
+
+
+def _choose(request: Request, progress: Progress) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """The batch, and what is to be said about it."""
+    import numpy as np
+
+    from rlhf_fair.annotators import selection, selection_pool
+    from rlhf_fair.annotators.selection_coverage import coverage
+    from rlhf_fair.tables import FEEDBACK
+
+    everything = request.read_items()
+    feedback = None if request.labelled is None else accepted(request.labelled, FEEDBACK)
+    groups = read_groups(request.panel, request.by) if request.balance_groups else None
+    shares = {} if feedback is None else selection_pool.label_shares(feedback, groups)
+    judged = set() if feedback is None else set(feedback.loc[feedback["kind"] == "pair", "item_id"])
+    ties, lots = np.random.default_rng((request.seed, 0)), np.random.default_rng((request.seed, 1))
+    pool = selection_pool.candidates(everything, judged)
+    # of equal candidates the first is taken, so the order is drawn
+    table = pool.table.iloc[ties.permutation(len(pool.table))].reset_index(drop=True)
+    item_groups = selection_pool.item_groups(table, request.group_column)
+    wanted = coverage(item_groups, request.at_least, request.budget)
+    views: dict[str, View] = {}
+    summary: dict[str, Any] = {"labelled": pool.labelled, "copies": pool.copies, "candidates": len(table)}
+    if request.strategy == "random":
+        found = selection.select_at_random(wanted, request.budget, rng=lots)
+    else:
+        selection.require(len(table), request.budget)
+        views, without = _views(request, everything, table["item_id"].tolist(), shares, progress)
+        summary["labelled_without_features"] = without
+        found = selection.select_by_design(
+            {name: view.design for name, view in views.items()},
+            wanted,
+            request.budget,
+            explore=request.explore,
+            rng=lots,
+            on_pick=lambda done: progress("choosing", done, request.budget),
+        )
+    batch = selection_pool.selection_table(found, table, item_groups, request.strategy, views)
+    drawn = int((batch["reason"] == selection.BY_LOT).sum())
+    summary |= {
+        "strategy": request.strategy,
+        "seed": request.seed,
+        "chosen": len(batch),
+        "drawn_at_random": drawn,
+        "coverage": selection_pool.coverage_table(found, item_groups, wanted).to_dict("records"),
+        "chosen_for": batch["chosen_for"].value_counts().to_dict() if "chosen_for" in batch else {},
+        "warning": "" if request.strategy == "random" else WARNING,
+    }
+    return batch, summary
+
+
+def _views(
+    request: Request, items: pd.DataFrame, item_ids: list[str], shares: dict[str, pd.Series], progress: Progress
+) -> tuple[dict[str, View], int]:
+    """The candidates as each head sees them, and how many labelled items no features are known of."""
+    import numpy as np
+
+    from rlhf_fair.annotators import selection_strategies as strategies
+
+    if request.scores is not None:
+        logits = read_scores(request.scores, item_ids)
+        return {strategies.EVERYBODY: strategies.ensemble_view(logits)}, 0
+    known = read_features(request.source, items, progress)
+    heads = np.random.default_rng((request.seed, 2))
+    found = strategies.views(request.strategy, known, item_ids, shares, request.settings, rng=heads)
+    judged = shares.get(strategies.EVERYBODY)
+    return found, 0 if judged is None else int((~judged.index.isin(known.differences.index)).sum())
+
+
+def _write(out: Path, table: pd.DataFrame, summary: dict[str, Any], *, as_json: bool, quiet: bool) -> None:
+    from rlhf_fair.tables import write_table
+
+    write_table(out, table)
+    lines = [
+        f"{summary['chosen']} of {summary['candidates']} candidates by {summary['strategy']}, "
+        f"{summary['drawn_at_random']} of them drawn at random: {out}"
+    ]
+    left = {"labelled": "labelled already", "copies": "copies of another pair"}
+    lines += [f"left out: {summary[key]} {text}" for key, text in left.items() if summary[key]]
+    if summary.get("labelled_without_features"):
+        lines.append(f"{summary['labelled_without_features']} labelled items are not among the items: not learned from")
+    for row in summary["coverage"]:
+        least = f", at least {row['at_least']}" if row["at_least"] else ""
+        forced = f", {row['brought_in']} brought in by a minimum" if row["brought_in"] else ""
+        lines.append(f"  {row['column']}={row['group']}: {row['chosen']} of {row['available']}{least}{forced}")
+    lines += [f"  chosen for raters {name}: {n}" for name, n in summary["chosen_for"].items() if name]
+    if summary["warning"]:
+        lines.append(summary["warning"])
+    show({"out": str(out), **summary}, lines, as_json=as_json, quiet=quiet)
