@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rlhf_fair.errors import ModelLoadError, SettingsError
+from rlhf_fair.models.reward_heads import RewardHeads
 from rlhf_fair.models.reward_model import RewardModel, pad
 
 NEARLY_ZERO = 1e-3
@@ -176,7 +177,7 @@ def _attributions(
     def rewards(embeddings: Tensor, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         with _embeddings_are(table, embeddings):
             logits = reward_model.model(input_ids=input_ids, attention_mask=attention_mask).logits
-        return scalar_reward(reward_model, logits)
+        return scalar_reward(reward_model.heads, logits)
 
     others = (batch["input_ids"], batch["attention_mask"])
     at_once = max(len(ends), steps.tokens_per_pass // end.shape[1])
@@ -190,11 +191,21 @@ def _attributions(
         yield PathAttribution(by_token[row, : len(ids)], from_[row], to[row], n_steps)
 
 
-def scalar_reward(reward_model: RewardModel, logits: Tensor) -> Tensor:
-    """(n,) the reward of logits (n, 1), differentiable."""
-    if logits.shape[1] != 1:
-        raise SettingsError(f"attributions need a reward model with one output; this one has {logits.shape[1]}")
-    return logits[:, 0]
+def scalar_reward(heads: RewardHeads, outputs: Tensor) -> Tensor:
+    """(n,) rewards of ``outputs`` (n, heads), differentiable: the twin of `RewardHeads.reward`."""
+    match heads.combine:
+        case "first":
+            return outputs[:, 0]
+        case "min":
+            return outputs.min(dim=1).values
+        case "mean":
+            return outputs.mean(dim=1)
+        case "weighted" | "expected":
+            weights = torch.tensor(heads.weights, dtype=outputs.dtype, device=outputs.device)
+            return (outputs if heads.combine == "weighted" else outputs.softmax(dim=1)) @ weights
+    if heads.kind == "distribution":
+        return outputs[:, 0] - heads.penalty * (2 * outputs[:, 1]).exp()
+    return outputs.mean(dim=1) - heads.penalty * outputs.var(dim=1, correction=0)
 
 
 def _batches(rows: Sequence[int], ends: Sequence[Sequence[int]], most_tokens: int) -> Iterator[list[int]]:

@@ -114,7 +114,7 @@ def flip_attributions(
     ------
     SettingsError, ColumnError, RowError, ModelLoadError
         captum is missing; ``scale`` or ``limit`` is out of range; ``pairs`` lack a column, or a row lacks a text, an id
-        or a kind; the model has several outputs, or a tokenizer that does not say where its tokens stand.
+        or a kind; the model's tokenizer does not say where its tokens stand.
     """
     _check(pairs, scale, limit)
     drawn, left_out = _draw(pairs, limit, rng)

@@ -153,6 +153,7 @@ def provenance_section(results: Results, results_sha256: str) -> Section:
         "exclusions",
         "tables",
         "truth",
+        "word_attributions",
     }
     rest = {key: value for key, value in audit.items() if key not in known}
     plan = audit.get("plan")

@@ -16,6 +16,7 @@ from rlhf_fair.report.forests import forests
 from rlhf_fair.report.plain_tables import sentences
 from rlhf_fair.report.ranking import is_mixed, ranked, worst
 from rlhf_fair.report.reading import Terms, family_of, is_measured, terms_of
+from rlhf_fair.report.word_attribution import words_section
 
 TOP_ROWS = 10
 
@@ -32,6 +33,7 @@ def page(results: Results) -> Page:
         feedback.raters_section(results) if by_raters else None,
         top_section(results, terms),
         feedback.agreement_section(results) if by_raters else None,
+        words_section(results.audit),
         ledger_section(results),
         moved_section(results),
         mitigation_section(results),

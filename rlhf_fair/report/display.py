@@ -122,8 +122,44 @@ class Chart:
 
 
 @dataclass(frozen=True)
+class Piece:
+    """A stretch of a text. ``mark``: "" for none, else up-1 to up-3 or down-1 to down-3; ``value``: its number."""
+
+    text: str
+    mark: str = ""
+    value: str = ""
+
+
+@dataclass(frozen=True)
+class MarkedText:
+    """A text in pieces, under a label."""
+
+    label: str
+    pieces: tuple[Piece, ...]
+
+
+@dataclass(frozen=True)
+class Example:
+    """Texts that are read together."""
+
+    heading: str
+    detail: str
+    texts: tuple[MarkedText, ...]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Example texts, folded away until a reader asks for them."""
+
+    id: str
+    caption: str
+    note: str
+    items: tuple[Example, ...]
+
+
+@dataclass(frozen=True)
 class Section:
-    """A heading that is a question, the answer in sentences, then charts and tables."""
+    """A heading that is a question, the answer in sentences, then charts, tables and example texts."""
 
     id: str
     heading: str
@@ -132,6 +168,7 @@ class Section:
     bullets: tuple[str, ...] = ()
     charts: tuple[Chart, ...] = ()
     tables: tuple[Table, ...] = ()
+    examples: Examples | None = None
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,9 @@ from rlhf_fair.models.attribution import (
     neutral_ids,
     neutral_token,
     read_texts,
+    scalar_reward,
 )
+from rlhf_fair.models.reward_heads import ALLOWED, RewardHeads
 from rlhf_fair.models.reward_model import RewardModel
 
 TEXTS = ["good day", "i am a kind person .", "hate", "we like the old dog and the young cat very very much !"]
@@ -164,6 +166,22 @@ def test_steps_are_doubled_until_the_sum_is_complete_or_the_limit_is_reached() -
     assert (coarse.steps, fine.steps) == (1, 64)
     assert abs(fine.residue) < abs(coarse.residue)
     assert attributed(model, texts, Steps(1e-9, first=3, most=5))[0].steps == 5
+
+
+@pytest.mark.parametrize(
+    ("kind", "combine"), [(kind, combine) for kind, allowed in ALLOWED.items() for combine in allowed if kind != "one"]
+)
+def test_several_heads_make_the_same_reward_as_they_do_in_scores(kind: Any, combine: Any) -> None:
+    captum()
+    names = ("mean", "log_sd") if kind == "distribution" else ("a", "b", "c")
+    weights = (0.5, -1.0, 2.0) if combine in ("weighted", "expected") else ()
+    heads = RewardHeads(kind=kind, names=names, combine=combine, weights=weights, penalty=0.3)
+    outputs = np.random.default_rng(0).normal(size=(5, len(names)))
+    assert scalar_reward(heads, torch.from_numpy(outputs)).numpy() == pytest.approx(heads.reward(outputs))
+    model = encoder(num_labels=len(names), reward_heads=heads.model_dump(mode="json"))
+    assert model.heads == heads
+    path = attributed(model, [TEXTS[0]], Steps(1e-3))[0]
+    assert path.end_reward == pytest.approx(model.score([TEXTS[0]])[0], abs=1e-5)
 
 
 def test_the_model_is_left_as_it_was() -> None:
