@@ -68,6 +68,7 @@ def check_quality(
         An item on which honest people differ is no gold item, and the audit of the control shows what one does.
     """
     require_columns(feedback, ["item_id", "annotator_id", "kind"], "feedback")
+    feedback = feedback.reset_index(drop=True)  # tables put together repeat their labels
     s = settings or QualitySettings()
     found = {
         "gold": _gold(feedback, gold, s),

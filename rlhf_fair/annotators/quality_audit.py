@@ -18,7 +18,7 @@ from scipy.special import logit
 from rlhf_fair.annotators.quality import Quality, check_quality
 from rlhf_fair.annotators.quality_settings import QualityAuditSettings, QualitySettings
 from rlhf_fair.annotators.simulation import simulate_pair_feedback
-from rlhf_fair.records import Estimate
+from rlhf_fair.records import Estimate, Verdict
 from rlhf_fair.stats.contrasts import contrast_estimate, mean_estimate
 from rlhf_fair.stats.corrections import holm
 from rlhf_fair.stats.equivalence import threshold_p_value, verdict
@@ -52,7 +52,8 @@ def simulate_world(
     if minority is None:
         few = round(audit.raters * audit.minority_share)
         minority = pd.Series(np.arange(audit.raters) < few, index=[f"h{k}" for k in range(audit.raters)])
-    ids = [*map(str, minority.index), *(f"careless-{k}" for k in range(audit.careless))]
+    # ids of their own: one of the panel's might be what a careless rater is called here
+    ids = [*(f"h{k}" for k in range(len(minority))), *(f"careless-{k}" for k in range(audit.careless))]
     differs = np.r_[minority.to_numpy(bool), np.zeros(audit.careless, dtype=bool)]
     careless = np.arange(len(ids)) >= len(minority)
     rater, item, n_gold, n_items = _assign(len(ids), audit, rng)
@@ -150,6 +151,36 @@ def exclusion_rates(
         said = verdict(gap, threshold=largest_gap, margin=largest_gap, p_threshold=float(p))
         row["verdict"], row["verdict_reason"] = said[0].value, said[1]
     return pd.DataFrame(rows)
+
+
+@dataclass(frozen=True)
+class ControlVerdict:
+    """Whether the control excludes honest raters of some group beyond its own limit, and which rows say so."""
+
+    verdict: Verdict
+    reason: str
+
+
+def control_verdict(audit: pd.DataFrame | None, observed: pd.DataFrame | None) -> ControlVerdict:
+    """The one verdict on a control, from its simulated audit and from the raters at hand.
+
+    Deciding are the gaps of honest raters in the neutral scenario and those among the raters at hand, where groups are
+    known; contested gold and fast readers are what-ifs. One gap beyond the limit exceeds; one that cannot be told
+    leaves the whole inconclusive; without any gap nothing was measured.
+    """
+    tables = [] if observed is None else [observed.assign(source="here")]
+    if audit is not None:
+        simulated = audit[(audit["scenario"] == "neutral") & (audit["group"] != CARELESS)]
+        tables.append(simulated.assign(source="simulated"))
+    if not tables:
+        return ControlVerdict(Verdict.NOT_MEASURED, "neither groups nor the simulated audit were asked for")
+    gaps = pd.concat(tables, ignore_index=True)
+    for found in (Verdict.EXCEEDS, Verdict.INCONCLUSIVE, Verdict.NOT_MEASURED):
+        rows = gaps[gaps["verdict"] == found.value]
+        if len(rows):
+            named = "; ".join(dict.fromkeys(f"{row.source}: {row.group}" for row in rows.itertuples()))
+            return ControlVerdict(found, named)
+    return ControlVerdict(Verdict.WITHIN, "")
 
 
 def contested_gold(feedback: pd.DataFrame, gold: pd.DataFrame, groups: pd.Series) -> pd.DataFrame:

@@ -13,6 +13,19 @@ from rlhf_fair.cli.panel import By, Json, Quiet, Seed, accepted, read_groups, sh
 if TYPE_CHECKING:
     import pandas as pd
 
+EXIT_CODES = {"within_threshold": 0, "exceeds_threshold": 1, "inconclusive": 3, "not_measured": 3}
+SCENARIO_WORDS = {
+    "neutral": "gold is a matter of fact, all read at one pace (decides)",
+    "contested_gold": "gold items are contested too (what if)",
+    "fast_readers": "they read faster too (what if)",
+}
+VERDICT_WORDS = {
+    "within_threshold": "within its limit: no group loses honest raters more than {limit:g} more often than the others",
+    "exceeds_threshold": "beyond its limit: some group loses honest raters more than {limit:g} more often",
+    "inconclusive": "inconclusive: whether a group loses honest raters more than {limit:g} more often cannot be told",
+    "not_measured": "not measured: whether a group loses honest raters more than {limit:g} more often",
+}
+
 
 def quality(
     feedback: FeedbackFile,
@@ -30,9 +43,13 @@ def quality(
 ) -> None:
     """Exclude by gold items, timing, copied records and straight-lining; then audit the exclusions by group.
 
-    Disagreement excludes nobody. Excluded rows are kept apart with reasons. Ends with exit code 1 if a group's honest
-    raters are excluded more often than others by more than the settings allow, in simulation (same gold, same pace) or
-    among the raters at hand.
+    Disagreement excludes nobody. Excluded rows are kept apart with reasons. The control is held to a limit of its own
+    (audit.largest_gap, 0.05 unless the settings say otherwise): by how much one group's false-exclusion rate may be
+    above the others'. It is tried on simulated honest minorities, and with --by on the raters at hand.
+
+    Exit code 0: every such gap lies within the limit. 1: a group's honest raters are excluded more often than that, in
+    simulation (same gold, same pace) or here. 3: for some group it cannot be told (too few raters, say), or nothing
+    was measured (--no-audit without --by).
 
     Example: rlhf-fair feedback quality feedback.jsonl --gold gold.csv --panel panel.csv --by gender --out checked/
     """
@@ -40,7 +57,7 @@ def quality(
 
     from rlhf_fair.annotators.flips import json_rows
     from rlhf_fair.annotators.quality import check_quality
-    from rlhf_fair.annotators.quality_audit import audit_quality, contested_gold, observed_rates
+    from rlhf_fair.annotators.quality_audit import audit_quality, contested_gold, control_verdict, observed_rates
     from rlhf_fair.annotators.quality_settings import QualitySettings
     from rlhf_fair.artifacts import make_folder, write_json
     from rlhf_fair.cli.progress import progress_bar
@@ -66,7 +83,10 @@ def quality(
             parts["audit"] = audit_quality(s, np.random.default_rng(seed), groups=own, progress=progress)
     for name, part in parts.items():
         write_table(out / f"{name}.csv", part)
+    said = control_verdict(parts.get("audit"), parts.get("observed"))
     summary: dict[str, Any] = {
+        "verdict": said.verdict.value,
+        "verdict_reason": said.reason,
         "raters": len(found.raters),
         "excluded_raters": int(found.excluded.sum()),
         "rows": len(table),
@@ -83,8 +103,7 @@ def quality(
         as_json=as_json,
         quiet=quiet,
     )
-    if _exceeded(parts):
-        raise typer.Exit(1)
+    raise typer.Exit(EXIT_CODES[said.verdict.value])
 
 
 def _read_gold(path: Path | None) -> pd.DataFrame | None:
@@ -108,14 +127,6 @@ def _require_covered(table: pd.DataFrame, groups: pd.Series | None) -> None:
         judgement_weights(table, groups=groups)  # raises where the panel lacks an annotator
 
 
-def _exceeded(parts: dict[str, pd.DataFrame]) -> bool:
-    """Some group of honest raters loses more people than allowed; contested gold and pace are what-ifs."""
-    tables = [parts[name] for name in ("observed",) if name in parts]
-    if "audit" in parts:
-        tables.append(parts["audit"][parts["audit"]["scenario"] == "neutral"])
-    return any((table["verdict"] == "exceeds_threshold").any() for table in tables)
-
-
 def _lines(summary: dict[str, Any], checks: pd.DataFrame, parts: dict[str, pd.DataFrame]) -> list[str]:
     lines = [
         f"{summary['excluded_raters']} of {summary['raters']} raters excluded, with {summary['excluded_rows']} of "
@@ -126,21 +137,32 @@ def _lines(summary: dict[str, Any], checks: pd.DataFrame, parts: dict[str, pd.Da
         lines.append(f"  {check}: {int(rows['flagged'].sum())} of {len(rows)} raters {effect}")
     lines += [f"  {name}: not checked, {reason}" for name, reason in summary["checks_not_made"].items()]
     if "observed" in parts:
-        lines += ["excluded here, by group:", *(_rate(row) for row in parts["observed"].to_dict("records"))]
+        lines += ["excluded here, by group (all raters, honest or not):"]
+        lines += [_rate(row) for row in parts["observed"].to_dict("records")]
     if "gold_by_group" in parts:
         contested = parts["gold_by_group"][parts["gold_by_group"]["contested"]]
         lines.append(f"{contested['item_id'].nunique()} gold items that most of some group answers otherwise")
     if "audit" in parts:
+        lines.append("the control tried on simulated honest raters, a group of whom sees contested items differently:")
         for (scenario, differs), rows in parts["audit"].groupby(["scenario", "differs"], sort=False):
-            lines.append(f"simulated, {str(scenario).replace('_', ' ')}, {differs} differs:")
+            lines.append(f" {differs} differs; {SCENARIO_WORDS[str(scenario)]}:")
             lines += [_rate(row) for row in rows.to_dict("records")]
-    return lines
+    limit = summary["settings"]["audit"]["largest_gap"]
+    reason = f" ({summary['verdict_reason']})" if summary["verdict_reason"] else ""
+    return [*lines, f"{VERDICT_WORDS[summary['verdict']].format(limit=limit)}{reason}"]
 
 
 def _rate(row: dict[Any, Any]) -> str:
-    text = f"  {row['group']}: {row['rate']:.3f} of {row['raters']} raters"
-    if row["rate_ci_low"] == row["rate_ci_low"]:
-        text += f" [{row['rate_ci_low']:.3f}, {row['rate_ci_high']:.3f}]"
+    """A group's line: share excluded, and its gap to the others, which simulated careless raters do not have."""
+    wanted = ", as they should be" if row["group"] == "(careless)" else ""
+    text = (
+        f"  {row['group']}: {row['rate']:.3f} of {row['raters']} raters excluded{wanted}{_limits(row, 'rate', '.3f')}"
+    )
     if row["gap"] == row["gap"]:
-        text += f"; gap to others {row['gap']:+.3f}: {row['verdict'].replace('_', ' ')}"
+        text += f"; gap to others {row['gap']:+.3f}{_limits(row, 'gap', '+.3f')}: {row['verdict'].replace('_', ' ')}"
     return text
+
+
+def _limits(row: dict[Any, Any], name: str, digits: str) -> str:
+    low, high = row[f"{name}_ci_low"], row[f"{name}_ci_high"]
+    return f" [{low:{digits}}, {high:{digits}}]" if low == low else ""

@@ -9,8 +9,11 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner, Result
 
+import rlhf_fair
+from rlhf_fair.annotators.quality_settings import QualitySettings
 from rlhf_fair.cli.feedback import app
 from rlhf_fair.errors import ColumnError, RlhfFairError, RowError, SettingsError
+from rlhf_fair.settings import read_toml
 
 FEEDBACK = """\
 {"item_id": "x", "annotator_id": "p", "kind": "pair", "choice": "a"}
@@ -163,7 +166,11 @@ def test_quality_keeps_the_excluded_with_reasons_and_audits_itself(folder: Path)
     assert len((folder / "q/kept.jsonl").read_text().splitlines()) == 16
     assert {row["differs"] for row in summary["audit"]} == {"man", "woman"}
     assert json.loads((folder / "q/quality.json").read_text())["audit"] == summary["audit"]
-    assert run(folder, f"{command} --no-audit").stdout.startswith("1 of 3 raters excluded, with 8 of 24 rows")
+    assert (result.exit_code, summary["verdict"]) == (3, "inconclusive")  # three raters settle nothing
+    result = run(folder, f"{command} --no-audit")
+    assert result.stdout.startswith("1 of 3 raters excluded, with 8 of 24 rows")
+    assert "not measured: whether a group loses honest raters more than 0.05 more often" in result.stdout  # one man
+    assert result.exit_code == 3
     (folder / "q.toml").write_text("[gold]\nminimum_share = 2\n")
     with pytest.raises(SettingsError, match=r"gold\.minimum_share = 2"):
         run(folder, command)
@@ -185,7 +192,33 @@ def test_quality_ends_with_one_where_a_group_loses_its_raters(folder: Path) -> N
     command = "quality @f.jsonl --gold @gold.csv --panel @panel.csv --by gender --no-audit --out @q"
     result = run(folder, command)
     assert result.exit_code == 1
+    assert (
+        "beyond its limit: some group loses honest raters more than 0.05 more often (here: m; here: w)" in result.stdout
+    )
     assert "8 gold items that most of some group answers otherwise" in result.stdout
+
+
+def test_the_shipped_thresholds_pass_their_own_audit_and_are_the_defaults(folder: Path) -> None:
+    shipped = Path(rlhf_fair.__file__).parents[1] / "audits/panel-feedback/quality.toml"
+    assert read_toml(shipped, QualitySettings) == QualitySettings()
+    rows = [
+        {"item_id": f"i{k}", "annotator_id": rater, "kind": "pair", "choice": "ab"[k % 2], "seconds": 5.0 + k + n}
+        for n, rater in enumerate("pq")
+        for k in range(8)
+    ]
+    (folder / "f.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    result = run(folder, f"quality @f.jsonl --settings {shipped} --out @q")
+    assert result.exit_code == 0
+    assert "within its limit: no group loses honest raters more than 0.05 more often" in result.stdout
+    result = run(folder, f"quality @f.jsonl --settings {shipped} --out @q --no-audit")
+    assert result.exit_code == 3
+    assert "not measured" in result.stdout
+
+
+def test_quality_says_what_its_exit_codes_mean() -> None:
+    text = " ".join(CliRunner().invoke(app, ["quality", "--help"]).stdout.split())
+    for words in ("Exit code 0: every such gap", "1: a group's honest raters", "3: for some group it cannot be told"):
+        assert words in text
 
 
 @pytest.mark.parametrize("command", ["validate", "aggregate", "flips", "quality"])
