@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from rlhf_fair.annotators.integer_program import IntegerProgram
 from rlhf_fair.annotators.limits import Limit, feasible
-from rlhf_fair.annotators.multi_select import JOINED, SEPARATOR
+from rlhf_fair.annotators.minimums import Cell
+from rlhf_fair.annotators.population import Population
+from rlhf_fair.annotators.recruits import recruit_cells, recruit_row
 from rlhf_fair.annotators.strata import Strata
 from rlhf_fair.errors import InfeasibleError
-from rlhf_fair.tables import ATTRIBUTE_PREFIX, attribute_columns
 
 FloatArray = NDArray[np.float64]
 
@@ -49,8 +50,9 @@ class ConflictError(InfeasibleError):
     def __init__(self, summary: str, conflict: Sequence[Limit], repairs: Sequence[Repair]) -> None:
         self.summary, self.conflict, self.repairs = summary, tuple(conflict), tuple(repairs)
         lines = [summary, "smallest set of demands that contradict each other, given who is in the pool:"]
-        lines += [f"  {limit.name} (the whole pool: {limit.available:g})" for limit in conflict]
-        lines += ["each of these alone would mend everything:"] if repairs else ["no single change mends everything"]
+        lines += [f"  {limit.name} ({_whole_pool(limit)})" for limit in conflict]
+        found = "each of these alone would mend everything:" if repairs else "no single change that mends all was found"
+        lines.append(found)
         lines += [f"  {repair}" for repair in repairs]
         super().__init__("\n".join(lines))
 
@@ -74,15 +76,15 @@ class ConflictError(InfeasibleError):
         }
 
 
-def explain_conflict(limits: Sequence[Limit], strata: Strata, summary: str) -> ConflictError:
+def explain_conflict(limits: Sequence[Limit], strata: Strata, population: Population, summary: str) -> ConflictError:
     """The error to raise where ``limits`` cannot hold together."""
     levers = [
         _Lever("raise budget", money=True),
         _Lever("lower minimums", lower=True),
         _Lever("change size", size=True),
     ]
-    if len(strata.table):
-        levers.insert(0, _Lever("recruit", recruit=True))
+    if len(strata.table):  # without anybody, nobody's price is known
+        levers.insert(0, _Lever("recruit", recruits=tuple(recruit_cells(limits, population))))
     found = [repair for lever in levers if (repair := _repair(limits, strata, lever)) is not None]
     found.sort(key=lambda repair: (repair.over_budget > 1e-6, repair.persons, repair.cost))
     return ConflictError(summary, minimal_conflict(limits, strata.available), found)
@@ -125,20 +127,19 @@ def _elastic_filter(limits: Sequence[Limit], upper: FloatArray) -> list[Limit]:
 
 @dataclass(frozen=True)
 class _Lever:
-    """What a repair may change; the rest holds, save that recruits may cost more than the budget."""
+    """What a repair may change; the rest holds, but ``recruits`` (cells to find people in) may break the budget."""
 
     name: str
-    recruit: bool = False
+    recruits: tuple[Cell, ...] = ()
     lower: bool = False
     size: bool = False
     money: bool = False
 
 
 def _repair(limits: Sequence[Limit], strata: Strata, lever: _Lever) -> Repair | None:
-    """Fewest persons changed, then least cost; None where this lever alone does not help."""
-    cells = _cells(strata) if lever.recruit else []
-    upper = np.r_[strata.available, np.full(len(cells), np.inf)]
-    program = IntegerProgram(upper, continuous=2 * len(limits))
+    """Fewest persons changed, then recruits from the widest cells, then least cost; None where no way was found."""
+    cells, here = lever.recruits, len(strata.table)
+    program = IntegerProgram(np.r_[strata.available, np.full(len(cells), np.inf)], continuous=2 * len(limits))
     dearest = strata.price.max(initial=0.0)
     price = np.r_[strata.price, np.full(len(cells), dearest)]
     for place, limit in enumerate(limits):
@@ -146,53 +147,54 @@ def _repair(limits: Sequence[Limit], strata: Strata, lever: _Lever) -> Repair | 
         if (lever.lower and limit.kind == "minimum") or (lever.size and limit.kind == "size"):
             give[0, place] = 1
             give[0, len(limits) + place] = -1 if limit.kind == "size" else 0
-        row = np.r_[limit.row, limit.row[cells]] if limit.kind != "budget" else price
-        free = limit.kind == "budget" and (lever.money or lever.recruit)
+        row = np.r_[limit.row, recruit_row(limit, cells, strata, dearest)]
+        free = limit.kind == "budget" and (lever.money or bool(cells))
         program.row([row[None, :], give], -np.inf if free else limit.low, np.inf if free else limit.high)
-    changed = np.r_[np.zeros(len(strata.table)), np.ones(len(cells) + 2 * len(limits))]
-    solution = program.minimise(changed)
+    changed = np.r_[np.zeros(here), np.ones(len(cells) + 2 * len(limits))]
+    named = np.r_[np.zeros(here), [len(cell.levels) for cell in cells], np.zeros(2 * len(limits))]
+    solution = program.improved(changed)
     if solution is None:
         return None
     persons = float(changed @ solution)
-    program.at_most(changed, persons)
-    better = program.minimise(price)
-    solution = solution if better is None else better
+    for reached, objective in ((changed, named), (named, price)) if cells else ((changed, price),):
+        program.at_most(reached, float(reached @ solution))
+        better = program.improved(objective)
+        solution = solution if better is None else better
     cost = float(price @ solution[: len(price)])
     budget = next((limit.high for limit in limits if limit.kind == "budget"), np.inf)
-    changes = _changes(limits, strata, cells, solution, over=cost - budget)
-    if not changes or (lever.recruit and not solution[len(strata.table) :][: len(cells)].round().any()):
+    recruited = solution[here:][: len(cells)]
+    changes = _recruited(cells, recruited) + _given(limits, solution[here + len(cells) :]) + _paid(cost - budget)
+    if not changes or (cells and not recruited.round().any()):
         return None  # nobody to recruit: raising the budget is a lever of its own
-    return Repair(lever.name, round(persons, 6), cost, max(cost - budget, 0.0), changes)
+    return Repair(lever.name, round(persons, 6), cost, max(cost - budget, 0.0), tuple(changes))
 
 
-def _cells(strata: Strata) -> list[int]:
-    """One stratum of each joint cell in the pool, to which more people of the same kind might be recruited."""
-    columns = attribute_columns(strata.table)
-    return [int(rows[0]) for rows in strata.table.groupby(columns, sort=False).indices.values()]
+def _recruited(cells: Sequence[Cell], persons: FloatArray) -> list[str]:
+    return [
+        f"{count:.0f} more with {cell.name}" if cell.levels else f"{count:.0f} more, whoever they are"
+        for cell, count in zip(cells, persons.tolist(), strict=True)
+        if count > 0.5
+    ]
 
 
-def _changes(
-    limits: Sequence[Limit], strata: Strata, cells: Sequence[int], solution: FloatArray, *, over: float
-) -> tuple[str, ...]:
-    columns = attribute_columns(strata.table)
-    recruits = solution[len(strata.table) :][: len(cells)]
+def _given(limits: Sequence[Limit], stretched: FloatArray) -> list[str]:
+    """Limits lowered and raised, by the persons in each half of ``stretched``, (2 * limits,)."""
     lines = []
-    for stratum, persons in zip(cells, recruits, strict=True):
-        if persons > 0.5:
-            row = strata.table.loc[stratum, columns]
-            kind = ",".join(f"{c.removeprefix(ATTRIBUTE_PREFIX)}={row[c]}" for c in columns)
-            lines.append(f"{persons:.0f} more with {kind.replace(JOINED, SEPARATOR)}")
-    fewer, more = solution[len(strata.table) + len(cells) :].reshape(2, -1)
-    for limit, down, up in zip(limits, fewer, more, strict=True):
+    for limit, down, up in zip(limits, *stretched.reshape(2, -1), strict=True):
+        name, old = limit.name.rpartition(" ")[0].removesuffix(" ="), f"instead of {limit.low:g}"
         if down > 1e-4:
-            lines.append(
-                f"{limit.name.rpartition(' at least')[0] or limit.name + ':'} {_short(limit.low - down)} instead"
-            )
+            lines.append(f"{name} {_short(limit.low - down)} {old}")
         elif up > 1e-4:
-            lines.append(f"{limit.name}: {_short(limit.high + up)} instead")
-    if over > 1e-6:
-        lines.append(f"raise the budget by {over:g}")
-    return tuple(lines)
+            lines.append(f"{name} {_short(limit.high + up)} {old}")
+    return lines
+
+
+def _paid(over: float) -> list[str]:
+    return [f"raise the budget by {over:g}"] if over > 1e-6 else []
+
+
+def _whole_pool(limit: Limit) -> str:
+    return f"the whole pool {'costs' if limit.kind == 'budget' else 'has'} {limit.available:g}"
 
 
 def _short(number: float) -> str:

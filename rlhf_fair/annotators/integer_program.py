@@ -8,13 +8,22 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, sparse
 
+from rlhf_fair.errors import InfeasibleError
+
 NODE_LIMIT = 2_000
 """Branch-and-bound nodes for one solve: a limit that, unlike seconds, gives the same plan on every machine."""
 
 EXACT = 1e-6
 """Relative distance from the best there may be at which a solve stops."""
 
+INFEASIBLE = 2
+"""Status of a solve that proved that there is no solution."""
+
 FloatArray = NDArray[np.float64]
+
+
+class UnsettledError(InfeasibleError):
+    """Neither found nor ruled out: the search was cut short."""
 
 
 class IntegerProgram:
@@ -41,17 +50,44 @@ class IntegerProgram:
         """The best solution found (within ``gap`` of the best there is, unless nodes run out), None if there is none.
 
         ``weights`` may be shorter than the program is wide: the variables beyond are free of charge.
+
+        Raises
+        ------
+        UnsettledError
+            Nodes ran out with neither a solution nor a proof that there is none.
         """
         if self.width == 0:
             return None
-        result = optimize.milp(
+        result = self._solve(weights, gap, nodes)
+        if result.x is None and result.status != INFEASIBLE and self.relaxed(weights) is not None:
+            raise UnsettledError(
+                f"after {nodes} branches neither a panel that meets all the demands nor a proof that there is none; "
+                "ask for fewer minimums, or minimums further from what the pool has"
+            )
+        return None if result.x is None else np.asarray(result.x, dtype=float)
+
+    def improved(self, weights: FloatArray, *, gap: float = EXACT, nodes: int = NODE_LIMIT) -> FloatArray | None:
+        """As `minimise`, but None also where nodes ran out: for whoever has another answer to fall back on."""
+        try:
+            return self.minimise(weights, gap=gap, nodes=nodes)
+        except UnsettledError:
+            return None
+
+    def least(self, weights: FloatArray) -> tuple[float, bool]:
+        """Least ``weights @ x`` found (inf where none was) and whether it is proved the least."""
+        result = self._solve(weights, EXACT, NODE_LIMIT)
+        if result.x is None:
+            return np.inf, result.status == INFEASIBLE
+        return float(result.fun), bool(result.mip_gap <= 2 * EXACT)
+
+    def _solve(self, weights: FloatArray, gap: float, nodes: int) -> Any:
+        return optimize.milp(
             np.r_[weights, np.zeros(self.width - len(weights))],
             integrality=self.integrality,
             bounds=optimize.Bounds(0, self.upper),
             constraints=self.rows,
             options={"mip_rel_gap": gap, "node_limit": nodes},
         )
-        return None if result.x is None else np.asarray(result.x, dtype=float)
 
     def relaxed(self, weights: FloatArray) -> tuple[FloatArray, FloatArray] | None:
         """Solution with fractions of persons allowed, and what raising each row's active limit by one would cost.

@@ -75,7 +75,7 @@ def spread(quotas: Quotas, cheapest: IntArray) -> Lottery:
     settled = False
     for _ in range(PRICING):
         chance, worth, break_even = _master(np.array(plans), quotas.price, promised)
-        solution = program.minimise(quotas.price - worth)
+        solution = program.improved(quotas.price - worth)
         plan = None if solution is None else np.rint(solution[: len(cheapest)]).astype(np.int64)
         if plan is None or (quotas.price - worth) @ plan > break_even - 1e-6 * max(1.0, abs(break_even)):
             settled = plan is not None
@@ -119,7 +119,7 @@ def _covering(quotas: Quotas, first: IntArray) -> list[IntArray]:
         gain[held:] = -missing.astype(float)
         # Cost breaks ties only: all of it together weighs less than one stratum.
         gain[:strata] = 0.5 * quotas.price / max(1.0, float(quotas.price.max()) * (quotas.demand.size + 1) * 2)
-        solution = program.minimise(gain, gap=1e-3)
+        solution = program.improved(gain, gap=1e-3)
         if solution is None:
             break
         plan = np.rint(solution[:strata]).astype(np.int64)

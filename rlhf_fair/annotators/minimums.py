@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from rlhf_fair.annotators.multi_select import names_level
+from rlhf_fair.annotators.multi_select import SEPARATOR, names_level
 from rlhf_fair.annotators.population import Population
 from rlhf_fair.errors import SettingsError
 from rlhf_fair.tables import ATTRIBUTE_PREFIX
@@ -34,8 +34,11 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """``gender=woman,race=Black``."""
-        return ",".join(f"{attribute}={level}" for attribute, level in self.levels)
+        """``gender=woman,race=Black``; several levels of one attribute as ``race=Black|White``."""
+        named: dict[str, list[str]] = {}
+        for attribute, level in self.levels:
+            named.setdefault(attribute, []).append(level)
+        return ",".join(f"{attribute}={SEPARATOR.join(levels)}" for attribute, levels in named.items())
 
     def check(self, population: Population) -> None:
         """Raise `SettingsError` where an attribute or level is not the population's."""
@@ -52,6 +55,9 @@ class Cell:
         for attribute, level in self.levels:
             inside &= names_level(table[ATTRIBUTE_PREFIX + attribute], level)
         return inside
+
+
+EVERYBODY = Cell(())
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,7 @@ from rlhf_fair.annotators.prices import marginal_prices
 from rlhf_fair.annotators.quotas import Demand, Quotas
 from rlhf_fair.annotators.strata import Strata
 from rlhf_fair.errors import InfeasibleError, SettingsError
-from rlhf_fair.tables import require_columns
+from rlhf_fair.tables import ATTRIBUTE_PREFIX, require_columns
 
 IntArray = NDArray[np.int64]
 
@@ -46,6 +46,8 @@ class PanelPlan:
         those eligible whose inclusion probability is 0, whom no weighting can stand for.
     ineligible
         How many may not be asked, by reason.
+    unplaced_by
+        How many of the unplaced for each attribute and what it says, each under the first one that does not place them.
     lottery
         The plans one of which was drawn; a single one unless ``least_chance`` was asked for.
     quotas, counts
@@ -63,6 +65,7 @@ class PanelPlan:
     lottery: Lottery
     quotas: Quotas
     counts: IntArray
+    unplaced_by: dict[str, int] = field(default_factory=dict)
 
     def certificate(self) -> dict[str, object]:
         """What was asked, what was reached and what was not; plain values, ready for JSON."""
@@ -76,9 +79,11 @@ class PanelPlan:
             "targets": len(self.targets),
             "targets_met": len(self.targets) - len(missed),
             "missed": missed.to_dict("records"),
+            "without_anybody": self.without_anybody().to_dict("records"),
             "minimums": self.minimums().to_dict("records"),
             "eligible": self.eligible,
             "unplaced": self.unplaced,
+            "unplaced_by": self.unplaced_by,
             "ineligible": self.ineligible,
             "never_drawn": self.never_drawn,
             **self._chances(),
@@ -102,6 +107,11 @@ class PanelPlan:
                 row |= {"expected": float(retention.sum()), "chance_below": chance_below(retention, minimum.persons)}
             rows.append(row)
         return pd.DataFrame(rows)
+
+    def without_anybody(self) -> pd.DataFrame:
+        """Margin cells of the population that hold nobody, within the tolerance or not: attribute, level, target, …"""
+        empty = (self.targets["target"] > 0) & (self.targets["planned"] == 0)
+        return self.targets.loc[empty, ["attribute", "level", "target", "available"]]
 
     def prices(self) -> pd.DataFrame:
         """What one more person of each cell would cost, see `prices.marginal_prices`."""
@@ -204,7 +214,22 @@ def plan_for(pool: pd.DataFrame, population: Population, demand: Demand, *, rng:
         lottery=lottery,
         quotas=quotas,
         counts=counts,
+        unplaced_by=_unplaced(pool[able.allowed], population),
     )
+
+
+def _unplaced(pool: pd.DataFrame, population: Population) -> dict[str, int]:
+    """Who cannot be placed, by the first attribute that is empty or that the population does not know, and its cell."""
+    found: dict[str, int] = {}
+    places = canonical_table(pool, population)
+    left = np.ones(len(pool), dtype=bool)
+    for name in population.attributes:
+        column = ATTRIBUTE_PREFIX + name
+        lost = left & places[column].isna().to_numpy()
+        said = (name + "=" + pool.loc[lost, column].astype("str")).fillna(f"{name} is empty")
+        found |= {str(cell): int(count) for cell, count in said.value_counts().items()}
+        left &= ~lost
+    return found
 
 
 def _with_finishers(

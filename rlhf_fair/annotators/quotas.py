@@ -21,7 +21,7 @@ from rlhf_fair.annotators.conflict import explain_conflict
 from rlhf_fair.annotators.eligibility import Needs
 from rlhf_fair.annotators.integer_program import EXACT, NODE_LIMIT, IntegerProgram
 from rlhf_fair.annotators.limits import Limit
-from rlhf_fair.annotators.minimums import Minimum, merged
+from rlhf_fair.annotators.minimums import EVERYBODY, Cell, Minimum, merged
 from rlhf_fair.annotators.multi_select import has_several, membership, yes_no_margins
 from rlhf_fair.annotators.population import CROSS, Population
 from rlhf_fair.annotators.strata import Strata
@@ -107,12 +107,12 @@ class Quotas:
         else:
             solution = program.minimise(self.shortfall)
         if solution is None:
-            raise explain_conflict(self.limits(), self.strata, self._why())
+            raise explain_conflict(self.limits(), self.strata, self.population, self._why())
         for previous, objective in stages:
             program.at_most(self._full(previous), float(previous @ solution[: len(previous)]))
             tie_break = len(objective) == program.width
             hurry = (NEARLY, FEW_NODES) if tie_break and wide else (EXACT, NODE_LIMIT)
-            better = program.minimise(objective, gap=hurry[0], nodes=hurry[1])
+            better = program.improved(objective, gap=hurry[0], nodes=hurry[1])
             solution = solution if better is None else better
         self.solution = solution
         self.cheapest = np.rint(solution[: len(self.strata.table)]).astype(np.int64)
@@ -128,7 +128,7 @@ class Quotas:
         if least is None or self.shortfall @ least[0][: len(self.shortfall)] > 1e-9:
             return None
         program.at_most(self._full(self.shortfall), 0.0)
-        return program.minimise(self.price)
+        return program.improved(self.price)
 
     @property
     def price(self) -> FloatArray:
@@ -172,19 +172,25 @@ class Quotas:
         # People come whole, so the expected finishers cannot always equal the size; one more is room enough.
         most = self.demand.size + (1.0 if self.leaving else 0.0)
         size = "expected finishers" if self.leaving else "size"
-        found = [("size", f"{size} = {self.demand.size}", finishing, float(self.demand.size), most)]
+        found = [("size", f"{size} = {self.demand.size}", finishing, float(self.demand.size), most, EVERYBODY)]
         least = self.demand.minimum_per_cell
         cells = self.finishers.toarray() if least else ()
-        for (attribute, level), row, floor in zip(self.cells, cells, self.floor, strict=False):
+        levels = (zip(m.attributes, level, strict=True) for m in self.population.margins for level in m.levels())
+        for named, row, floor in zip(levels, cells, self.floor, strict=False):
             if floor > 0:
-                found.append(("minimum", f"{attribute}={level}: at least {least}", row, floor, np.inf))
+                cell = Cell(tuple(named))
+                found.append(("minimum", f"{cell.name}: at least {least}", row, floor, np.inf, cell))
         for minimum in self.minimums:
             row = minimum.cell.holds(self.strata.table) * finishing
             name = f"{minimum.cell.name}: at least {minimum.persons}"
-            found.append(("minimum", name, row, float(minimum.persons), np.inf))
+            found.append(("minimum", name, row, float(minimum.persons), np.inf, minimum.cell))
         if self.demand.budget is not None:
-            found.append(("budget", f"budget {self.demand.budget:g}", self.price, -np.inf, self.demand.budget))
-        return [Limit(kind, name, row, low, high, float(row @ available)) for kind, name, row, low, high in found]
+            name = f"budget {self.demand.budget:g}"
+            found.append(("budget", name, self.price, -np.inf, self.demand.budget, EVERYBODY))
+        return [
+            Limit(kind, name, row, low, high, float(row @ available), cell)
+            for kind, name, row, low, high, cell in found
+        ]
 
     def program(self, *, spare: int = 0) -> IntegerProgram:
         """All variables and the rows that every stage keeps; ``spare``: continuous variables beyond, in no row yet."""
@@ -221,11 +227,12 @@ class Quotas:
         for limit in self.limits():
             if limit.kind != "budget":
                 program.row([limit.row[None, :]], limit.low, limit.high)
-        cheapest = program.minimise(self.price)
+        cheapest = program.improved(self.price)
         if cheapest is None or budget is None:
             return f"no panel of {size} meets all the demands"
         cost = float(self.price @ cheapest)
-        named = f" and {len(self.minimums)} named minimums" if self.minimums else ""
+        count = len(self.minimums)
+        named = f" and {count} named minimum{'s' if count > 1 else ''}" if count else ""
         return (
             f"budget {budget:g} is {cost - budget:g} short: the cheapest panel of {size} with at least {minimum} in "
             f"each cell{named} costs {cost:g}; raise the budget to that, or ask for fewer people"
@@ -239,7 +246,7 @@ class Quotas:
         program.row([size.row[None, :]], size.low, size.high)
         rows = np.array([limit.row for limit in limits])
         program.row([rows, sparse.eye_array(len(limits))], np.array([limit.low for limit in limits]), np.inf)
-        best = program.minimise(np.r_[np.zeros(persons), np.ones(len(limits))])
+        best = program.improved(np.r_[np.zeros(persons), np.ones(len(limits))])
         return np.zeros(len(limits)) if best is None else np.ceil(np.round(best[persons:], 6))
 
     def _explain_shortage(self, limits: list[Limit], shortage: FloatArray) -> str:

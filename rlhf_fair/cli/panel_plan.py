@@ -53,8 +53,9 @@ def plan(
 ) -> None:
     """Choose annotators whose margins match the population's, at least cost.
 
-    Only people who gave consent (where the pool has that column) can be drawn. Where demands contradict each other, the
-    smallest contradicting set and the repairs are printed.
+    Only people who gave consent (where the pool has that column) can be drawn. Whoever left an attribute empty, or
+    said what the population has no share for (prefer_not_to_say, perhaps), is counted but not drawn. Where demands
+    contradict each other, the smallest contradicting set and the repairs are printed.
 
     Example: rlhf-fair panel plan --pool pool.csv --population adults.toml --size 100
     --minimum gender=woman,race=Black:10 --draw-all --out panel/
@@ -86,6 +87,7 @@ def _write(pool: Path, population: Path, demand: Demand, out: Path, seed: int, *
     from rlhf_fair.annotators.conflict import ConflictError
     from rlhf_fair.annotators.panel import plan_for
     from rlhf_fair.annotators.population import Population
+    from rlhf_fair.annotators.prices import basis_note
     from rlhf_fair.artifacts import make_folder, write_json
     from rlhf_fair.tables import ANNOTATORS, read_validated, write_table
 
@@ -100,6 +102,7 @@ def _write(pool: Path, population: Path, demand: Demand, out: Path, seed: int, *
     certificate = {
         **planned.certificate(),
         "prices": _dear(prices.to_dict("records")),
+        "prices_note": basis_note(prices, len(planned.quotas.strata.table)),
         "rejected": len(candidates.rejects),
         "seed": seed,
     }
@@ -131,6 +134,13 @@ def plan_lines(certificate: Mapping[str, Any], out: Path) -> list[str]:
         f"{miss['available']} in the pool"
         for miss in certificate["missed"]
     ]
+    missed = {(miss["attribute"], miss["level"]) for miss in certificate["missed"]}
+    lines += [
+        f"  {cell['attribute']}={cell['level']}: wanted {cell['target']:.1f}, planned 0 (within the tolerance), "
+        f"{cell['available']} in the pool"
+        for cell in certificate["without_anybody"]
+        if (cell["attribute"], cell["level"]) not in missed
+    ]
     lines += [
         f"  {row['cell']}: at least {row['minimum']}, planned {row['planned']}, {row['available']} in the pool"
         for row in certificate["minimums"]
@@ -143,13 +153,18 @@ def plan_lines(certificate: Mapping[str, Any], out: Path) -> list[str]:
     if certificate["least_chance"]:
         lines.append(_chances(certificate))
     lines += [_price(row) for row in certificate["prices"] if row["exact"] or (row["dual"] and row["exact"] is None)]
+    lines += [certificate["prices_note"]] if certificate["prices_note"] else []
     notes = {
-        "unplaced": "candidates have an attribute the population does not know and were not considered",
+        "unplaced": "candidates have an attribute that is empty or unknown to the population and were not considered",
         "never_drawn": "candidates had no chance to be drawn, so no weighting can stand for them",
         "rejected": "rows of the pool were unusable, see rejects.csv",
     }
     lines += [f"{persons} candidates may not be asked ({why})" for why, persons in certificate["ineligible"].items()]
-    return lines + [f"{certificate[key]} {note}" for key, note in notes.items() if certificate[key]]
+    for key, note in notes.items():
+        if certificate[key]:
+            lines.append(f"{certificate[key]} {note}")
+            lines += [f"  {count}: {what}" for what, count in certificate["unplaced_by"].items() if key == "unplaced"]
+    return lines
 
 
 def _chances(certificate: Mapping[str, Any]) -> str:
@@ -167,8 +182,9 @@ def _chances(certificate: Mapping[str, Any]) -> str:
 def _price(row: Mapping[str, Any]) -> str:
     if row["basis"] == "impossible":
         return f"  one more for {row['limit']}: not possible at this size"
-    if row["basis"] == "re-solved":
-        return f"  one more for {row['limit']}: {row['exact']:+g} (solved again)"
+    if row["basis"] in ("re-solved", "not proved"):
+        how = "solved again" if row["basis"] == "re-solved" else "solved again, not proved least"
+        return f"  one more for {row['limit']}: {row['exact']:+.6g} ({how}; dual {row['dual']:+.2f})"
     return f"  one more for {row['limit']}: {row['dual']:+.2f} (dual of the relaxation)"
 
 

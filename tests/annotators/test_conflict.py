@@ -9,12 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rlhf_fair.annotators.conflict import ConflictError, minimal_conflict
+from rlhf_fair.annotators.conflict import ConflictError, Repair, minimal_conflict
+from rlhf_fair.annotators.integer_program import IntegerProgram, UnsettledError
 from rlhf_fair.annotators.limits import Limit, feasible
 from rlhf_fair.annotators.minimums import Cell, Minimum
 from rlhf_fair.annotators.panel import plan_for
 from rlhf_fair.annotators.population import Population
 from rlhf_fair.annotators.quotas import Demand
+from rlhf_fair.annotators.recruits import recruit_cells
 from rlhf_fair.errors import InfeasibleError, SettingsError
 
 POPULATION = Population.from_shares({"g": {"a": 2, "b": 1}, "h": {"x": 1, "y": 1}})
@@ -101,11 +103,38 @@ def check_conflict(panels: Panels, error: ConflictError) -> None:
         assert repairs["lower minimums"].persons == lowered.min()
     else:
         assert "lower minimums" not in repairs
+    check_recruits(panels, repairs.get("recruit"))
     if (enough & paid).any():
         change = np.abs(panels.size - panels.demand.size)[enough & paid]
         assert repairs["change size"].persons == change.min()
     else:
         assert "change size" not in repairs
+
+
+def check_recruits(panels: Panels, repair: Repair | None) -> None:
+    """The fewest newcomers of any kinds with whom some of the pool make a panel, and the kinds named suffice."""
+    kinds = list(itertools.product("ab", "xy"))
+    fewest = None
+    for fewer in range(panels.demand.size + 1):
+        rest = panels.counts[panels.size == panels.demand.size - fewer]
+        for newcomers in itertools.combinations_with_replacement(kinds, fewer):
+            told = [sum(g == level or h == level for g, h in newcomers) for _, level in CELLS]
+            told.append(newcomers.count(("b", "y")))
+            if fewest is None and (rest + np.array(told) >= panels.least).all(axis=1).any():
+                fewest = fewer
+    if not fewest:  # no newcomers help, or nobody is missing: it is about money
+        assert repair is None
+        return
+    assert repair is not None
+    assert repair.persons == fewest
+    hired = [change.partition(" more") for change in repair.changes if " more" in change]
+    counted = np.zeros(5, dtype=int)
+    for count, _, whom in hired:
+        levels = set(whom.removeprefix(" with ").split(","))
+        counted[:4] += [int(count) * (f"{a}={b}" in levels) for a, b in CELLS]
+        counted[4] += int(count) * ({"g=b", "h=y"} <= levels)
+    rest = panels.counts[panels.size == panels.demand.size - fewest]
+    assert (rest + counted >= panels.least).all(axis=1).any()
 
 
 @pytest.mark.parametrize("block", range(10))
@@ -143,9 +172,57 @@ def test_recruits_are_the_fewest_that_mend() -> None:
     assert isinstance(caught.value, ConflictError)
     recruit = next(repair for repair in caught.value.repairs if repair.lever == "recruit")
     # one of the pool's b at 3 and two recruits at the pool's dearest price 3, with two at 1
-    assert (recruit.persons, recruit.cost, recruit.changes) == (2, 11, ("2 more with g=b,h=y",))
+    assert (recruit.persons, recruit.cost, recruit.changes) == (2, 11, ("2 more with g=b",))
     record = caught.value.record()
     assert record["conflict"] == [{"kind": "minimum", "demand": "g=b: at least 3", "available": 1.0}]
+
+
+def test_recruits_may_be_of_a_kind_the_pool_has_nobody_of() -> None:
+    # Nobody in the pool is old, a woman and Black; three of six must be. Those who are two of the three do not help.
+    people = Population.from_shares(
+        {"sex": {"woman": 1, "man": 1}, "age": {"old": 1, "young": 1}, "race": {"Black": 1, "White": 3}}
+    )
+    rows = [("woman", "old", "White"), ("woman", "young", "Black"), ("man", "old", "Black")] * 4
+    pool = pd.DataFrame(rows, columns=["attr.sex", "attr.age", "attr.race"])
+    pool = pool.assign(annotator_id=[str(i) for i in range(12)])
+    minimum = Minimum.parse("race=Black,age=old,sex=woman:3")
+    with pytest.raises(ConflictError) as caught:
+        plan_for(pool, people, Demand(6, minimums=(minimum,)), rng=np.random.default_rng(0))
+    recruit = next(repair for repair in caught.value.repairs if repair.lever == "recruit")
+    assert recruit.changes == ("3 more with sex=woman,age=old,race=Black",)
+
+
+def test_one_recruit_may_serve_several_minimums() -> None:
+    # Two people in all, two b and two y wanted, and the pool has b with x and y with a: only newcomers are both.
+    pool = pd.DataFrame({"annotator_id": list("pqrs"), "attr.g": list("bbaa"), "attr.h": list("xxyy")})
+    demand = Demand(2, minimums=(Minimum.parse("g=b:2"), Minimum.parse("h=y:2")))
+    with pytest.raises(ConflictError) as caught:
+        plan_for(pool, POPULATION, demand, rng=np.random.default_rng(0))
+    recruit = next(repair for repair in caught.value.repairs if repair.lever == "recruit")
+    assert (recruit.persons, recruit.changes) == (2, ("2 more with g=b,h=y",))
+
+
+def test_nobody_is_proposed_whom_the_population_does_not_have() -> None:
+    crossed = Population.from_shares({"g*h": {"a": {"x": 2, "y": 1}, "b": {"x": 1, "y": 0}}})
+    limits = [
+        Limit("minimum", text, np.ones(1), 1, np.inf, 0, Cell.parse(text)) for text in ("g=b", "h=y", "g=a", "h=x")
+    ]
+    names = {cell.name for cell in recruit_cells(limits, crossed)}
+    assert names == {"", "g=a", "g=b", "h=x", "h=y", "g=a,h=x", "g=a,h=y", "g=b,h=x"}
+
+
+def test_a_search_cut_short_proves_nothing() -> None:
+    # Market split (Cornuejols and Dawande 1998): fractions solve it, and branching long finds neither answer.
+    rows = np.random.default_rng(0).integers(0, 100, (4, 40)).astype(float)
+    program = IntegerProgram(np.ones(40), continuous=0)
+    program.row([rows], rows.sum(axis=1) // 2, rows.sum(axis=1) // 2)
+    with pytest.raises(UnsettledError, match="neither a panel that meets all the demands nor a proof"):
+        program.minimise(np.zeros(40), nodes=20)
+    assert program.improved(np.zeros(40), nodes=20) is None
+    impossible = IntegerProgram(np.ones(2), continuous=0)
+    impossible.row([np.array([[2.0, 2.0]])], 3, 3)
+    assert impossible.minimise(np.zeros(2)) is None
+    assert impossible.least(np.zeros(2)) == (np.inf, True)
 
 
 @pytest.mark.parametrize(

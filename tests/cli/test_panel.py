@@ -93,7 +93,7 @@ def test_unusable_pool_rows_are_set_aside_and_said(folder: Path) -> None:
     with (folder / "pool.csv").open("a") as stream:
         stream.write("000,woman,old,1\n900,robot,old,1\n901,woman,old,-4\n")
     text = plan(folder)
-    assert "1 candidates have an attribute the population does not know" in text
+    assert "1 candidates have an attribute that is empty or unknown to the population" in text
     assert "2 rows of the pool were unusable" in text
     assert pd.read_csv(folder / "panel/rejects.csv")["code"].tolist() == ["duplicate", "out_of_range"]
 
