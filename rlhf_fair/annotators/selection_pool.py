@@ -12,7 +12,6 @@ from rlhf_fair.annotators.aggregation import aggregate_pairs
 from rlhf_fair.annotators.selection import Selection
 from rlhf_fair.annotators.selection_coverage import UNKNOWN, Coverage
 from rlhf_fair.annotators.selection_strategies import EVERYBODY, View
-from rlhf_fair.errors import RowError
 from rlhf_fair.tables import require_columns
 
 TEXTS = ("prompt", "response_a", "response_b")
@@ -55,17 +54,14 @@ def item_groups(items: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
 def label_shares(feedback: pd.DataFrame, groups: pd.Series | None = None) -> dict[str, pd.Series]:
     """Share of judgements that prefer a, by item_id: of everybody, and of each group of raters.
 
-    ``groups``: group by annotator_id. A group none of whose members judged a pair has an empty series; raters whose
-    group is not known count among everybody alone.
+    ``feedback``: item_id, annotator_id, choice. ``groups``: group by annotator_id. A group none of whose members judged
+    has an empty series; raters whose group is not known count among everybody alone.
     """
-    require_columns(feedback, ["item_id", "annotator_id", "kind"], "feedback")
-    pairs = feedback[feedback["kind"] == "pair"]
-    if pairs.empty:
-        raise RowError(f"feedback has no pairs among its {len(feedback)} rows; kinds: {sorted(set(feedback['kind']))}")
-    found = {EVERYBODY: _shares(pairs)}
+    require_columns(feedback, ["item_id", "annotator_id", "choice"], "feedback")
+    found = {EVERYBODY: _shares(feedback)}
     if groups is not None:
-        group = pairs["annotator_id"].map(groups)
-        found |= {str(name): _shares(pairs[group == name]) for name in sorted(groups.dropna().unique())}
+        group = feedback["annotator_id"].map(groups)
+        found |= {str(name): _shares(feedback[group == name]) for name in sorted(groups.dropna().unique())}
     return found
 
 
@@ -114,8 +110,8 @@ def coverage_table(found: Selection, groups: pd.DataFrame, wanted: Coverage) -> 
     return pd.DataFrame(rows, columns=["column", "group", "available", "at_least", "chosen", "brought_in"])
 
 
-def _shares(pairs: pd.DataFrame) -> pd.Series:
-    return aggregate_pairs(pairs).set_index("item_id")["p_a"]
+def _shares(feedback: pd.DataFrame) -> pd.Series:
+    return aggregate_pairs(feedback).set_index("item_id")["p_a"]
 
 
 def _group(cell: object) -> str:

@@ -10,7 +10,7 @@ import typer
 from rlhf_fair.cli.options import By, Json, Quiet, Seed, show
 from rlhf_fair.cli.panel_select_features import Progress, Source, read_features, read_scores
 from rlhf_fair.cli.panel_select_request import Request, Strategy
-from rlhf_fair.cli.panel_tables import accepted, read_groups
+from rlhf_fair.cli.panel_tables import read_groups
 from rlhf_fair.cli.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -97,27 +97,25 @@ def _choose(request: Request, progress: Progress) -> tuple[pd.DataFrame, dict[st
 
     from rlhf_fair.annotators import selection, selection_pool
     from rlhf_fair.annotators.selection_coverage import coverage
-    from rlhf_fair.tables import FEEDBACK
 
     everything = request.read_items()
-    feedback = None if request.labelled is None else accepted(request.labelled, FEEDBACK)
+    feedback = request.read_feedback()
     groups = read_groups(request.panel, request.by) if request.balance_groups else None
     shares = {} if feedback is None else selection_pool.label_shares(feedback, groups)
-    judged = set() if feedback is None else set(feedback.loc[feedback["kind"] == "pair", "item_id"])
-    ties, lots = np.random.default_rng((request.seed, 0)), np.random.default_rng((request.seed, 1))
-    pool = selection_pool.candidates(everything, judged)
+    pool = selection_pool.candidates(everything, () if feedback is None else set(feedback["item_id"]))
     # of equal candidates the first is taken, so the order is drawn
-    table = pool.table.iloc[ties.permutation(len(pool.table))].reset_index(drop=True)
+    order = np.random.default_rng((request.seed, 0)).permutation(len(pool.table))
+    table = pool.table.iloc[order].reset_index(drop=True)
     item_groups = selection_pool.item_groups(table, request.group_column)
     wanted = coverage(item_groups, request.at_least, request.budget)
+    lots = np.random.default_rng((request.seed, 1))
     views: dict[str, View] = {}
-    summary: dict[str, Any] = {"labelled": pool.labelled, "copies": pool.copies, "candidates": len(table)}
+    unread = 0
     if request.strategy == "random":
         found = selection.select_at_random(wanted, request.budget, rng=lots)
     else:
         selection.require(len(table), request.budget)
-        views, without = _views(request, everything, table["item_id"].tolist(), shares, progress)
-        summary["labelled_without_features"] = without
+        views, unread = _views(request, everything, table["item_id"].tolist(), shares, progress)
         found = selection.select_by_design(
             {name: view.design for name, view in views.items()},
             wanted,
@@ -127,17 +125,29 @@ def _choose(request: Request, progress: Progress) -> tuple[pd.DataFrame, dict[st
             on_pick=lambda done: progress("choosing", done, request.budget),
         )
     batch = selection_pool.selection_table(found, table, item_groups, request.strategy, views)
-    drawn = int((batch["reason"] == selection.BY_LOT).sum())
-    summary |= {
+    return batch, {
         "strategy": request.strategy,
         "seed": request.seed,
-        "chosen": len(batch),
-        "drawn_at_random": drawn,
+        "candidates": len(table),
+        "labelled": pool.labelled,
+        "copies": pool.copies,
+        "labelled_without_features": unread,
         "coverage": selection_pool.coverage_table(found, item_groups, wanted).to_dict("records"),
-        "chosen_for": batch["chosen_for"].value_counts().to_dict() if "chosen_for" in batch else {},
-        "warning": "" if request.strategy == "random" else WARNING,
+        **_raters(batch, feedback, shares, groups),
     }
-    return batch, summary
+
+
+def _raters(
+    batch: pd.DataFrame, feedback: pd.DataFrame | None, shares: dict[str, pd.Series], groups: pd.Series | None
+) -> dict[str, Any]:
+    """What each rater group has labelled, for whom was chosen, and how many raters are of no known group."""
+    if feedback is None or groups is None:
+        return {"labelled_by_group": {}, "chosen_for": {}, "raters_of_unknown_group": 0}
+    return {
+        "labelled_by_group": {name: len(own) for name, own in shares.items()},
+        "chosen_for": {name: n for name, n in batch["chosen_for"].value_counts().items() if name},
+        "raters_of_unknown_group": int(feedback["annotator_id"].drop_duplicates().map(groups).isna().sum()),
+    }
 
 
 def _views(
@@ -159,22 +169,26 @@ def _views(
 
 
 def _write(out: Path, table: pd.DataFrame, summary: dict[str, Any], *, as_json: bool, quiet: bool) -> None:
+    from rlhf_fair.annotators.selection import BY_LOT
     from rlhf_fair.tables import write_table
 
     write_table(out, table)
-    lines = [
-        f"{summary['chosen']} of {summary['candidates']} candidates by {summary['strategy']}, "
-        f"{summary['drawn_at_random']} of them drawn at random: {out}"
-    ]
-    left = {"labelled": "labelled already", "copies": "copies of another pair"}
-    lines += [f"left out: {summary[key]} {text}" for key, text in left.items() if summary[key]]
-    if summary.get("labelled_without_features"):
-        lines.append(f"{summary['labelled_without_features']} labelled items are not among the items: not learned from")
+    drawn, by_design = int((table["reason"] == BY_LOT).sum()), summary["strategy"] != "random"
+    summary |= {"chosen": len(table), "drawn_at_random": drawn, "warning": WARNING if by_design else ""}
+    lines = [f"{len(table)} of {summary['candidates']} candidates by {summary['strategy']}: {out}"]
+    lines += [f"{drawn} of them drawn at random"] if drawn and by_design else []
+    notes = {
+        "labelled": "items left out: labelled already",
+        "copies": "items left out: copies of another pair",
+        "labelled_without_features": "labelled items are not among the items: not learned from",
+        "raters_of_unknown_group": "raters of unknown group: in the head of everybody alone",
+    }
+    lines += [f"{summary[key]} {text}" for key, text in notes.items() if summary[key]]
     for row in summary["coverage"]:
         least = f", at least {row['at_least']}" if row["at_least"] else ""
         forced = f", {row['brought_in']} brought in by a minimum" if row["brought_in"] else ""
         lines.append(f"  {row['column']}={row['group']}: {row['chosen']} of {row['available']}{least}{forced}")
-    lines += [f"  chosen for raters {name}: {n}" for name, n in summary["chosen_for"].items() if name]
-    if summary["warning"]:
-        lines.append(summary["warning"])
+    for name, n in summary["chosen_for"].items():
+        lines.append(f"  chosen for raters {name}: {n} (labelled so far: {summary['labelled_by_group'][name]})")
+    lines += [WARNING] if by_design else []
     show({"out": str(out), **summary}, lines, as_json=as_json, quiet=quiet)

@@ -72,3 +72,18 @@ class Request:
             return accepted(self.items, ITEMS)
         texts = {name: Column(required=False, nullable=True) for name in ITEMS.columns if name != "item_id"}
         return accepted(self.items, Contract("items", {"item_id": ITEMS.columns["item_id"], **texts}, ITEMS.key))
+
+    def read_feedback(self) -> pd.DataFrame | None:
+        """The judgements of pairs so far; None where there are none."""
+        from rlhf_fair.errors import RowError
+        from rlhf_fair.tables import FEEDBACK
+
+        if self.labelled is None:
+            return None
+        table = accepted(self.labelled, FEEDBACK)
+        pairs = table[table["kind"] == "pair"]
+        if pairs.empty:
+            raise RowError(
+                f"{self.labelled} has no pairs among its {len(table)} rows; kinds: {sorted(set(table['kind']))}"
+            )
+        return pairs

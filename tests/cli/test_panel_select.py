@@ -142,11 +142,14 @@ def test_an_ensemble_of_ones_own_and_a_plain_draw_need_no_model(folder: Path) ->
 
 def test_balance_groups_serves_those_who_said_little(folder: Path) -> None:
     options = "--budget 10 --features @features.parquet --labelled @feedback.jsonl --balance-groups --panel @panel.csv"
+    with (folder / "feedback.jsonl").open("a") as stream:
+        stream.write('{"item_id": "000", "annotator_id": "stranger", "kind": "pair", "choice": "a"}\n')
     text = run(folder, f"{options} --by gender")  # women judged 2 items, men 15
     batch = chosen(folder)
     assert batch["chosen_for"].value_counts().idxmax() == "woman"
     assert {"p_a man", "p_a woman"} <= set(batch)
-    assert "chosen for raters woman" in text
+    assert f"chosen for raters woman: {(batch['chosen_for'] == 'woman').sum()} (labelled so far: 2)" in text
+    assert "1 raters of unknown group" in text
 
 
 def test_quiet_prints_nothing(folder: Path) -> None:
@@ -183,12 +186,14 @@ def test_quiet_prints_nothing(folder: Path) -> None:
         ),
         ("--budget 5 --strategy random --group-column faith", ColumnError, "lacks column 'faith'"),
         ("--budget 5 --features @features.npz --logit-sd 0", SettingsError, "logit_sd 0"),
+        ("--budget 5 --features @features.npz --labelled @ratings.csv", RowError, "no pairs among its 1 rows"),
         ("--budget 5 --reward-model ./nowhere/at/all", RlhfFairError, "no such folder"),
     ],
 )
 def test_faults_are_named_and_leave_no_output(folder: Path, options: str, error: type[Exception], says: str) -> None:
     np.savez(folder / "bad.npz", item_id=np.array(["000"]), b=np.zeros((1, 2)))
     (folder / "junk.npz").write_text("no archive")
+    (folder / "ratings.csv").write_text("item_id,annotator_id,kind,value\n000,p1,rating,3\n")
     (folder / "few.csv").write_text("item_id,x\n000,1\n")
     (folder / "gap.csv").write_text("item_id,x\n000,\n001,2\n")
     with pytest.raises(error, match=says):
