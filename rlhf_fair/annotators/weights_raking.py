@@ -70,7 +70,8 @@ class Cells:
         """(n,) codes and their target shares of everybody, for `rake_rows`.
 
         Whoever cannot be placed is a cell too, whose share stays that of its starting weight: nothing is known about
-        the margin there, so nothing is changed on its account.
+        the margin there, so nothing is changed on its account. Few members, many of them unknown, may be unable to
+        keep that share and the margins too; then the order of the margins decides what gives way.
         """
         unknown = float(base[~self.known].sum() / base.sum())
         if not self.overlapping:
@@ -98,7 +99,8 @@ def margin_cells(members: pd.DataFrame, population: Population) -> list[Cells]:
     """The members' places in every margin. Who names several levels of a margin that does not overlap is unknown."""
     columns = [ATTRIBUTE_PREFIX + name for name in population.attributes]
     require_columns(members, columns, "panel")
-    table = canonical_table(members, population)
+    several = any(margin.multi_select for margin in population.margins)
+    table = canonical_table(members, population) if several else members
     found = []
     for margin in population.margins:
         if margin.multi_select:
@@ -133,9 +135,16 @@ def collapse(margin: Margin, shares: FloatArray, counts: FloatArray) -> FloatArr
 
 
 def rake_cells(base: FloatArray, cells: Sequence[Cells], *, sweeps: int = SWEEPS) -> Raked:
-    """`rake_rows` on every margin's constraints, and whether that met them."""
+    """`rake_rows` on every margin's constraints, and whether that met them. Members alike in all are raked as one."""
     pairs = [pair for one in cells for pair in one.constraints(base)]
-    weights = rake_rows(base, [code for code, _ in pairs], [target for _, target in pairs], sweeps=sweeps)
+    alike = np.zeros(len(base), dtype=np.int64)
+    for code, target in pairs:
+        alike = pd.factorize(alike * len(target) + code)[0].astype(np.int64)
+    first = np.flatnonzero(~pd.Series(alike).duplicated().to_numpy())  # codes are given in order of appearance
+    together = np.bincount(alike, base, len(first))
+    raked = rake_rows(together, [code[first] for code, _ in pairs], [target for _, target in pairs], sweeps=sweeps)
+    factor = np.divide(raked, together, out=np.zeros_like(raked), where=together > 0)
+    weights = base * factor[alike]
     return Raked(weights, largest_miss(weights, cells) <= MET)
 
 
