@@ -43,11 +43,13 @@ def as_record(found: WordAttributions, *, most_words: int = MOST_WORDS, examples
 
 
 def chosen_examples(pairs: pd.DataFrame, k: int) -> Iterator[tuple[Any, str]]:
-    """(id, why): the ``k`` pairs with the largest gaps of either sign, and ``k`` nearest to their kind's median."""
+    """(id, why): the ``k`` pairs with the largest gaps of either sign, then ``k`` near their kind's median."""
     far = pairs["gap"].abs().sort_values(ascending=False, kind="stable").index
     off = (pairs["gap"] - pairs.groupby("kind")["gap"].transform("median")).abs()
     extreme = list(far[:k])
-    typical = [row for row in off.sort_values(kind="stable").index if row not in extreme][:k]
+    near = off.sort_values(kind="stable").index.difference(extreme, sort=False)
+    turn = pairs.loc[near].groupby("kind", sort=False).cumcount().sort_values(kind="stable")
+    typical = list(turn.index[:k])
     for why, rows in (("among the largest gaps", extreme), ("a typical gap", typical)):
         yield from ((pairs.loc[row, "id"], why) for row in rows)
 

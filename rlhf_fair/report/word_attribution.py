@@ -7,7 +7,7 @@ what has another shape leaves its part of the page out.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 from rlhf_fair.report import numbers as num
 from rlhf_fair.report import wording as say
@@ -239,5 +239,5 @@ def _number(value: object) -> float:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else float("nan")
 
 
-def _whole(value: object) -> bool:
+def _whole(value: object) -> TypeGuard[int]:
     return type(value) is int

@@ -11,6 +11,7 @@ from bag_of_words import bag_of_words
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import WORDS, masking_tokenizer, tiny_bert, tiny_llama, tiny_tokenizer
+from transformers import RobertaConfig, RobertaForSequenceClassification
 
 from rlhf_fair.errors import ModelLoadError, SettingsError
 from rlhf_fair.models.attribution import (
@@ -71,7 +72,17 @@ def test_a_product_is_shared_by_its_factors() -> None:
     assert attributed(model, ["z x y"], Steps(1e-6))[0].values == pytest.approx([0, 3, 3], abs=1e-6)
 
 
-@pytest.mark.parametrize("build", [encoder, decoder])
+def encoder_that_counts_from_padding() -> RewardModel:
+    """RoBERTa: positions are read off the token ids, which the embeddings alone would not tell."""
+    tokenizer = masking_tokenizer()
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    options = {"vocab_size": len(tokenizer), "num_labels": 1, "initializer_range": 0.3, "max_position_embeddings": 40}
+    torch.manual_seed(0)
+    config = RobertaConfig(**sizes, **options, pad_token_id=tokenizer.pad_token_id)
+    return RewardModel(RobertaForSequenceClassification(config), tokenizer, max_length=30, device="cpu")
+
+
+@pytest.mark.parametrize("build", [encoder, decoder, encoder_that_counts_from_padding])
 def test_attributions_add_up_to_the_rewards_that_the_model_gives(build: Callable[[], RewardModel]) -> None:
     captum()
     model = build()

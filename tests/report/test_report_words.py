@@ -107,8 +107,8 @@ def test_texts_are_folded_away_and_marked_by_more_than_colour() -> None:
     details = re.search(r"<details class=\"examples\".*?</details>", html, re.S)
     assert details is not None
     assert " open" not in details.group(0).split(">")[0]
-    assert '<mark class="down-3">woman<small>−0.40</small></mark>' in details.group(0)
-    assert '<mark class="down-1">kind<small>−0.10</small></mark>' in details.group(0)
+    assert '<mark class="down-3">woman <small>−0.40</small></mark>' in details.group(0)
+    assert '<mark class="down-1">kind <small>−0.10</small></mark>' in details.group(0)
     assert "a kind woman" not in summarize(page(Results(audit={"title": "t", "word_attributions": record()})))
     without = render(page(Results(audit={"title": "t", "word_attributions": record(examples=[])})))
     assert '<details class="examples"' not in without
