@@ -56,7 +56,7 @@ def test_uncertainty_is_the_spread_of_heads_or_the_learnt_one() -> None:
     ],
 )
 def test_heads_that_make_no_sense_are_refused(wrong: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match="fit|different|weights"):
+    with pytest.raises(ValueError, match=r"fit|different|weights"):
         RewardHeads.model_validate(wrong)
 
 

@@ -61,16 +61,18 @@ def fingerprint(*things: Any) -> str:
 
 def _feed(digest: Any, thing: Any) -> None:
     digest.update(type(thing).__name__.encode())
-    if isinstance(thing, np.ndarray | torch.Tensor):
+    if isinstance(thing, torch.nn.Parameter):
+        digest.update(str(tuple(thing.shape)).encode())
+    elif isinstance(thing, np.ndarray | torch.Tensor):
         digest.update(np.ascontiguousarray(np.asarray(thing)).tobytes())
     elif hasattr(thing, "model_dump"):
         digest.update(canonical_json(thing.model_dump(mode="json")))
+    elif isinstance(thing, dict):
+        _feed(digest, [part for item in thing.items() for part in item])
     elif isinstance(thing, list | tuple):
         digest.update(str(len(thing)).encode())
         for part in thing:
             _feed(digest, part)
-    elif isinstance(thing, torch.nn.Parameter):
-        digest.update(str(tuple(thing.shape)).encode())
     elif hasattr(thing, "__dict__"):
         for name in sorted(vars(thing)):
             if not name.startswith("_"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 from rlhf_fair.errors import SettingsError
@@ -28,7 +29,9 @@ def add_lora(model: Any, settings: LoRA) -> Any:
         target_modules=list(settings.targets) or "all-linear",
     )
     try:
-        return peft.get_peft_model(model, config)
+        with warnings.catch_warnings():  # peft asks transformers by an old name; nothing that a user could mend
+            warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
+            return peft.get_peft_model(model, config)
     except ValueError as error:
         raise SettingsError(f"training.lora.targets = {list(settings.targets)}: {error}") from error
 
