@@ -137,12 +137,15 @@ def _entropy(p: Floats) -> Floats:
 
 
 def _row_space(differences: Floats) -> tuple[Floats, Floats]:
-    """Orthonormal rows (r, d) that span the differences, and their coordinates (n, r): labels move a head in there."""
-    if not len(differences):
-        return np.empty((0, differences.shape[1])), np.empty((0, 0))
-    left, size, right = np.linalg.svd(differences, full_matrices=False)
-    kept = size > size[0] * max(differences.shape) * np.finfo(float).eps
-    return right[kept], left[:, kept] * size[kept]
+    """Orthonormal rows (r, d) that span the differences, and their coordinates (n, r): labels move a head there only.
+
+    With fewer labels than features that is a small space; with more it is all of it.
+    """
+    n, d = differences.shape
+    if n >= d:
+        return np.eye(d), differences
+    right, left = np.linalg.qr(differences.T)
+    return right.T, left.T
 
 
 def _fit(labels: Labels, basis: Floats, coordinates: Floats, weight: Floats, anchor: Floats, logit_sd: float) -> Floats:
