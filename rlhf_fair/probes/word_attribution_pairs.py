@@ -187,7 +187,8 @@ def summary_row(pair: Pair, scale: float) -> dict[str, Any]:
     shared_a, shared_b = [at for at, _ in pair.alignment.shared], [at for _, at in pair.alignment.shared]
     exchanged = a.by_word[only_a].sum() - b.by_word[only_b].sum()
     shared = a.by_word[shared_a].sum() - b.by_word[shared_b].sum()
-    n_tokens = a.path.start_reward - b.path.start_reward
+    # Texts of one length start from the same tokens: what their rewards differ by is rounding.
+    n_tokens = 0.0 if a.read.frame == b.read.frame else a.path.start_reward - b.path.start_reward
     parts = {"gap": pair.gap, "exchanged": exchanged, "shared": shared, "n_tokens": n_tokens}
     parts["residue"] = pair.gap - exchanged - shared - n_tokens
     parts["between"] = float("nan") if pair.between is None else pair.between.values.sum()

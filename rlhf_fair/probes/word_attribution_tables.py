@@ -42,6 +42,7 @@ PART_COLUMNS = (
     "reason",
 )
 KEY = ["kind", "method", "role", "side", "word"]
+CONTRADICTED = "leaving the word out points the other way"
 FEWEST_RANKS = 3
 """Two words agree or disagree altogether: ranks begin to say something with three."""
 
@@ -80,6 +81,7 @@ def word_table(contributions: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame
     contribution: mean over the ``n_pairs`` pairs that have the word (all its places summed up), with a t interval
         clustered by ``cluster``; positive: it raises the reward of a above that of b.
     p_adjusted: Benjamini-Hochberg over all words of a method. occlusion: the same mean by leaving the word out.
+    reason: why a number is missing, and where contribution and occlusion have opposite signs.
     share: of the whole gap of the kind's pairs for which there is the method, summed over all of them; shares can be
         negative or above 1 where words pull both ways. NaN where that gap cannot be told from 0.
     """
@@ -107,14 +109,16 @@ def _word_rows(contributions: pd.DataFrame, pairs: pd.DataFrame) -> Iterator[dic
         e = mean_estimate(rows["contribution"], clusters=[rows["cluster"]], rates=False)
         whole = wholes[str(labels["kind"]), str(labels["method"])]
         share, why = _share(float(rows["contribution"].sum()), whole)
+        occlusion = float(rows["occlusion"].mean(skipna=False))
+        against = CONTRADICTED if e.estimate * occlusion < 0 else ""
         yield labels | {
             "contribution": e.estimate,
             **{name: getattr(e, name) for name in ("ci_low", "ci_high", "p_value", "n_clusters")},
             "p_adjusted": NAN,
             "share": share,
-            "occlusion": float(rows["occlusion"].mean(skipna=False)),
+            "occlusion": occlusion,
             "n_pairs": len(rows),
-            "reason": "; ".join(filter(None, [e.reason, why])),
+            "reason": "; ".join(filter(None, [against, e.reason, why])),
             "total": float(rows["contribution"].sum()),
         }
 

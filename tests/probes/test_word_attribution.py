@@ -241,6 +241,15 @@ def test_a_number_that_is_not_finite_is_missing() -> None:
     assert len(found.pairs) == 1
 
 
+def test_a_word_on_which_both_ways_disagree_is_flagged() -> None:
+    # r(x y) = -2 + 3 * 1 = 1 and r(z y) = 0. The path gives each of x and y half of the product, so x gets -2 + 1.5;
+    # leaving x out loses all of the 1.
+    model = bag_of_words({"x": (-2, 3, 0), "y": (0, 0, 1), "z": (0, 0, 0)})
+    x = row(attributed(model, pairs_of(("x y", "z y"))).words, method=DIFFERENCE, word="x")
+    assert (x["contribution"], x["occlusion"]) == pytest.approx((-0.5, 1))
+    assert x["reason"].startswith("leaving the word out points the other way")
+
+
 def test_agreement_with_leaving_out_is_perfect_for_a_sum() -> None:
     prices = {word: (float(price), 0, 0) for price, word in enumerate(["day", "story", "cat", "dog", "hi", "red"])}
     model = bag_of_words(prices | {"she": (-9, 0, 0), "he": (-2, 0, 0)})
