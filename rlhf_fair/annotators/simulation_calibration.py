@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from rlhf_fair.annotators.simulation_behaviour import behaviour
-from rlhf_fair.annotators.simulation_components import COMPONENTS, Ratings, latent_components
+from rlhf_fair.annotators.simulation_components import COMPONENTS, LatentComponents, Ratings, latent_components
 from rlhf_fair.annotators.simulation_design import EVERYBODY, UNKNOWN
 from rlhf_fair.annotators.simulation_model import AnnotatorModel
 from rlhf_fair.annotators.simulation_moments import variance_components
@@ -84,41 +84,44 @@ def calibrate(
         Deals raters and items to those groups.
     """
     rows = _ratings(feedback, groups)
-    names = rows.group_names
     found = latent_components(rows)
-    ways = [rows.item, rows.rater]
+    n = len(found.vector)
     leave_outs = leave_groups_out(
-        lambda kept: (latent_components(rows.only(kept)).vector, np.full(3 + len(names), float(kept.sum()))),
-        ways,
+        lambda kept: (latent_components(rows.only(kept)).vector, np.full(n, float(kept.sum()))),
+        [rows.item, rows.rater],
         n_groups=n_jackknife,
         rng=rng,
     )
-    ones = np.ones(3 + len(names))
-    estimates = grouped_jackknife(found.vector, leave_outs, scale=ones, most_df=ones * np.inf)
+    estimates = grouped_jackknife(found.vector, leave_outs, scale=np.ones(n), most_df=np.full(n, np.inf))
     habits, told = behaviour(feedback, rows, found, assignments)
-    parts = {name: max(float(np.nan_to_num(value)), 0.0) for name, value in zip(COMPONENTS, found.vector, strict=False)}
-    total = sum(parts.values())
-    shrink = min(1.0, (1 - LEAST_RESIDUAL) / total) if total > 0 else 1.0
-    sds = {name: float(np.sqrt(share * shrink)) for name, share in parts.items()}
-    spread = (
-        {"first_shown_sd": sds["rater"], "leniency_sd": 0.0} if rows.kind == "pair" else {"leniency_sd": sds["rater"]}
-    )
-    content: dict[str, Any] = {
-        "preferences": {"item_sd": sds["item"], "group_item_sd": sds["group_item"]},
-        "answers": {"kind": rows.kind, "link": "probit", **found.answers},
-        "raters": {**spread, "temperature": float(np.sqrt(1 - total * shrink)), "first_shown": found.first_shown},
-        "groups": {name: {"shift": float(shift)} for name, shift in zip(names, found.shifts, strict=True)},
-        **habits,
-    }
-    load = np.bincount(rows.rater)
-    loads = {"raters": len(load), "ratings": len(rows.item), "mean": load.mean(), "sd": load.std()}
-    loads |= {"least": load.min(), "greatest": load.max()}
     return Calibration(
-        model=AnnotatorModel.model_validate(content),
+        model=AnnotatorModel.model_validate(_sections(rows, found) | habits),
         components=_table(rows, estimates),
-        loads={name: float(value) for name, value in loads.items()},
+        loads=_loads(rows),
         assumed=(*ASSUMED, *told, *_not_told(found.vector)),
     )
+
+
+def _sections(rows: Ratings, found: LatentComponents) -> dict[str, Any]:
+    """The model's sections that follow from the components; negative ones are 0, and chance keeps a remainder."""
+    parts = np.maximum(np.nan_to_num(found.vector[: len(COMPONENTS)]), 0.0)
+    parts *= min(1.0, (1 - LEAST_RESIDUAL) / max(float(parts.sum()), LEAST_RESIDUAL))
+    item, group_item, rater = np.sqrt(parts).tolist()
+    spread = {"leniency_sd": 0.0, "first_shown_sd": rater} if rows.kind == "pair" else {"leniency_sd": rater}
+    temperature = float(np.sqrt(1 - parts.sum()))
+    shifts = zip(rows.group_names, found.shifts.tolist(), strict=True)
+    return {
+        "preferences": {"item_sd": item, "group_item_sd": group_item},
+        "answers": {"kind": rows.kind, "link": "probit", **found.answers},
+        "raters": {**spread, "temperature": temperature, "first_shown": found.first_shown},
+        "groups": {name: {"shift": shift} for name, shift in shifts},
+    }
+
+
+def _loads(rows: Ratings) -> dict[str, float]:
+    load = np.bincount(rows.rater)
+    found = {"raters": len(load), "ratings": len(rows.item), "mean": load.mean(), "sd": load.std()}
+    return {name: float(value) for name, value in (found | {"least": load.min(), "greatest": load.max()}).items()}
 
 
 def _ratings(feedback: pd.DataFrame, groups: pd.Series | None) -> Ratings:

@@ -85,7 +85,7 @@ def leaving_position(model: AnnotatorModel, design: Design, rng: np.random.Gener
     if not base.any():
         return left
     growth = s.per_100_done * design.position / TASKS + s.per_100_assigned * design.load[design.rater] / TASKS
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         hazard = base[design.rater] * np.exp(growth)
     goes = rng.random(len(design.rater)) < hazard
     np.minimum.at(left, design.rater[goes], design.position[goes])

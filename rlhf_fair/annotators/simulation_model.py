@@ -25,6 +25,7 @@ Spread = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Hazard = Annotated[float, Field(ge=0, lt=1)]
+Growth = Annotated[float, Field(ge=-5, le=5)]
 Link = Literal["logit", "probit"]
 CARELESS_STYLES = ("first_shown", "straight_line", "random", "copy")
 
@@ -108,8 +109,8 @@ class DriftSettings(Settings):
 
     leniency: Number = 0.0
     leniency_sd: Spread = 0.0
-    log_temperature: Number = 0.0
-    log_seconds: Number = 0.0
+    log_temperature: Growth = 0.0
+    log_seconds: Growth = 0.0
 
 
 class CarelessSettings(Settings):
@@ -157,8 +158,8 @@ class LeavingSettings(Settings):
     ``per_100_assigned`` · tasks assigned / 100), at most 1."""
 
     hazard: Hazard = 0.0
-    per_100_done: Number = 0.0
-    per_100_assigned: Number = 0.0
+    per_100_done: Growth = 0.0
+    per_100_assigned: Growth = 0.0
 
 
 class DisclosureSettings(Settings):

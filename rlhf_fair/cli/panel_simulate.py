@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from rlhf_fair.annotators.simulation_calibration import Calibration
+    from rlhf_fair.annotators.simulation_feedback import Simulation
     from rlhf_fair.annotators.simulation_model import AnnotatorModel
 
 NOTE_SUFFIX = ".simulated.json"
@@ -54,18 +56,13 @@ def simulate(
     """
     import numpy as np
 
-    from rlhf_fair.errors import SettingsError
+    from rlhf_fair.annotators.simulation_design import Design
+    from rlhf_fair.annotators.simulation_feedback import simulate_feedback
+    from rlhf_fair.annotators.simulation_power import PowerSettings, simulated_power
     from rlhf_fair.tables import ANNOTATORS, ASSIGNMENTS, Column, Contract
 
-    if gap is None and out is None:
-        raise SettingsError("nothing to do; allowed: --out FILE for feedback, --gap NUMBER for power, or both")
     side = {"--truth": truth, "--unanswered": unanswered, "--panel-out": panel_out}
-    if out is None and (lost := next((name for name, path in side.items() if path is not None), None)):
-        raise SettingsError(f"{lost} {side[lost]} needs --out FILE: it tells of the collection written there")
-    if gap is not None and not (by and reference):
-        raise SettingsError(f"--gap {gap:g} needs --by ATTRIBUTE and --reference GROUP to say whose gap it is")
-    if model is not None and like is not None:
-        raise SettingsError(f"--model {model} and --like {like}; allowed: one of them")
+    _check(out, side, None if gap is None else (gap, by, reference), {"--model": model, "--like": like})
     members, table = accepted(panel, ANNOTATORS), accepted(assignments, ASSIGNMENTS)
     work = None if items is None else accepted(items, Contract("items", {"item_id": Column()}, ("item_id",)))
     columns = attribute_names(members, by or [])
@@ -76,29 +73,46 @@ def simulate(
     summary: dict[str, Any] = {"simulated": True, "seed": seed}
     lines: list[str] = []
     if fitted is not None:
-        summary["calibration"] = {
-            "components": fitted.components.to_dict("records"),
-            "loads": fitted.loads,
-            "assumed": list(fitted.assumed),
-        }
-        lines += _calibration_lines(fitted)
+        summary["calibration"], lines = _calibration(fitted), _calibration_lines(fitted)
     with progress_bar(hidden=as_json or quiet) as progress:
         if out is not None:
-            drawn = _collect(found, table, members, columns, work, streams[1])
+            drawn = simulate_feedback(found, table, members, by=columns, items=work, rng=streams[1])
             paths = {"out": out, "truth": truth, "unanswered": unanswered, "panel_out": panel_out}
             inputs = [panel, assignments, *filter(None, [items, model, like, *sources.values()])]
             summary |= _write(drawn, found, paths, inputs, seed)
             lines += _feedback_lines(summary, out)
         if gap is not None:
-            from rlhf_fair.annotators.simulation_design import Design
-            from rlhf_fair.annotators.simulation_power import PowerSettings, simulated_power
-
             settings = PowerSettings(gap, str(reference), repeat, alpha)
             design = Design.of(table, members, found, by=columns, items=work)
             rows = simulated_power(found, design, settings, rng=streams[2], heard=progress).to_dict("records")
-            summary["power"] = {"gap": gap, "reference": reference, "repeat": repeat, "alpha": alpha, "contrasts": rows}
-            lines += _power_lines(rows, settings.gap, settings.reference, repeat)
+            summary["power"] = {**asdict(settings), "contrasts": rows}
+            lines += _power_lines(rows, gap, settings.reference, repeat)
     show(summary, lines, as_json=as_json, quiet=quiet)
+
+
+def _check(
+    out: Path | None,
+    side: dict[str, Path | None],
+    power: tuple[float, list[str] | None, str | None] | None,
+    models: dict[str, Path | None],
+) -> None:
+    """Options that go together, and those that do not; ``power``: --gap, --by and --reference."""
+    from rlhf_fair.errors import SettingsError
+
+    if power is None and out is None:
+        raise SettingsError("nothing to do; allowed: --out FILE for feedback, --gap NUMBER for power, or both")
+    if out is None and (lost := next((name for name, path in side.items() if path is not None), None)):
+        raise SettingsError(f"{lost} {side[lost]} needs --out FILE: it tells of the collection written there")
+    if power is not None and not (power[1] and power[2]):
+        raise SettingsError(f"--gap {power[0]:g} needs --by ATTRIBUTE and --reference GROUP to say whose gap it is")
+    if all(path is not None for path in models.values()):
+        both = " and ".join(f"{name} {path}" for name, path in models.items())
+        raise SettingsError(f"{both}; allowed: one of them")
+
+
+def _calibration(fitted: Calibration) -> dict[str, Any]:
+    rows = fitted.components.to_dict("records")
+    return {"components": rows, "loads": fitted.loads, "assumed": list(fitted.assumed)}
 
 
 def _model(
@@ -132,21 +146,8 @@ def _without_absent(model: AnnotatorModel, members: pd.DataFrame, columns: list[
     return model.model_copy(update={"groups": {k: v for k, v in model.groups.items() if k in there}})
 
 
-def _collect(
-    model: AnnotatorModel,
-    table: pd.DataFrame,
-    members: pd.DataFrame,
-    columns: list[str],
-    items: pd.DataFrame | None,
-    rng: Any,
-) -> Any:
-    from rlhf_fair.annotators.simulation_feedback import simulate_feedback
-
-    return simulate_feedback(model, table, members, by=columns, items=items, rng=rng)
-
-
 def _write(
-    drawn: Any, model: AnnotatorModel, paths: dict[str, Path | None], inputs: list[Path], seed: int
+    drawn: Simulation, model: AnnotatorModel, paths: dict[str, Path | None], inputs: list[Path], seed: int
 ) -> dict[str, Any]:
     """Write the tables, and beside the feedback a note that says what it is and how to make it again."""
     from rlhf_fair.artifacts import environment, sha256_file, write_json
