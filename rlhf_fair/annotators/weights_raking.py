@@ -141,7 +141,7 @@ def rake_cells(base: FloatArray, cells: Sequence[Cells], *, sweeps: int = SWEEPS
     for code, target in pairs:
         alike = pd.factorize(alike * len(target) + code)[0].astype(np.int64)
     first = np.flatnonzero(~pd.Series(alike).duplicated().to_numpy())  # codes are given in order of appearance
-    together = np.bincount(alike, base, len(first))
+    together = np.bincount(alike, base, len(first)).astype(float)
     raked = rake_rows(together, [code[first] for code, _ in pairs], [target for _, target in pairs], sweeps=sweeps)
     factor = np.divide(raked, together, out=np.zeros_like(raked), where=together > 0)
     weights = base * factor[alike]

@@ -4,8 +4,8 @@
     --balance-python BALANCE_ENV/bin/python --crowdkit-python CROWDKIT_ENV/bin/python
 
 Each peer runs in an environment of its own (`pip install balance`, `pip install crowd-kit`), to which tables go as
-files; a peer that is not named is left out. CPU seconds are those of the fit alone, the least of three (of one where it is long): no import, no
-reading of files. Texts are never read.
+files; a peer that is not named is left out. CPU seconds are those of the fit alone, the least of three (of one where
+it is long): no import, no reading of files. Texts are never read.
 
 Matched for equality: no trimming, equal starting weights, and a peer that stops only when it can get no nearer
 (raking: convergence 1e-12); as many rounds of expectation maximisation as ours took, from vote shares, without a prior.
