@@ -39,7 +39,8 @@ def _summary(report: AgreementReport) -> Summary:
         shares = report.map.shares[(report.map.shares["by"] == "") & report.map.shares["share"].notna()]
         top = shares.sort_values("share").iloc[-1]
         verdict += (
-            f" At most {num.share(max(top['share'], 0.0))} of disagreement lies between groups (by {top['attribute']})."
+            f" The largest share of disagreement found between groups is {num.share(max(top['share'], 0.0))}, "
+            f"by {top['attribute']}."
         )
     small = int(groups["too_small"].astype(bool).sum())
     sensitivity = f"{small} of them are too small to tell." if small else ""

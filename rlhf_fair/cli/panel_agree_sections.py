@@ -52,7 +52,11 @@ def pairs_section(report: AgreementReport) -> Section | None:
     tables = []
     inside = {(r["kind"], r["attribute"], r["group"]): r for r in report.table.to_dict("records")}
     for number, (kind, attribute, rows) in enumerate(_by_kind_and_attribute(report.pairs), start=1):
-        names = list(dict.fromkeys([*(r["group_a"] for r in rows), *(r["group_b"] for r in rows)]))
+        every = list(dict.fromkeys([*(r["group_a"] for r in rows), *(r["group_b"] for r in rows)]))
+        least = report.settings.min_raters
+        names = [name for name in every if inside[kind, attribute, name]["raters"] >= least]
+        few = [name for name in every if name not in names]
+        note = f"Fewer than {least} raters, withheld: {', '.join(few)}." if few else ""
         across = {(r["group_a"], r["group_b"]): r for r in rows} | {(r["group_b"], r["group_a"]): r for r in rows}
         body = []
         for name in names:
@@ -65,7 +69,7 @@ def pairs_section(report: AgreementReport) -> Section | None:
             ]
             body.append((Cell(name), *shown))
         columns = (Column("Group"), *(Column(name, True) for name in names))
-        tables.append(Table(f"pairs-{number}", f"{kind} by {attribute}", columns, tuple(body)))
+        tables.append(Table(f"pairs-{number}", f"{kind} by {attribute}", columns, tuple(body), note=note))
     if not tables:
         return None
     answer = ("Each cell is the agreement of two groups (XRR) over the items that both rated; the diagonal is alpha.",)
@@ -91,7 +95,7 @@ def items_section(report: AgreementReport) -> Section | None:
     if report.map is None:
         return None
     items = report.map.items
-    compared = items[items["between"].notna()].sort_values(["p_value", "between"], ascending=[True, False])
+    compared = items[items["between"].notna()]
     split = int((items["p_adjusted"] <= report.settings.alpha).sum())
     answer = (
         f"Groups split on {num.count(split)} of {num.plural(len(compared), 'item')} compared; "
@@ -99,6 +103,7 @@ def items_section(report: AgreementReport) -> Section | None:
     )
     charts = []
     for number, (kind, attribute, rows) in enumerate(_by_kind_and_attribute(compared), start=1):
+        rows.sort(key=lambda row: (row["p_value"], -row["between"]))
         title = f"{kind} by {attribute}: the {num.plural(min(TOP, len(rows)), 'item')} with the smallest p-values"
         means = report.map.cells[(report.map.cells["kind"] == kind) & (report.map.cells["attribute"] == attribute)]
         of_item: dict[str, list[Row]] = {}
@@ -143,7 +148,9 @@ def _item_plot(id: str, title: str, kind: str, items: list[tuple[Row, list[Row]]
     series = []
     for position, group in enumerate(groups):
         points = [
-            _point(float(k), f"{group}, {num.plural(r['raters'], 'rater')}", r["mean"])
+            _point(
+                k + 0.16 * (position - (len(groups) - 1) / 2), f"{group}, {num.plural(r['raters'], 'rater')}", r["mean"]
+            )
             for k, (_, means) in enumerate(items)
             for r in means
             if r["group"] == group
@@ -151,15 +158,22 @@ def _item_plot(id: str, title: str, kind: str, items: list[tuple[Row, list[Row]]
         series.append(Series(group, *mark(position), tuple(points)))
     span = num.padded([p.value for s in series for p in s.points])
     what = "share that prefers a, ties by halves" if kind == "pair" else f"mean {kind}"
-    return _forest(id, title, series, [_short(item["item_id"]) for item, _ in items], what, span)
+    return _forest(id, title, series, [_short(item["item_id"]) for item, _ in items], what, span, parity=None)
 
 
 def _forest(
-    id: str, title: str, series: list[Series], ticks: list[str], axis: str, span: tuple[float, float] | None
+    id: str,
+    title: str,
+    series: list[Series],
+    ticks: list[str],
+    axis: str,
+    span: tuple[float, float] | None,
+    *,
+    parity: float | None = 0.0,
 ) -> Plot:
     label = f"{title}. The same numbers are in the table that follows."
     places = tuple((float(k), text) for k, text in enumerate(ticks))
-    return Plot(id, title, label, "forest", tuple(series), axis, ticks=places, parity=0.0, value_range=span)
+    return Plot(id, title, label, "forest", tuple(series), axis, ticks=places, parity=parity, value_range=span)
 
 
 def _point(

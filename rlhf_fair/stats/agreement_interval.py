@@ -3,13 +3,28 @@
 The bootstrap of Hayes & Krippendorff 2007 draws pairs of ratings as if each were a witness of its own. Ratings come in
 two ways of clusters: another sample would hold other items and other raters. So the variance is that of leaving out
 items, plus that of leaving out raters, less that of leaving out single ratings, which both count (the pigeonhole sum of
-Owen 2007). Drawing raters with replacement would not do: a rater drawn twice agrees with his copy, and α would rise.
+Owen 2007); it is never taken to be less than that of either way alone, which by chance the sum may be. Drawing raters
+with replacement would not do: a rater drawn twice agrees with his copy, and α would rise.
 
 α = 1 - D_o/D_e, so log(1 - α) is a log ratio of two sums; it is closer to normal than α, and limits made there never
-pass 1. Coverage of nominal 95 % intervals in %, over 2,000 simulated panels of each design, ratings = item + rater +
-noise with a known α, four to eight ratings an item; "items only" leaves items out and holds the raters fixed:
+pass 1. Coverage of nominal 95 % intervals in %, over 1,000 simulated panels of each design (+-1.4 at 95), ratings =
+item + rater's mood + noise, with SDs 1, mood and 1, hence a known α; "items only" leaves items out and holds raters
+fixed:
 
-COVERAGE
+=====  ======  ================  ====  =====  ==========  ==========
+items  raters  ratings per item  mood  α      both ways   items only
+=====  ======  ================  ====  =====  ==========  ==========
+30     10      5                 0.5   0.444  95.0        90.2
+30     10      5                 0.0   0.500  95.9        91.2
+30     30      6                 0.5   0.444  91.7        89.9
+100    10      5                 0.5   0.444  96.8        90.3
+100    30      6                 0.5   0.444  94.9        93.1
+100    100     8                 1.0   0.333  91.9        89.8
+300    30      5                 1.0   0.333  94.8        81.9
+300    100     5                 0.5   0.444  95.7        94.5
+=====  ======  ================  ====  =====  ==========  ==========
+
+Where it misses, α was mostly larger than the upper limit: with few items α itself is a little too small on average.
 """
 
 from __future__ import annotations

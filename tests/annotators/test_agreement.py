@@ -85,7 +85,9 @@ def test_adjusted_over_all_groups_of_all_attributes(crowd: tuple) -> None:
 def test_names_of_items_raters_and_groups_change_no_number(crowd: tuple) -> None:
     rows, groups = crowd
     other = rows.assign(item_id="z" + rows["item_id"], annotator_id=rows["annotator_id"].str[::-1] + "q")
-    renamed = {name: g.map({"x": "k", "y": "l", "z": "m"}).set_axis(g.index.str[::-1] + "q") for name, g in groups.items()}
+    renamed = {
+        name: g.map({"x": "k", "y": "l", "z": "m"}).set_axis(g.index.str[::-1] + "q") for name, g in groups.items()
+    }
     numbers = ["alpha", "alpha_ci_low", "alpha_ci_high", "xrr", "gai"]
     first, second = table(rows, groups, permutations=9), table(other, renamed, permutations=9)
     np.testing.assert_allclose(first[numbers], second[numbers], rtol=1e-12)
