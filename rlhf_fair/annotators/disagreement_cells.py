@@ -69,7 +69,7 @@ class GroupCells:
         """(G, I) mean value of each cell that is shown, NaN elsewhere."""
         size = self.counts.sum(axis=1)
         total = np.einsum("gvi,v->gi", self.counts, self.values)
-        return np.divide(total, size, out=np.full_like(size, NAN), where=self.shown & (size > 0))
+        return np.asarray(np.divide(total, size, out=np.full_like(size, NAN), where=self.shown & (size > 0)))
 
 
 def too_few(part: Judgements, labels: pd.Series, s: AgreementSettings) -> dict[str, int]:

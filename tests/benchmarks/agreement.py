@@ -101,10 +101,8 @@ def peer(sets: dict[str, pd.DataFrame]) -> None:
         )
         for k in range(5)
     }
-    print(
     print("CPU seconds from columns (ours) and from a table of counts (theirs)")
     print(f"{'':22}{'level':>10}{'alpha':>9}{'apart':>10}{'ours':>9}{'theirs':>9}")
-    )
     for name, t in {"canonical": canonical, **random, **sets}.items():
         for level in LEVELS:
             if level == "ratio" and t["value"].min() < 0:
