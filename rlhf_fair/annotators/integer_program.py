@@ -81,13 +81,18 @@ class IntegerProgram:
         return float(result.fun), bool(result.mip_gap <= 2 * EXACT)
 
     def _solve(self, weights: FloatArray, gap: float, nodes: int) -> Any:
-        return optimize.milp(
-            np.r_[weights, np.zeros(self.width - len(weights))],
-            integrality=self.integrality,
-            bounds=optimize.Bounds(0, self.upper),
-            constraints=self.rows,
-            options={"mip_rel_gap": gap, "node_limit": nodes},
-        )
+        """One solve, and where HiGHS gives up (with presolve it does at times: "Solve error"), one without it."""
+        for presolve in (True, False):
+            result = optimize.milp(
+                np.r_[weights, np.zeros(self.width - len(weights))],
+                integrality=self.integrality,
+                bounds=optimize.Bounds(0, self.upper),
+                constraints=self.rows,
+                options={"mip_rel_gap": gap, "node_limit": nodes, "presolve": presolve},
+            )
+            if result.x is not None or result.status == INFEASIBLE:
+                break
+        return result
 
     def relaxed(self, weights: FloatArray) -> tuple[FloatArray, FloatArray] | None:
         """Solution with fractions of persons allowed, and what raising each row's active limit by one would cost.

@@ -66,21 +66,28 @@ def pool(cells: pd.DataFrame, people: int, rng: np.random.Generator) -> pd.DataF
     drawn = cells.iloc[row][["age", "race", "gender"]].add_prefix("attr.").reset_index(drop=True)
     cost = 1 + 0.5 * (~young.to_numpy()[row]) + 0.5 * (~man.to_numpy()[row])
     cost *= rng.choice([1.0, 2.0], people, p=[0.7, 0.3])
+    said = rng.random(people)  # one in fifty keeps their race to themselves, one in a hundred leaves the age empty
+    drawn.loc[said < 0.02, "attr.race"] = "prefer_not_to_say"
+    drawn.loc[said > 0.99, "attr.age"] = None
     return drawn.assign(annotator_id=np.arange(people).astype(str), cost=cost)
 
 
 def show(title: str, plan: PanelPlan, cells: pd.DataFrame, seconds: float) -> None:
     found = plan.certificate()
+    nobody = "; ".join(f"{c['level']} ({c['target']:.1f} wanted, {c['available']} in the pool)" for c in
+                       found["without_anybody"]) or "none"  # fmt: skip
     print(
         f"\n{title}: {found['targets_met']} of {found['targets']} targets met, cost {plan.cost:g}, "
         f"expected {found['expected_planning_cost']:.1f} against {found['least_planning_cost']:.1f} for the cheapest "
         f"plan; inclusion probability {found['least_inclusion_probability']:.2g} to "
-        f"{found['greatest_inclusion_probability']:.2g}, {found['never_drawn']} without a chance; {seconds:.1f} s"
+        f"{found['greatest_inclusion_probability']:.2g}, {found['never_drawn']} without a chance; {seconds:.1f} s\n"
+        f"  cells without anybody, tolerance or not: {nobody}\n"
+        f"  not placed, so never drawn: {found['unplaced_by'] or 'nobody'}"
     )
     wanted = cells.groupby(["race", "gender"])["share"].sum()
     wanted = wanted / wanted.sum() * plan.demand.size
     drawn = plan.members.groupby(["attr.race", "attr.gender", "attr.age"]).size().unstack(fill_value=0)
-    drawn = drawn[list(dict.fromkeys(cells["age"]))]
+    drawn = drawn.reindex(index=wanted.index, columns=list(dict.fromkeys(cells["age"])), fill_value=0)
     drawn.insert(0, "wanted", [round(wanted[key], 1) for key in drawn.index])
     drawn.insert(1, "planned", drawn.iloc[:, 1:].sum(axis=1))
     drawn.index.names, drawn.columns.name = ["race", "gender"], None
