@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats as distributions
 
 from rlhf_fair.errors import SettingsError
+from rlhf_fair.stats import smallest_p
 from rlhf_fair.stats.contrasts import contrast_estimate
 from rlhf_fair.stats.simultaneous import all_pairs, versus_reference
 
@@ -147,7 +148,11 @@ def test_a_reference_that_is_not_there_is_named() -> None:
 
 @pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize(("n_groups", "simulations"), [(6, 60), pytest.param(14, 200, marks=pytest.mark.slow)])
-def test_equal_groups_err_as_a_family_one_time_in_twenty(shared: bool, n_groups: int, simulations: int) -> None:
+def test_equal_groups_err_as_a_family_one_time_in_twenty(
+    shared: bool, n_groups: int, simulations: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A fifth of the draws: each critical level is then 5 % give or take 0.7 %, and over many families 5 % as before.
+    monkeypatch.setattr(smallest_p, "DRAWS", 999)
     r = rng(7)
     group, cluster = np.repeat(np.arange(n_groups), 25), np.tile(np.arange(25), n_groups)
     wrong = unadjusted = 0
