@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,13 +19,17 @@ UNKNOWN = "(unknown)"
 
 
 def group_predictions(
-    items: pd.DataFrame, held_out: pd.DataFrame, sources: Sequence[Source], config: RewardConfig
+    items: pd.DataFrame,
+    held_out: pd.DataFrame,
+    sources: Sequence[Source],
+    config: RewardConfig,
+    find: Callable[[str], Path],
 ) -> pd.DataFrame:
     """Rows of held-out ``items`` by group with ``prediction``: of a text its reward, of a pair that of a less b's.
 
     ``held_out``: source, item_id, side, prediction.
     """
-    rows = split_rows(items, sources, config)
+    rows = split_rows(items, sources, config, find)
     keys = ["source", "item_id"]
     wide = held_out.pivot(index=keys, columns="side", values="prediction")
     prediction = wide["a"] - wide["b"] if "a" in wide else wide[""]

@@ -73,7 +73,8 @@ def train_reward(config_path: Path, data_dir: Path, out: Path, *, progress: Prog
     rejects = pd.concat([source.rejects for source in sources], ignore_index=True)
     write_table(out / "rejects.csv", rejects)
 
-    prepared = prepare(training_rows(items, sources, config), config, partial(_find, config_path, data_dir))
+    find = partial(_find, config_path, data_dir)
+    prepared = prepare(training_rows(items, sources, config, find), config, find)
     heads = prepared.heads
     loaded = load_for_reward(resolve(config.model, data_dir), seed=config.training.seed, heads=len(heads.names))
     declare_heads(loaded.model.config, heads)
@@ -91,7 +92,7 @@ def train_reward(config_path: Path, data_dir: Path, out: Path, *, progress: Prog
     metrics = _summary(config, items, sources, excluded, prepared, run)
     metrics |= evaluate(held_out, sources, seed=config.split.seed)
     if config.groups:
-        by_group = group_predictions(items[items["split"] == "test"], held_out, sources, config)
+        by_group = group_predictions(items[items["split"] == "test"], held_out, sources, config, find)
         metrics["test_by_group"] = group_quality(by_group, list(config.groups), seed=config.split.seed)
         write_table(out / BY_GROUP_NAME, by_group.drop(columns=TEXT_COLUMNS, errors="ignore"))
     model.save(out)
@@ -146,9 +147,11 @@ def rating_target(rows: pd.DataFrame, items: pd.DataFrame, target: str) -> pd.Se
     return result
 
 
-def training_rows(items: pd.DataFrame, sources: list[Source], config: RewardConfig) -> pd.DataFrame:
+def training_rows(
+    items: pd.DataFrame, sources: list[Source], config: RewardConfig, find: Callable[[str], Path]
+) -> pd.DataFrame:
     """The rows of the training split, with ``target`` where ratings are learnt."""
-    rows = split_rows(items[items["split"] == "train"], sources, config, single=single_judgements(config))
+    rows = split_rows(items[items["split"] == "train"], sources, config, find, single=single_judgements(config))
     if "rating" in rows:
         rows["target"] = rating_target(rows, items, config.target)
     return rows
@@ -190,7 +193,8 @@ def _inputs(config: RewardConfig, config_path: Path, data_dir: Path) -> dict[str
     base = resolve(config.model, data_dir)
     model = sha256_tree(Path(base)) if Path(base).is_dir() else sha256_bytes(base.encode())
     data = {f"data/{path}": sha256_file(data_dir / path) for path in sorted(paths)}
-    terms = {m.terms for m in config.mitigations if isinstance(m, Swaps) and m.terms is not None}
+    swaps = [m for m in config.mitigations if isinstance(m, Swaps)]
+    terms = {part.terms for part in [*swaps, *config.groups.values()] if part.terms is not None}
     data |= {f"terms/{path}": sha256_file(_find(config_path, data_dir, path)) for path in sorted(terms)}
     return {"config": sha256_file(config_path), "base_model": model, **data}
 

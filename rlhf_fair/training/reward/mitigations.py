@@ -14,20 +14,26 @@ class Groups(Settings):
     """One way to group rows.
 
     ``of`` raters: by a rater attribute of the sources, or by several crossed; an item then gives one row for each group
-    that judged it. ``of`` texts: by whom the text speaks of, with a lexicon of the package (gender, religion, ...);
-    texts that name nobody have no group. ``of`` sources: by source. Rows of unknown group are learnt from with plain
+    that judged it. ``of`` texts: by whom the text speaks of, with a lexicon of the package (gender, religion, ...), or
+    by the axis of the first term that it holds, with a table of ``terms`` (term, axis); texts that name nobody are a
+    group of their own. ``of`` sources: by source. Rows of unknown group are learnt from with plain
     weight. ``at_least``: a rater group with fewer judgements in training counts as unknown.
     """
 
     of: Literal["raters", "texts", "sources"] = "raters"
     attributes: tuple[str, ...] = ()
+    terms: str | None = None
     at_least: int = Field(50, ge=1)
 
     @model_validator(mode="after")
     def _named(self) -> Groups:
-        wanted = {"raters": range(1, 10), "texts": range(1, 2), "sources": range(1)}[self.of]
-        if len(self.attributes) not in wanted:
-            raise ValueError(f"groups of {self.of} take {wanted.start} to {wanted.stop - 1} attributes")
+        n = len(self.attributes)
+        if self.of == "texts" and n + (self.terms is not None) != 1:
+            raise ValueError("groups of texts take one lexicon in attributes, or a table of terms")
+        if self.of != "texts" and self.terms is not None:
+            raise ValueError("terms group texts, not " + self.of)
+        if self.of != "texts" and (n > 0) is not (self.of == "raters"):
+            raise ValueError("groups of raters take one attribute or several, groups of sources none")
         return self
 
 

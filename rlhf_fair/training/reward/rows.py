@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,29 +14,36 @@ from rlhf_fair.annotators.population import CROSS
 from rlhf_fair.errors import ColumnError, RowError
 from rlhf_fair.probes.counterfactual_text import groups_in
 from rlhf_fair.probes.counterfactual_text_lexicon import load_lexicon
-from rlhf_fair.tables import ATTRIBUTE_PREFIX
+from rlhf_fair.tables import ATTRIBUTE_PREFIX, read_table, require_columns
 from rlhf_fair.training.reward.config import RewardConfig
 from rlhf_fair.training.reward.mitigations import Groups
 from rlhf_fair.training.reward.sources import Source
 
+NOBODY = "nobody named"
 GROUP_PREFIX = "group."
 """``group.NAME``: the label of a row in the grouping NAME; missing where it is unknown."""
 
 
 def split_rows(
-    items: pd.DataFrame, sources: Sequence[Source], config: RewardConfig, *, single: bool = False
+    items: pd.DataFrame,
+    sources: Sequence[Source],
+    config: RewardConfig,
+    find: Callable[[str], Path],
+    *,
+    single: bool = False,
 ) -> pd.DataFrame:
     """``items`` by rater group, with a column ``group.NAME`` for each grouping.
 
     One row for each rater group that judged an item where raters are grouped, or with ``single`` for each judgement;
     else the items themselves. An item's rows share its weight in proportion to the weights of their raters, so
-    splitting changes nothing where groups play no part. ``rating`` or ``p_a`` become the row's own.
+    splitting changes nothing where groups play no part. ``rating`` or ``p_a`` become the row's own. ``find`` gives the
+    place of a table of terms.
     """
     parts = [_split(items[items["source"] == source.name], source, config, single) for source in sources]
     rows = pd.concat([part for part in parts if len(part)], ignore_index=True)
     for name, groups in config.groups.items():
         if groups.of == "texts":
-            rows[GROUP_PREFIX + name] = text_groups(rows, groups)
+            rows[GROUP_PREFIX + name] = text_groups(rows, groups, find)
         elif groups.of == "sources":
             rows[GROUP_PREFIX + name] = rows["source"]
     return rows
@@ -54,12 +63,19 @@ def group_codes(labels: pd.Series, at_least: int = 1) -> tuple[NDArray[np.int64]
     return np.asarray(pd.Index(names).get_indexer(pd.Index(labels.astype("object"))), dtype=np.int64), names
 
 
-def text_groups(rows: pd.DataFrame, groups: Groups) -> pd.Series:
-    """Whom each row's text speaks of first, by the grouping's lexicon; of pairs, the first answer's text."""
-    lexicon = load_lexicon(groups.attributes[0])
+def text_groups(rows: pd.DataFrame, groups: Groups, find: Callable[[str], Path]) -> pd.Series:
+    """Whom each row's text speaks of first, `NOBODY` if no one; of pairs, the first answer's text counts."""
     texts = rows["text"] if "text" in rows else rows["text_a"]
-    found = {text: groups_in(text, lexicon) for text in texts.unique()}
-    return texts.map(lambda text: found[text][0] if found[text] else None).astype("object")
+    if groups.terms is None:
+        lexicon = load_lexicon(groups.attributes[0])
+        found = {text: next(iter(groups_in(text, lexicon)), NOBODY) for text in texts.unique()}
+        return texts.map(found).astype("object")
+    table = read_table(find(groups.terms))
+    require_columns(table, ["term", "axis"], f"terms {groups.terms}")
+    axis = {str(term).lower(): str(name) for term, name in zip(table["term"], table["axis"], strict=True)}
+    longest = "|".join(re.escape(term) for term in sorted(axis, key=len, reverse=True))
+    first = texts.str.extract(rf"(?<!\w)({longest})s?(?!\w)", flags=re.IGNORECASE, expand=False)
+    return first.str.lower().map(axis).fillna(NOBODY).astype("object")
 
 
 def _split(items: pd.DataFrame, source: Source, config: RewardConfig, single: bool) -> pd.DataFrame:
