@@ -154,6 +154,12 @@ class RewardConfig(Settings):
         """The name of the grouping by raters; there is at most one, since rows are split by it."""
         return next((name for name, groups in self.groups.items() if groups.of == "raters"), None)
 
+    @property
+    def learns_by_raters(self) -> bool:
+        """Whether a head or a mitigation looks at rater groups; if none does, they serve the held-out table alone."""
+        named = {self.heads.groups} | {m.groups for m in self.mitigations if not isinstance(m, Swaps)}
+        return self.rater_groups is not None and self.rater_groups in named
+
     @model_validator(mode="after")
     def _sources_fit_the_objective(self) -> RewardConfig:
         pairs = self.objective == "preference"

@@ -29,7 +29,7 @@ def group_predictions(
 
     ``held_out``: source, item_id, side, prediction.
     """
-    rows = split_rows(items, sources, config, find)
+    rows = split_rows(items, sources, config, find, by_raters=True)
     keys = ["source", "item_id"]
     wide = held_out.pivot(index=keys, columns="side", values="prediction")
     prediction = wide["a"] - wide["b"] if "a" in wide else wide[""]

@@ -29,6 +29,12 @@ def init_reward_head(model: Any, generator: torch.Generator) -> None:
             head.bias.zero_()
 
 
+def freeze_trunk(model: Any) -> None:
+    """Leave the reward head as the only part that learns."""
+    model.requires_grad_(False)
+    reward_head(model).requires_grad_(True)
+
+
 def set_dropout(model: Any, probability: float) -> None:
     """Set every dropout of the model, those that attention keeps as a number included."""
     for module in model.modules():

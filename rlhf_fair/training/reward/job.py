@@ -151,7 +151,9 @@ def training_rows(
     items: pd.DataFrame, sources: list[Source], config: RewardConfig, find: Callable[[str], Path]
 ) -> pd.DataFrame:
     """The rows of the training split, with ``target`` where ratings are learnt."""
-    rows = split_rows(items[items["split"] == "train"], sources, config, find, single=single_judgements(config))
+    train = items[items["split"] == "train"]
+    single = single_judgements(config)
+    rows = split_rows(train, sources, config, find, by_raters=config.learns_by_raters, single=single)
     if "rating" in rows:
         rows["target"] = rating_target(rows, items, config.target)
     return rows

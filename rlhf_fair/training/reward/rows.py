@@ -30,16 +30,17 @@ def split_rows(
     config: RewardConfig,
     find: Callable[[str], Path],
     *,
+    by_raters: bool,
     single: bool = False,
 ) -> pd.DataFrame:
-    """``items`` by rater group, with a column ``group.NAME`` for each grouping.
+    """``items`` with a column ``group.NAME`` for each grouping, and split where that is asked for.
 
-    One row for each rater group that judged an item where raters are grouped, or with ``single`` for each judgement;
-    else the items themselves. An item's rows share its weight in proportion to the weights of their raters, so
+    With ``by_raters`` one row for each rater group that judged an item, with ``single`` one for each judgement; else
+    the items themselves, of no known rater group. An item's rows share its weight in proportion to the weights of their raters, so
     splitting changes nothing where groups play no part. ``rating`` or ``p_a`` become the row's own. ``find`` gives the
     place of a table of terms.
     """
-    parts = [_split(items[items["source"] == source.name], source, config, single) for source in sources]
+    parts = [_split(items[items["source"] == source.name], source, config, by_raters, single) for source in sources]
     rows = pd.concat([part for part in parts if len(part)], ignore_index=True)
     for name, groups in config.groups.items():
         if groups.of == "texts":
@@ -78,9 +79,9 @@ def text_groups(rows: pd.DataFrame, groups: Groups, find: Callable[[str], Path])
     return first.str.lower().map(axis).fillna(NOBODY).astype("object")
 
 
-def _split(items: pd.DataFrame, source: Source, config: RewardConfig, single: bool) -> pd.DataFrame:
+def _split(items: pd.DataFrame, source: Source, config: RewardConfig, by_raters: bool, single: bool) -> pd.DataFrame:
     name = config.rater_groups
-    if source.ratings.empty or not (single or name):
+    if source.ratings.empty or not (single or (by_raters and name)):
         return items if name is None else items.assign(**{GROUP_PREFIX + name: None})
     judgements = source.ratings[source.ratings["item_id"].isin(set(items["item_id"]))]
     by = ["item_id", "rater_id"] if single else ["item_id"]
@@ -100,8 +101,10 @@ def rater_group(judgements: pd.DataFrame, groups: Groups, source: str) -> pd.Ser
     for column in columns:
         if column not in judgements:
             raise ColumnError(f"source {source!r}", column, judgements.columns)
-    stated = judgements[columns].notna().all(axis=1)
-    return judgements[columns].astype("str").agg(CROSS.join, axis=1).where(stated).astype("object")
+    labels = judgements[columns[0]].astype("string")
+    for column in columns[1:]:
+        labels = labels.str.cat(judgements[column].astype("string"), sep=CROSS)  # missing where one of them is
+    return labels.astype("object").where(labels.notna(), None)
 
 
 def _means(judgements: pd.DataFrame, by: list[str]) -> pd.DataFrame:

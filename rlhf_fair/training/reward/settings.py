@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from rlhf_fair.settings import Settings
 
@@ -26,7 +26,9 @@ class RewardSettings(Settings):
 
     ``batch_size`` is the rows of one optimiser step in one process; ``micro_batch_size`` (None: all of them) those that
     pass through the model at once. ``checkpoint_steps``: a checkpoint after so many steps, and after every epoch.
-    ``trackers`` get the curve live, through accelerate.
+    ``trackers`` get the curve live, through accelerate. ``trainable``: head trains the last linear layer alone and
+    leaves everything below it as it came, for a new domain with few labels; ``head_init = "keep"`` starts from a head
+    that is trained already.
     """
 
     epochs: int = Field(3, ge=1)
@@ -39,9 +41,35 @@ class RewardSettings(Settings):
     clip_norm: float = Field(1.0, gt=0)
     dropout: float | None = Field(None, ge=0, lt=1)
     head_init: Literal["normal", "keep"] = "normal"
+    trainable: Literal["all", "head"] = "all"
     lora: LoRA | None = None
     precision: Literal["no", "bf16", "fp16"] = "no"
     checkpoint_steps: int = Field(200, ge=1)
     trackers: tuple[Literal["tensorboard", "wandb"], ...] = ()
     seed: int = 0
     device: str = "auto"
+
+    @model_validator(mode="after")
+    def _additions_need_the_matrices(self) -> RewardSettings:
+        if self.trainable == "head" and self.lora is not None:
+            raise ValueError("trainable = 'head' leaves the matrices alone that lora adds to; choose one")
+        return self
+
+
+class TreeSettings(Settings):
+    """Gradient-boosted regression trees over the embeddings of an encoder that is not trained itself.
+
+    ``rounds``: most trees (of a classification: most per class). ``leaves``: of one tree; ``min_rows``: least rows of a
+    leaf. ``bagging``: share of the rows that a tree sees; ``features``: share of the embedding's dimensions.
+    ``early_stopping``: stop after so many rounds without a lower loss on the validation split, and keep the best round;
+    None grows all rounds.
+    """
+
+    rounds: int = Field(500, ge=1)
+    learning_rate: float = Field(0.05, gt=0, le=1)
+    leaves: int = Field(15, ge=2)
+    min_rows: int = Field(20, ge=1)
+    bagging: float = Field(0.8, gt=0, le=1)
+    features: float = Field(0.3, gt=0, le=1)
+    early_stopping: int | None = Field(50, ge=1)
+    seed: int = Field(0, ge=0)

@@ -20,7 +20,7 @@ from rlhf_fair.training.batches import epoch_batches, share_of
 from rlhf_fair.training.learning_rate import rate_share
 from rlhf_fair.training.reward.checkpoint import Progress, fingerprint, keep, restore
 from rlhf_fair.training.reward.devices import open_accelerator
-from rlhf_fair.training.reward.head import FeatureTap, init_reward_head, reward_head, set_dropout
+from rlhf_fair.training.reward.head import FeatureTap, freeze_trunk, init_reward_head, reward_head, set_dropout
 from rlhf_fair.training.reward.lora import add_lora, merge_lora
 from rlhf_fair.training.reward.objectives import Objective
 from rlhf_fair.training.reward.scheme import HeadScheme, OneScheme
@@ -100,6 +100,8 @@ class _Run:
             init_reward_head(model, torch.Generator().manual_seed(settings.seed))
         if settings.dropout is not None:
             set_dropout(model, settings.dropout)
+        if settings.trainable == "head":
+            freeze_trunk(model)
         if settings.lora is not None:
             torch.manual_seed(settings.seed)
             model = add_lora(model, settings.lora)
