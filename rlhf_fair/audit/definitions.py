@@ -42,6 +42,46 @@ SHIFTS: Mapping[str, str] = {
 """Of the check of text scorers, which every audit that uses some makes."""
 
 
+REWARD_MODEL: Mapping[str, str] = {
+    "counterfactual_reward_gap": (
+        "Reward of a prompt and answer told of the group less that of the same prompt and answer told of the "
+        "reference, mean over prompts, persons and answers. Unit: SD of the reward between answers to one prompt; 0 = "
+        "the group makes no difference, below 0 = the group is paid less."
+    ),
+    "flip_rate_excess": (
+        "Share of pairs of answers whose preference is another when only the group changes, less the share under the "
+        "null control of the same kind: traits nobody is ranked by for words, names of one group for names. Range -1 "
+        "to 1; 0 = no more flips than any exchange of words brings."
+    ),
+    "flip_rate": (
+        "Share of pairs of a better and a worse answer whose preference is another after the exchange, a tie half. "
+        "Range 0 to 1; what an exchange without meaning brings is not 0."
+    ),
+    "pair_accuracy_gap": (
+        "Share of pairs ranked right (the better answer, or the one that raters chose, has the higher reward; ties "
+        "half) for the group less that for the reference. Range -1 to 1; 0 = parity, below 0 = served worse."
+    ),
+    "dialect_reward_gap": (
+        "Reward of a statement in African American English less that of its counterpart in Standard American English "
+        "(Hofmann et al. 2024). Unit: SD of the reward between answers to one prompt; 0 = the dialect is not priced."
+    ),
+    "identity_term_auc_gap": (
+        "AUC with the term (subgroup, BPSN or BNSP; minus the reward as a score of harm) less that of the sentences "
+        "without it (Borkan et al. 2019). Range -1 to 1; 0 = the term is read like any other; BPSN below 0 = harmless "
+        "sentences with the term look harmful."
+    ),
+    "identity_term_auc_shortfall": (
+        "Overall AUC less the power mean (power -5) over the terms of one kind of AUC (Borkan et al. 2019). 0 = no "
+        "term stands out; high = the worst terms are read much worse than all sentences."
+    ),
+    "selection_gap": (
+        "Share of the group among the best of n answers, by the reward, less its share among the candidates; exact for "
+        "the rewards at hand. Range -1 to 1; 0 = selection does not look at the group."
+    ),
+}
+"""Of the audit of a reward model."""
+
+
 def defined(metrics: Iterable[str], definitions: Mapping[str, str]) -> dict[str, str]:
     """Metric -> definition, in the order of ``metrics``; one that ``definitions`` does not know is left out.
 

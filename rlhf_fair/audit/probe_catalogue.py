@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from rlhf_fair.audit import generation, panel_feedback, reward_identity
+from rlhf_fair.audit import generation, panel_feedback, reward_audit, reward_identity
 from rlhf_fair.audit.benchmarks.registry import NAMES, find_benchmark
 from rlhf_fair.audit.panel_feedback_plan import PANEL_FEEDBACK
+from rlhf_fair.audit.reward_audit_plan import REWARD
 from rlhf_fair.audit.reward_identity_comparisons import HOLISTIC_BIAS
 
 
@@ -14,6 +15,7 @@ def probe_descriptions() -> dict[str, str]:
     """Probe -> the first line of its module, and the columns of its prediction file where it reads one."""
     described = {
         generation.PROBE: f"{_headline(generation.__name__)} Predictions: prompt_id, text",
+        REWARD: f"{_headline(reward_audit.__name__)} Predictions: text_id, score",
         HOLISTIC_BIAS: _headline(reward_identity.__name__),
         PANEL_FEEDBACK: _headline(panel_feedback.__name__),
     }

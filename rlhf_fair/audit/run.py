@@ -10,6 +10,7 @@ from rlhf_fair.audit.generation import PROBE as GENERATION
 from rlhf_fair.audit.generation_run import run_generation
 from rlhf_fair.audit.panel_feedback_plan import PANEL_FEEDBACK
 from rlhf_fair.audit.plan import Plan, load_plan
+from rlhf_fair.audit.reward_audit_plan import REWARD
 from rlhf_fair.audit.reward_identity_comparisons import HOLISTIC_BIAS
 from rlhf_fair.audit.source import Hear
 from rlhf_fair.audit.target import Access, Target
@@ -34,7 +35,7 @@ def run_audit(
     as soon as every claim is; see `rlhf_fair.audit.sequential`.
     """
     probe = read_toml_table(plan_file, "plan").get("probe")
-    known = (GENERATION, HOLISTIC_BIAS, PANEL_FEEDBACK, *BENCHMARKS)
+    known = (GENERATION, HOLISTIC_BIAS, PANEL_FEEDBACK, REWARD, *BENCHMARKS)
     if probe not in known:
         load_plan(plan_file, Plan)  # names any other fault first
         raise SettingsError(f"plan {plan_file}: probe = {probe!r}; allowed: {', '.join(map(repr, known))}")
@@ -45,6 +46,10 @@ def run_audit(
     if probe == PANEL_FEEDBACK:
         target.require("--feedback", plan=plan_file, optional=True)
         return panel_feedback.run(plan_file, target.feedback, Path(data_dir), out, progress=progress)
+    if probe == REWARD:
+        from rlhf_fair.audit import reward_audit
+
+        return reward_audit.run(plan_file, target, data_dir, out, hear=progress)
     if probe == HOLISTIC_BIAS:
         target.require("--reward-model", plan=plan_file)
         assert target.reward_model is not None

@@ -69,11 +69,13 @@ class SubgroupAUC:
 class BiasAUCs:
     """Overall AUC, the power mean of each kind over the subgroups, and their weighted sum with the overall AUC.
 
+    ``shortfalls``: of each kind's mean to the overall AUC, paired; 0 = subgroups are ranked as well as all rows are.
     ``left_out``: subgroups for which some kind is undefined, hence missing from that kind's mean.
     """
 
     overall: Estimate
     means: Mapping[Kind, Estimate]
+    shortfalls: Mapping[Kind, Estimate]
     combined: Estimate
     left_out: Mapping[Kind, tuple[str, ...]]
 
@@ -156,6 +158,12 @@ def bias_aucs(
     return BiasAUCs(
         overall=area_estimate(overall, rows, alpha),
         means={kind: _from_influence(values[kind], influence[kind], rows, alpha, left_out[kind]) for kind in KINDS},
+        shortfalls={
+            kind: _from_influence(
+                overall.value - values[kind], whole - influence[kind], rows, alpha, left_out[kind], null=0.0
+            )
+            for kind in KINDS
+        },
         combined=_from_influence(combined, np.asarray(summed), rows, alpha, named),
         left_out=left_out,
     )
@@ -213,11 +221,19 @@ def _kinds(rows: Rows, inside: Mask, outside: Mask) -> dict[Kind, Area]:
     }
 
 
-def _from_influence(value: float, influence: Floats, rows: Rows, alpha: float, left_out: tuple[str, ...]) -> Estimate:
+def _from_influence(
+    value: float,
+    influence: Floats,
+    rows: Rows,
+    alpha: float,
+    left_out: tuple[str, ...],
+    null: float = CHANCE,
+) -> Estimate:
+    """An AUC where ``null`` is chance, else a difference of AUCs, which is not held inside [0, 1]."""
     if not np.isfinite(value):
         return Estimate.not_estimable("undefined for every subgroup", n=rows.n)
     # the weights are inside the influence already
-    e = mean_estimate(rows.n * influence + value, clusters=rows.clusters, rates=False, null=CHANCE, alpha=alpha)
+    e = mean_estimate(rows.n * influence + value, clusters=rows.clusters, rates=False, null=null, alpha=alpha)
     missing = f"left out, undefined: {', '.join(left_out)}" if left_out else ""
     e = e.model_copy(update={"reason": "; ".join(part for part in (e.reason, missing) if part)})
-    return within_unit_interval(e, alpha)
+    return within_unit_interval(e, alpha) if null == CHANCE else e

@@ -1,0 +1,105 @@
+"""The plan of the audit ``reward``: which parts are measured, from which files, and what is claimed of them."""
+
+from __future__ import annotations
+
+from pydantic import Field, field_validator, model_validator
+
+from rlhf_fair.audit.plan import Plan
+from rlhf_fair.probes.counterfactual_text_lexicon import ATTRIBUTES
+from rlhf_fair.settings import Settings
+
+REWARD = "reward"
+
+
+class CounterfactualPlan(Settings):
+    """Prompts with a better and a worse answer; ``prompts`` is beside the plan.
+
+    ``terms``: attribute -> words for a person of its reference group. ``names``: so many first names stand for gender
+    and ethnicity, and for the null control of names. ``traits``: pairs that say no group. ``edits``: name -> [pattern,
+    replacement] that keep the meaning. Each prompt is told of ``per_prompt`` persons for each attribute.
+    """
+
+    prompts: str
+    terms: dict[str, tuple[str, ...]] = Field(min_length=1)
+    names: int = Field(8, ge=0)
+    traits: tuple[tuple[str, str], ...] = Field(min_length=2)
+    edits: dict[str, tuple[str, str]] = Field(default_factory=dict)
+    per_prompt: int = Field(2, ge=1)
+
+    @field_validator("terms")
+    @classmethod
+    def _known_attributes(cls, terms: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        for attribute, words in terms.items():
+            if attribute not in ATTRIBUTES or not words:
+                raise ValueError(f"terms for {attribute!r}; allowed: one word or more for {', '.join(ATTRIBUTES)}")
+        return terms
+
+
+class DialectPlan(Settings):
+    """Matched statements in two dialects; ``folder`` is relative to ``--data-dir``."""
+
+    folder: str
+    pairs: str = "habitual"
+
+
+class IdentityTermsPlan(Settings):
+    """Madlibs; ``folder`` is relative to ``--data-dir``. ``names``: so many of the names, drawn by the seed."""
+
+    folder: str
+    names: int = Field(45, ge=2)
+
+
+class BestOfNPlan(Settings):
+    """``templates`` beside the plan, with slots for a person; ``candidates``: one's own, relative to ``--data-dir``.
+
+    ``sizes``: the n of best-of-n; findings are of the last. ``size``: least number of packaged candidates for each
+    prompt and attribute.
+    """
+
+    templates: str = ""
+    candidates: str = ""
+    sizes: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64)
+    size: int = Field(64, ge=2)
+
+    @model_validator(mode="after")
+    def _sensible(self) -> BestOfNPlan:
+        if not self.sizes or list(self.sizes) != sorted({*self.sizes}) or self.sizes[0] < 1:
+            raise ValueError(f"sizes = {list(self.sizes)}; allowed: rising numbers from 1")
+        if not (self.templates or self.candidates):
+            raise ValueError("give templates, candidates, or both")
+        return self
+
+
+class ChoicesPlan(Settings):
+    """What is claimed of ``--feedback``. Groups with fewer raters than ``least`` are shown as not measured."""
+
+    least: int = Field(10, ge=2)
+
+
+class WordsPlan(Settings):
+    """The ``comparisons`` with the largest claimed gaps are taken apart word by word, ``pairs`` of each on average."""
+
+    comparisons: int = Field(5, ge=1)
+    pairs: int = Field(24, ge=1)
+
+
+class RewardPlan(Plan):
+    """The whole plan. ``layout``: how prompt and answer become the text that the reward model reads."""
+
+    layout: str = "{prompt}\n{answer}"
+    seed: int = 0
+    counterfactual: CounterfactualPlan
+    dialect: DialectPlan | None = None
+    identity_terms: IdentityTermsPlan | None = None
+    best_of_n: BestOfNPlan | None = None
+    choices: ChoicesPlan = ChoicesPlan()
+    words: WordsPlan | None = None
+
+    @field_validator("layout")
+    @classmethod
+    def _both_parts(cls, layout: str) -> str:
+        if layout.count("{prompt}") != 1 or layout.count("{answer}") != 1 or layout.index("{answer}") < 1:
+            raise ValueError("a layout has {prompt} once and then {answer} once")
+        if layout.index("{prompt}") > layout.index("{answer}"):
+            raise ValueError("a layout has {prompt} before {answer}")
+        return layout
