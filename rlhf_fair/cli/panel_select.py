@@ -51,7 +51,9 @@ def select(
     ] = False,
     panel: Annotated[Path | None, typer.Option(help="Panel table: who is in which group.")] = None,
     by: By = None,
-    separator: Annotated[str, typer.Option(help="What stands between prompt and response.")] = "\n",
+    separator: Annotated[
+        str, typer.Option(help="What stands between prompt and response.", show_default="a line break")
+    ] = "\n",
     logit_sd: Annotated[float, typer.Option(help="Prior standard deviation of a typical pair's logit.")] = 2.0,
     members: Annotated[int, typer.Option(help="Heads in the ensemble of disagreement.")] = 64,
     seed: Seed = 0,
