@@ -37,8 +37,8 @@ def split_rows(
 
     With ``by_raters`` one row for each rater group that judged an item, with ``single`` one for each judgement; else
     the items themselves, of no known rater group. An item's rows share its weight in proportion to the weights of their
-    raters, so splitting changes nothing where groups play no part. ``rating`` or ``p_a`` become the row's own. ``find`` gives the
-    place of a table of terms.
+    raters, so splitting changes nothing where groups play no part. ``rating`` or ``p_a`` become the row's own. ``find``
+    gives the place of a table of terms.
     """
     parts = [_split(items[items["source"] == source.name], source, config, by_raters, single) for source in sources]
     rows = pd.concat([part for part in parts if len(part)], ignore_index=True)
