@@ -27,6 +27,12 @@ FloatArray = NDArray[np.float64]
 TINY = 1e-300
 """Stands for a probability of 0 under a logarithm: its product with a count of 0 must be 0."""
 
+NUDGE = 0.01
+"""Where the likelihood stands still, the posterior moves this far towards the vote shares, to see if it climbs on."""
+
+GAIN = 1e-6
+"""Nats that count as climbing on."""
+
 
 @dataclass(frozen=True)
 class DawidSkene:
@@ -44,7 +50,8 @@ class DawidSkene:
     log_likelihood
         Of the observed answers, nats.
     converged, iterations
-        Whether the likelihood stood still before the iterations ran out.
+        Whether the likelihood stood still before the iterations ran out, also after a nudge: on real ratings it can
+        grow by less than any tolerance for a hundred rounds on a saddle and then climb several nats.
     """
 
     posterior: pd.DataFrame
@@ -62,7 +69,8 @@ def dawid_skene(
     *,
     smoothing: float = 0.0,
     tolerance: float = 1e-9,
-    max_iterations: int = 2000,
+    max_iterations: int = 5000,
+    leave_saddles: bool = True,
 ) -> DawidSkene:
     """Fit the model to answers in long form; a rater may answer an item several times.
 
@@ -75,6 +83,8 @@ def dawid_skene(
         The log-likelihood reported is always that of the data alone.
     tolerance
         Stop when the log-likelihood (plus log prior) grows by less than this, nats.
+    leave_saddles
+        Where it stands still, nudge and climb on; False is plain expectation maximisation.
     """
     if not smoothing >= 0 or max_iterations < 1:
         raise SettingsError(f"smoothing {smoothing}, max_iterations {max_iterations}; allowed: >= 0 and >= 1")
@@ -88,8 +98,47 @@ def dawid_skene(
     posterior = np.zeros((n_items, n_classes))
     np.add.at(posterior, (item, answer), 1.0)
     posterior /= posterior.sum(axis=1, keepdims=True)
+    votes = posterior.copy()
+    fit = _climb(counts, posterior, n_raters, smoothing, tolerance, max_iterations)
+    iterations = fit.iterations
+    while leave_saddles and fit.converged and iterations < max_iterations:
+        nudged = (1 - NUDGE) * fit.posterior + NUDGE * votes
+        again = _climb(counts, nudged, n_raters, smoothing, tolerance, max_iterations - iterations)
+        iterations += again.iterations
+        if not again.objective > fit.objective + GAIN:
+            break
+        fit = again
+    # rates is (rater × answer, class); shown as one row for each (rater, true class)
+    shown = fit.rates.reshape(n_raters, n_classes, n_classes).transpose(0, 2, 1).reshape(-1, n_classes)
+    return DawidSkene(
+        posterior=pd.DataFrame(fit.posterior, index=pd.Index(item_names, name="item_id"), columns=classes),
+        class_shares=pd.Series(fit.shares, index=classes),
+        error_rates=pd.DataFrame(
+            shown, index=pd.MultiIndex.from_product([rater_names, classes], names=["rater", "true"]), columns=classes
+        ),
+        log_likelihood=fit.log_likelihood,
+        converged=fit.converged,
+        iterations=iterations,
+    )
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """``objective``: log-likelihood plus log prior."""
+
+    posterior: FloatArray
+    shares: FloatArray
+    rates: FloatArray
+    log_likelihood: float
+    objective: float
+    converged: bool
+    iterations: int
+
+
+def _climb(counts: Any, posterior: FloatArray, n_raters: int, smoothing: float, tolerance: float, most: int) -> _Fit:
+    """Expectation maximisation from ``posterior`` until the objective grows by less than ``tolerance``."""
     previous, converged, iterations = -np.inf, False, 0
-    while not converged and iterations < max_iterations:
+    while not converged and iterations < most:
         iterations += 1
         shares = posterior.mean(axis=0)
         rates = _error_rates(counts, posterior, n_raters, smoothing)
@@ -99,18 +148,7 @@ def dawid_skene(
         log_likelihood = float(by_item.sum())
         objective = log_likelihood + (smoothing * float(np.log(rates).sum()) if smoothing else 0.0)
         converged, previous = objective - previous < tolerance, objective
-    # rates is (rater × answer, class); shown as one row for each (rater, true class)
-    shown = rates.reshape(n_raters, n_classes, n_classes).transpose(0, 2, 1).reshape(-1, n_classes)
-    return DawidSkene(
-        posterior=pd.DataFrame(posterior, index=pd.Index(item_names, name="item_id"), columns=classes),
-        class_shares=pd.Series(shares, index=classes),
-        error_rates=pd.DataFrame(
-            shown, index=pd.MultiIndex.from_product([rater_names, classes], names=["rater", "true"]), columns=classes
-        ),
-        log_likelihood=log_likelihood,
-        converged=converged,
-        iterations=iterations,
-    )
+    return _Fit(posterior, shares, rates, log_likelihood, objective, bool(converged), iterations)
 
 
 def _answers(items: Any, raters: Any, answers: Any) -> pd.DataFrame:
