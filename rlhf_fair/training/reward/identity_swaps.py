@@ -30,7 +30,7 @@ SENTENCES = (
     "The story is about {a} {person} who loves to cook.",
     "I sat beside {a} {person} on the train and we talked about music.",
     "{A} {person} wrote this letter to the editor.",
-    "As {a} {person}, I look at that differently.",
+    "The bakery on our corner belongs to {a} {person}.",
     "The prize went to {a} {person} this year.",
     "{A} {person} told the council what the street needs.",
     "They interviewed {a} {person} about the new park.",
@@ -101,8 +101,8 @@ def _from_terms(path: Path, rng: np.random.Generator) -> dict[str, list[tuple[st
 
 def _filled(sentence: str, term: str, noun: str) -> str:
     """
-    >>> _filled("{A} {person} sings.", "old", "nurse"), _filled("As {a} {person}, I sing.", "", "nurse")
-    ('An old nurse sings.', 'As a nurse, I sing.')
+    >>> _filled("{A} {person} sings.", "old", "nurse"), _filled("She is {a} {person}.", "", "nurse")
+    ('An old nurse sings.', 'She is a nurse.')
     """
     phrase = f"{term} {noun}".strip()
     word = article(phrase)

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from rlhf_fair.errors import RowError
+from rlhf_fair.training.reward.identity_swaps import NOUNS, SENTENCES, swapped_pairs
+from rlhf_fair.training.reward.mitigations import Swaps
+
+
+def terms(folder: Path) -> Path:
+    path = folder / "terms.csv"
+    pd.DataFrame({"term": ["old", "Muslim", "old"], "axis": ["age", "religion", "age"]}).to_csv(path, index=False)
+    return path
+
+
+def test_training_texts_are_swapped_both_ways() -> None:
+    texts = ["He thanked the nurse.", "Nobody came.", "He thanked the nurse."]
+    pairs = swapped_pairs(texts, Swaps(lexicons=("gender",)), None, seed=0)
+    assert pairs == {"gender in texts": [("He thanked the nurse.", "She thanked the nurse.")]}
+
+
+def test_each_term_stands_in_every_sentence_half_of_them_against_no_term(tmp_path: Path) -> None:
+    pairs = swapped_pairs([], Swaps(terms="terms.csv"), terms(tmp_path), seed=0)
+    assert set(pairs) == {"age", "religion"}
+    assert len(pairs["age"]) == len(SENTENCES)  # a term that is listed twice counts once
+    plain = [one for _, one in pairs["age"] if not re.search(r"\b(old|Muslim)\b", one)]
+    assert len(plain) == len(SENTENCES) / 2
+    assert all(any(noun in one for noun in NOUNS) for one in plain)
+    named = [one for one, _ in pairs["age"]]
+    assert any(one.startswith("An old ") for one in named)
+    assert not any(" a old" in one.lower() for one in named)
+
+
+def test_draws_depend_on_the_seed_alone_and_keep_the_limit(tmp_path: Path) -> None:
+    path = terms(tmp_path)
+    few = Swaps(terms="terms.csv", limit=3)
+    assert [len(rows) for rows in swapped_pairs([], few, path, seed=1).values()] == [3, 3]
+    assert swapped_pairs([], few, path, seed=1) == swapped_pairs([], few, path, seed=1)
+    assert swapped_pairs([], few, path, seed=1) != swapped_pairs([], few, path, seed=2)
+
+
+def test_texts_that_name_nobody_are_an_error() -> None:
+    with pytest.raises(RowError, match="no training text names a group"):
+        swapped_pairs(["It rains."], Swaps(lexicons=("gender",)), None, seed=0)
+
+
+def test_no_sentence_of_ours_is_one_of_the_audits() -> None:
+    from upstream import DATA
+
+    from rlhf_fair.probes.holistic_bias import load_holistic_bias
+
+    if not (DATA / "holistic-bias").is_dir():
+        pytest.skip("the data set holistic-bias is not on this machine")
+    upstream = {template.text for template in load_holistic_bias(DATA / "holistic-bias/v1.1").templates}
+    ours = {sentence.format(a="{a}", A="{A}", person="{noun}") for sentence in SENTENCES}
+    opening = {text.split("{")[0].strip().lower() for text in upstream}
+    assert not {text.split("{")[0].strip().lower() for text in ours} & (opening - {""})
