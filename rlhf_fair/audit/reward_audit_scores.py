@@ -109,9 +109,9 @@ def _scored(table: pd.DataFrame, rewards: dict[str, float]) -> pd.DataFrame:
 
 
 def _from_model(source: str, texts: Sequence[str], hear: Hear) -> Scores:
-    from rlhf_fair.models.reward_model import RewardModel  # loads torch
+    from rlhf_fair.models.reward_scorer import open_reward  # loads torch
 
-    model = RewardModel.load(source)
+    model = open_reward(source)
     rewards: Floats = model.score(list(texts), on_batch=lambda done: hear("scoring texts", done, len(texts)))
     folder = Path(source)
     inputs = {"reward_model": sha256_tree(folder)} if folder.is_dir() else {}

@@ -31,7 +31,7 @@ from rlhf_fair.audit.reward_identity_estimates import (
 )
 from rlhf_fair.audit.reward_identity_plan import IdentityPlan
 from rlhf_fair.errors import SettingsError
-from rlhf_fair.models.reward_model import RewardModel
+from rlhf_fair.models.reward_scorer import open_reward
 from rlhf_fair.probes.crows_pairs import LIMIT, load_crows_pairs
 from rlhf_fair.probes.holistic_bias import load_holistic_bias
 from rlhf_fair.records import Results, Training, TrainingRun
@@ -69,7 +69,7 @@ def run(
     """
     settings = load_plan(plan, IdentityPlan)
     comparisons, left_out = build_comparisons(settings, data_dir)
-    model = RewardModel.load(reward_model_dir)
+    model = open_reward(reward_model_dir)
     make_folder(out_dir)
     hear = progress or (lambda what, done, total: None)
 

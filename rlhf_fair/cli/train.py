@@ -37,7 +37,8 @@ def reward(
 ) -> None:
     """Train a reward model on preference pairs or ratings and measure it on held-out texts.
 
-    The folder loads in plain transformers. metrics.json says how well it predicts people, rejects.csv which rows of
+    The folder loads in plain transformers; with learner = "trees" it holds trees over frozen embeddings instead, which
+    all audits of reward models read as well. metrics.json says how well it predicts people, rejects.csv which rows of
     the data were not used and why.
 
     Example: rlhf-fair train reward audits/reward-identity/train-inoffensiveness.toml --data-dir data --out models/rm
@@ -67,7 +68,22 @@ def summary_lines(metrics: dict[str, Any], folder: Path, already_done: bool) -> 
                 ceiling = ceilings.get(name)
                 above = "" if ceiling is None else f", ceiling {ceiling:.2f}"
                 lines.append(f"held out, {source}: {label} {_interval(quality[name])}{above}")
-    return [*lines, f"Model: {folder}"]
+    return [*lines, *_virtue_lines(metrics.get("test_by_virtue", {})), f"Model: {folder}"]
+
+
+def _virtue_lines(virtues: dict[str, Any]) -> list[str]:
+    """The declared weight of each virtue, how well its own head does on its texts, and how well the reward does."""
+    if not virtues:
+        return []
+    weights = " + ".join(f"{virtue['weight']:g} {name}" for name, virtue in virtues.items())
+    lines = [f"reward = {weights} (weights declared in the config)"]
+    for name, virtue in virtues.items():
+        for key, what in (("head", "own head"), ("combined_reward", "combined reward")):
+            measures = [measure for measure in ("pearson_r", "accuracy") if measure in virtue.get(key, {})]
+            lines += [f"held out, {name}: {QUALITY[m]} of the {what} {_interval(virtue[key][m])}" for m in measures]
+        if "reason" in virtue:
+            lines.append(f"held out, {name}: not measured ({virtue['reason']})")
+    return lines
 
 
 def _interval(estimate: dict[str, Any]) -> str:

@@ -7,8 +7,16 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from rlhf_fair.settings import Settings
-from rlhf_fair.training.reward.mitigations import Groups, Heads, Mitigation, Swaps, WeightsOfGroups
-from rlhf_fair.training.reward.settings import RewardSettings
+from rlhf_fair.training.reward.mitigations import (
+    GradientReversal,
+    GroupBalance,
+    Groups,
+    Heads,
+    Mitigation,
+    Swaps,
+    WeightsOfGroups,
+)
+from rlhf_fair.training.reward.settings import RewardSettings, TreeSettings
 
 ObjectiveName = Literal["rating", "preference", "ordinal", "classification"]
 """rating: squared error. preference: Bradley-Terry. ordinal: cumulative logits of grades. classification: one head for
@@ -129,6 +137,10 @@ SourceSettings = Annotated[RatingSource | PairSource | FeedbackSource, Field(dis
 class RewardConfig(Settings):
     """A whole training job; paths of data are relative to ``--data-dir``.
 
+    ``learner``: neural fine-tunes ``model`` as ``[training]`` says. trees grows gradient-boosted trees over the mean
+    token vectors of ``model``, which stays as it is, as ``[trees]`` says; of ``[training]`` it reads ``max_length`` and
+    ``device``. Trees learn ratings, classes and preferences with one head; of the mitigations they know group_balance.
+
     ``groups`` names the ways in which rows are grouped, for heads, mitigations and the held-out table by group.
 
     ``target``, for ratings: what the reward learns. ``common_scale``: the rating in [0, 1], so that a text of one
@@ -140,6 +152,7 @@ class RewardConfig(Settings):
     title: str
     model: str
     objective: ObjectiveName
+    learner: Literal["neural", "trees"] = "neural"
     target: Literal["common_scale", "within_source"] = "common_scale"
     sources: tuple[SourceSettings, ...] = Field(min_length=1)
     panel: Panel | None = None
@@ -148,6 +161,7 @@ class RewardConfig(Settings):
     heads: Heads = Heads()
     mitigations: tuple[Mitigation, ...] = ()
     training: RewardSettings = RewardSettings()
+    trees: TreeSettings = TreeSettings()
 
     @property
     def rater_groups(self) -> str | None:
@@ -187,4 +201,25 @@ class RewardConfig(Settings):
             raise ValueError("group_balance and group_dro both set the weight of groups; choose one")
         if self.objective in ("ordinal", "classification") and self.heads.kind in ("distribution", "objectives"):
             raise ValueError(f"heads of kind {self.heads.kind!r} do not fit objective {self.objective!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _the_learner_can(self) -> RewardConfig:
+        if self.learner == "neural":
+            if "trees" in self.model_fields_set:
+                raise ValueError("[trees] is read where learner = 'trees' only")
+            if self.training.trainable == "head" and any(isinstance(m, GradientReversal) for m in self.mitigations):
+                raise ValueError("gradient_reversal changes what the head reads, trainable = 'head' does not")
+            return self
+        asked = [f"objective {self.objective!r}"] if self.objective == "ordinal" else []
+        asked += [f"heads of kind {self.heads.kind!r}"] if self.heads.kind != "one" else []
+        asked += [f"mitigation {m.kind!r}" for m in self.mitigations if not isinstance(m, GroupBalance)]
+        asked += [f"training.{name}" for name in sorted(self.training.model_fields_set - {"max_length", "device"})]
+        if asked:
+            raise ValueError(
+                f"learner = 'trees' cannot do {', '.join(asked)}; it learns rating, classification or preference with "
+                "one head, knows the mitigation 'group_balance', and reads max_length and device of [training]"
+            )
+        if self.trees.early_stopping and self.split.validation == 0:
+            raise ValueError("trees.early_stopping needs split.validation above 0; or set trees.early_stopping = 0")
         return self

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shutil
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,32 +21,34 @@ from rlhf_fair.artifacts import (
     write_json,
     write_manifest,
 )
-from rlhf_fair.errors import MissingFileError, RowError, SettingsError
-from rlhf_fair.models.loading import load_for_reward, resolve
-from rlhf_fair.models.reward_heads import declare_heads
-from rlhf_fair.models.reward_model import RewardModel
+from rlhf_fair.errors import MissingFileError, SettingsError
+from rlhf_fair.models.loading import resolve
+from rlhf_fair.models.reward_scorer import RewardScorer
 from rlhf_fair.records import TrainingRun
 from rlhf_fair.settings import read_toml
 from rlhf_fair.tables import write_table
 from rlhf_fair.training.reward.config import FeedbackSource, RatingSource, RewardConfig
-from rlhf_fair.training.reward.evaluation import is_constant, split_by_key
 from rlhf_fair.training.reward.feedback import read_feedback
 from rlhf_fair.training.reward.group_quality import group_predictions, group_quality
+from rlhf_fair.training.reward.learners import (
+    CHECKPOINT_NAME,
+    EMBEDDINGS_NAME,
+    Learnt,
+    Progress,
+    Rows,
+    Workplace,
+    learn,
+)
 from rlhf_fair.training.reward.mitigations import Swaps
-from rlhf_fair.training.reward.quality import evaluate
-from rlhf_fair.training.reward.rows import single_judgements, split_rows
+from rlhf_fair.training.reward.quality import evaluate, virtue_quality
 from rlhf_fair.training.reward.sources import Source, read_pairs, read_ratings
-from rlhf_fair.training.reward.task import Prepared, prepare
-from rlhf_fair.training.reward.trainer import RewardRun, steps_of, train_reward_model
+from rlhf_fair.training.reward.splits import rows_of, split_items
+from rlhf_fair.training.reward.trainer import RewardRun
 
 METRICS_NAME = "metrics.json"
 HELD_OUT_NAME = "held_out.parquet"
 BY_GROUP_NAME = "held_out_by_group.parquet"
 TEXT_COLUMNS = ["text", "text_a", "text_b", "key"]
-CHECKPOINT_NAME = "checkpoint.pt"
-
-Progress = Callable[[str, int, int], None]
-"""Hears (what, done, total)."""
 
 
 @dataclass(frozen=True)
@@ -74,93 +76,33 @@ def train_reward(config_path: Path, data_dir: Path, out: Path, *, progress: Prog
     write_table(out / "rejects.csv", rejects)
 
     find = partial(_find, config_path, data_dir)
-    prepared = prepare(training_rows(items, sources, config, find), config, find)
-    heads = prepared.heads
-    loaded = load_for_reward(resolve(config.model, data_dir), seed=config.training.seed, heads=len(heads.names))
-    declare_heads(loaded.model.config, heads)
-    n_steps = steps_of(prepared.n_rows, config.training)
-    run = train_reward_model(
-        loaded.model,
-        loaded.tokenizer,
-        prepared.task,
-        config.training,
-        on_step=lambda row: progress("training", int(row["step"]), n_steps),
-        checkpoint=out / CHECKPOINT_NAME,
-    )
-    model = RewardModel(loaded.model, loaded.tokenizer, max_length=config.training.max_length)
-    held_out = predict(model, items[items["split"] != "train"], progress)
-    metrics = _summary(config, items, sources, excluded, prepared, run)
+    rows = Rows(*(rows_of(split, items, sources, config, find) for split in ("train", "validation")))
+    learnt = learn(config, rows, Workplace(data_dir, out, progress, find))
+    held_out = predict(learnt.model, items[items["split"] != "train"], progress)
+    metrics = _summary(config, items, sources, excluded, learnt)
     metrics |= evaluate(held_out, sources, seed=config.split.seed)
+    if learnt.model.heads.kind == "objectives":
+        metrics["test_by_virtue"] = virtue_quality(held_out, learnt.model.heads, seed=config.split.seed)
     if config.groups:
         by_group = group_predictions(items[items["split"] == "test"], held_out, sources, config, find)
         metrics["test_by_group"] = group_quality(by_group, list(config.groups), seed=config.split.seed)
         write_table(out / BY_GROUP_NAME, by_group.drop(columns=TEXT_COLUMNS, errors="ignore"))
-    model.save(out)
+    learnt.model.save(out)
     write_table(out / HELD_OUT_NAME, held_out.drop(columns=TEXT_COLUMNS, errors="ignore"))
-    write_json(out / "training.json", _record(config, run).model_dump(mode="json"))
+    write_json(out / "training.json", _record(config, learnt.run).model_dump(mode="json"))
     write_json(out / METRICS_NAME, metrics)
     (out / CHECKPOINT_NAME).unlink(missing_ok=True)
-    write_manifest(out, inputs=inputs, seeds={"split": config.split.seed, "training": config.training.seed})
+    shutil.rmtree(out / EMBEDDINGS_NAME, ignore_errors=True)
+    seed = config.trees.seed if config.learner == "trees" else config.training.seed
+    write_manifest(out, inputs=inputs, seeds={"split": config.split.seed, "training": seed})
     return RewardJob(out, read_json(out / METRICS_NAME, "metrics file"), already_done=False)
 
 
-def split_items(sources: list[Source], config: RewardConfig) -> tuple[pd.DataFrame, int]:
-    """All items with ``split`` and, for ratings, ``target`` (see `rating_target`).
+def predict(model: RewardScorer, items: pd.DataFrame, progress: Progress) -> pd.DataFrame:
+    """``items`` with the model's ``prediction``; pairs become two rows, ``side`` a and b, with ``target`` p_a.
 
-    Sources that hold nothing out lose the items whose text another source holds out; the second result counts them.
+    Where heads stand for virtues, ``head`` is the output of the one whose virtue was judged.
     """
-    items = pd.concat([source.items for source in sources], ignore_index=True)
-    holding = {source.name for source in config.sources if source.held_out}
-    held = items["source"].isin(holding)
-    if not held.any():
-        raise SettingsError("no source holds texts out: at least one needs held_out = true")
-    s = config.split
-    items["split"] = "train"
-    items.loc[held, "split"] = split_by_key(items.loc[held, "key"], validation=s.validation, test=s.test, seed=s.seed)
-    leaks = ~held & items["key"].isin(items.loc[items["split"] != "train", "key"])
-    items = items[~leaks].reset_index(drop=True)
-    for part in ("train", "test"):
-        if not (items["split"] == part).any():
-            raise RowError(f"no item is left for the {part} split: {len(items)} items in all")
-    if s.few is not None:
-        train = items.index[items["split"] == "train"].to_numpy()
-        kept = np.random.default_rng([s.seed, 3]).permutation(train)[: s.few]
-        items = items[(items["split"] != "train") | items.index.isin(kept)].reset_index(drop=True)
-    if "rating" in items:
-        items["target"] = rating_target(items, items, config.target)
-    return items, int(leaks.sum())
-
-
-def rating_target(rows: pd.DataFrame, items: pd.DataFrame, target: str) -> pd.Series:
-    """Ratings of ``rows`` standardised: less the mean and divided by the SD of the training ``items``' ratings.
-
-    Over all sources together, or within each source.
-    """
-    result = pd.Series(0.0, index=rows.index)
-    for name in sorted(items["source"].unique()) if target == "within_source" else ["all sources"]:
-        every = target != "within_source"
-        seen = items.loc[(items["split"] == "train") & (every | (items["source"] == name)), "rating"]
-        if len(seen) < 2 or is_constant(seen):
-            raise RowError(f"{name}: the training items all have the same rating, nothing can be learnt")
-        place = rows.index[every | (rows["source"] == name)]
-        result[place] = (rows.loc[place, "rating"] - seen.mean()) / seen.std()
-    return result
-
-
-def training_rows(
-    items: pd.DataFrame, sources: list[Source], config: RewardConfig, find: Callable[[str], Path]
-) -> pd.DataFrame:
-    """The rows of the training split, with ``target`` where ratings are learnt."""
-    train = items[items["split"] == "train"]
-    single = single_judgements(config)
-    rows = split_rows(train, sources, config, find, by_raters=config.learns_by_raters, single=single)
-    if "rating" in rows:
-        rows["target"] = rating_target(rows, items, config.target)
-    return rows
-
-
-def predict(model: RewardModel, items: pd.DataFrame, progress: Progress) -> pd.DataFrame:
-    """``items`` with the model's ``prediction``; pairs become two rows, ``side`` a and b, with ``target`` p_a."""
     if "text" in items:
         long = items.assign(side="")
     else:
@@ -168,8 +110,12 @@ def predict(model: RewardModel, items: pd.DataFrame, progress: Progress) -> pd.D
         b = items.assign(side="b", text=items["text_b"], target=1 - items["p_a"])
         long = pd.concat([a, b], ignore_index=True)
     texts = long["text"].tolist()
-    scores = model.score(texts, on_batch=lambda done: progress("scoring held-out texts", done, len(texts)))
-    return long.assign(prediction=scores)
+    outputs = model.outputs(texts, on_batch=lambda done: progress("scoring held-out texts", done, len(texts)))
+    long = long.assign(prediction=model.heads.reward(outputs))
+    if model.heads.kind == "objectives":
+        own = pd.Index(model.heads.names).get_indexer(pd.Index(long["virtue"]))
+        long["head"] = np.where(own >= 0, outputs[np.arange(len(long)), own], np.nan)
+    return long
 
 
 def _read(source: Any, data_dir: Path, config: RewardConfig) -> Source:
@@ -210,24 +156,22 @@ def _find(config_path: Path, data_dir: Path, name: str) -> Path:
 
 
 def _summary(
-    config: RewardConfig,
-    items: pd.DataFrame,
-    sources: list[Source],
-    excluded: int,
-    prepared: Prepared,
-    run: RewardRun,
+    config: RewardConfig, items: pd.DataFrame, sources: list[Source], excluded: int, learnt: Learnt
 ) -> dict[str, Any]:
+    prepared, run = learnt.prepared, learnt.run
+    trees = {"trees": config.trees.model_dump(mode="json")} if config.learner == "trees" else {}
     counts = items.groupby(["source", "split"]).size().unstack(fill_value=0)
     return {
         "title": config.title,
         "objective": config.objective,
+        "learner": config.learner,
         **({"target": config.target} if "rating" in items else {}),
         "heads": prepared.heads.model_dump(mode="json"),
         "mitigations": [m.model_dump(mode="json") for m in config.mitigations],
         "base_model": config.model,
         "training_rows": prepared.n_rows,
         "rows_of_no_head": prepared.left_out,
-        "settings": config.training.model_dump(mode="json"),
+        "settings": trees or config.training.model_dump(mode="json"),
         "items": {str(name): {str(k): int(v) for k, v in row.items()} for name, row in counts.iterrows()},
         "left_out_same_text_as_held_out": excluded,
         "rows": {source.name: source.n_rows for source in sources},

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from rlhf_fair.models.reward_heads import RewardHeads
 from rlhf_fair.training.reward.evaluation import (
     correlation,
     noise_ceiling,
@@ -37,6 +38,26 @@ def evaluate(held_out: pd.DataFrame, sources: list[Source], *, seed: int) -> dic
         report[str(split)] |= {str(name): _quality(part, rng) for name, part in rows.groupby("source")}
     if "rating" in held_out:
         report["noise_ceiling"] = noise_ceilings(test, sources, rng)
+    return report
+
+
+def virtue_quality(held_out: pd.DataFrame, heads: RewardHeads, *, seed: int) -> dict[str, Any]:
+    """For each virtue, on its own rows of the test split: its declared weight, how well its head predicts people, and
+    how well the combined reward does, which shows what the other virtues cost it.
+
+    ``held_out``: split, virtue, prediction (the combined reward) and head (the output for the row's own virtue).
+    """
+    rng = np.random.default_rng([seed, 4])
+    test = held_out[held_out["split"] == "test"]
+    report: dict[str, Any] = {}
+    for name, weight in zip(heads.names, heads.weights, strict=True):
+        rows = test[test["virtue"] == name]
+        report[name] = {"weight": weight}
+        if rows.empty:
+            report[name]["reason"] = "no held-out text of this virtue"
+            continue
+        report[name]["head"] = _pooled_quality(rows.assign(prediction=rows["head"]), rng)
+        report[name]["combined_reward"] = _pooled_quality(rows, rng)
     return report
 
 

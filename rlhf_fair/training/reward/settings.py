@@ -62,7 +62,7 @@ class TreeSettings(Settings):
     ``rounds``: most trees (of a classification: most per class). ``leaves``: of one tree; ``min_rows``: least rows of a
     leaf. ``bagging``: share of the rows that a tree sees; ``features``: share of the embedding's dimensions.
     ``early_stopping``: stop after so many rounds without a lower loss on the validation split, and keep the best round;
-    None grows all rounds.
+    0 grows all rounds.
     """
 
     rounds: int = Field(500, ge=1)
@@ -71,5 +71,5 @@ class TreeSettings(Settings):
     min_rows: int = Field(20, ge=1)
     bagging: float = Field(0.8, gt=0, le=1)
     features: float = Field(0.3, gt=0, le=1)
-    early_stopping: int | None = Field(50, ge=1)
+    early_stopping: int = Field(50, ge=0)
     seed: int = Field(0, ge=0)
