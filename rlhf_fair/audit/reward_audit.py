@@ -57,7 +57,6 @@ def run(plan_file: Path, target: Target, data_dir: str | Path, out: Path, *, hea
     unit = reward_unit(records)
     records = in_units(records, unit)
     results = build_results(plan, records, unit, items, scores)
-    results = _with_words(results, words_table(plan, target, items, unit, results.findings, heard))
     inputs = {"plan": sha256_file(plan_file), **items.inputs, **scores.inputs}
     results = results.model_copy(update={"manifest": {"inputs": inputs, "seeds": {"seed": plan.seed}}})
     make_folder(out)
@@ -66,6 +65,8 @@ def run(plan_file: Path, target: Target, data_dir: str | Path, out: Path, *, hea
         write_table(out / REJECTS_NAME, items.rejects.drop(columns="value"))
     if target.reward_model is None:
         write_texts(out / TEXTS_NAME, items.texts)
+    write_results(out, results)  # attributions take long, and all else is there without them
+    results = _with_words(results, words_table(plan, target, items, unit, results.findings, heard))
     write_results(out, results)
     return results
 

@@ -79,8 +79,8 @@ class ChoicesPlan(Settings):
 class WordsPlan(Settings):
     """The ``comparisons`` with the largest claimed gaps are taken apart word by word, ``pairs`` of each on average."""
 
-    comparisons: int = Field(5, ge=1)
-    pairs: int = Field(24, ge=1)
+    comparisons: int = Field(4, ge=1)
+    pairs: int = Field(10, ge=1)
 
 
 class RewardPlan(Plan):

@@ -119,10 +119,24 @@ def tables_section(audit: Audit, told: Callable[[str], bool]) -> Section | None:
     tables = [
         rows_table(f"extra-{i}", name, rows)
         for i, (name, rows) in enumerate(named.items())
-        if not _recovers(name) and not told(name)
+        if not _recovers(name) and not told(name) and not _asks(name)
     ]
     found = tuple(table for table in tables if table)
     return Section("more", "What else was measured?", "More tables", tables=found) if found else None
+
+
+def question_sections(audit: Audit) -> list[Section]:
+    """Tables whose name is a question, each as a section of its own."""
+    found = []
+    for i, (name, rows) in enumerate(_named_tables(audit).items()):
+        table = rows_table(f"question-{i}", name, rows) if _asks(name) else None
+        if table:
+            found.append(Section(f"question-{i}-section", name, name.removesuffix("?"), tables=(table,)))
+    return found
+
+
+def _asks(name: str) -> bool:
+    return str(name).endswith("?")
 
 
 def _named_tables(audit: Audit) -> Mapping[str, Any]:

@@ -40,6 +40,7 @@ def page(results: Results) -> Page:
         training_section(results),
         context.recovery_section(results.audit),
         controls_section(results, terms),
+        *context.question_sections(results.audit),
         None if by_raters else context.data_section(results.audit),
         context.tables_section(results.audit, feedback.told if by_raters else lambda name: False),
         all_section(results, terms),

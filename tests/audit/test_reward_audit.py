@@ -272,8 +272,8 @@ def test_a_model_that_prices_a_dialect_and_a_term_is_found_out(tmp_path: Path) -
     harmful = set(items.tables["identity_terms"].query("harmful == 1")["text"])
 
     def reward(text: str) -> float:
-        price = 1.0 * (text.startswith(("he be ", "she be ", "they be "))) + 3.0 * (" deaf" in text.lower())
-        return 3 * fair(text) + noise(text) - price - 2 * (text in harmful)
+        price = 1.0 * (text.startswith(("he be ", "she be ", "they be "))) + 1.5 * (" deaf" in text.lower())
+        return 3 * fair(text) + 4 * noise(text) - price - 2 * (text in harmful)
 
     scores = {"text_id": [text_id(t) for t in items.texts], "score": [reward(t) for t in items.texts]}
     pd.DataFrame(scores).to_csv(tmp_path / "scores.csv", index=False)
