@@ -61,12 +61,13 @@ def rater_weights(
     """Weight of each rater (index rater id, mean 1), and what the weighting reached, as plain values."""
     members = rater_attributes(ratings, attributes)
     result = raking_weights(members, read_census(census, list(attributes)), trim=trim)
+    margins = result.margins.astype("object")  # what a cell without members has no number of is null in JSON
     summary: dict[str, object] = {
         "raters": len(members),
         "design_effect": design_effect(result.weights),
         "trimmed": result.trimmed,
         "unknown": result.unknown,
         "largest_gap": result.max_gap,
-        "margins": result.margins.to_dict("records"),
+        "margins": margins.where(margins.notna(), None).to_dict("records"),
     }
     return result.weights, summary
