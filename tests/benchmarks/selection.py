@@ -284,7 +284,7 @@ def main() -> None:
             rows += curve(setting, strategy, seed)
         print(f"{setting.name}, seed {seed}: {time.process_time() - started:.0f} CPU s", flush=True)
     raw = pd.DataFrame(rows)
-    write_table(arguments.out / "accuracy.csv", raw.round(5))
+    write_table(arguments.out / "accuracy.csv.gz", raw.round(5))
     found = compared(raw)
     write_table(arguments.out / "comparisons.csv", found.round(5))
     print(found[found["group"] == EVERYBODY].round(3).to_string(index=False))
