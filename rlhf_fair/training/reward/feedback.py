@@ -15,6 +15,8 @@ from rlhf_fair.tables import (
     REJECT_COLUMNS,
     attribute_columns,
     read_validated,
+    simulated_note,
+    simulated_rows,
 )
 from rlhf_fair.training.reward.config import FeedbackSource
 from rlhf_fair.training.reward.sources import PAIR_COLUMNS, Source, listed, text_key
@@ -42,10 +44,15 @@ def read_feedback(source: FeedbackSource, data_dir: Path) -> Source:
     if judgements.empty:
         raise RowError(f"source {source.name!r}: no usable choice in {source.path}")
     table = _items(judgements, items.table, source)
+    note = simulated_note(pairs)
     return Source(
-        source.name, table, listed(rejects, source.name), len(read.table) + len(read.rejects),
+        source.name,
+        table,
+        listed(rejects, source.name),
+        len(read.table) + len(read.rejects),
         judgements.reset_index(drop=True),
-    )  # fmt: skip
+        {"simulated_rows": simulated_rows(pairs), "note": note} if note else {},
+    )
 
 
 def _with_attributes(judgements: pd.DataFrame, people: pd.DataFrame) -> pd.DataFrame:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from rlhf_fair.records import Estimate
+from rlhf_fair.stats.contrasts import mean_estimate
 from rlhf_fair.training.reward.config import RewardConfig
 from rlhf_fair.training.reward.evaluation import correlation, preference_accuracy, within_source_correlation
 from rlhf_fair.training.reward.rows import GROUP_PREFIX, split_rows
@@ -27,19 +28,24 @@ def group_predictions(
 ) -> pd.DataFrame:
     """Rows of held-out ``items`` by group with ``prediction``: of a text its reward, of a pair that of a less b's.
 
-    ``held_out``: source, item_id, side, prediction.
+    ``held_out``: source, item_id, side, prediction, and ``uncertainty`` where there is one; of a pair both sides' mean.
     """
     rows = split_rows(items, sources, config, find, by_raters=True)
     keys = ["source", "item_id"]
     wide = held_out.pivot(index=keys, columns="side", values="prediction")
     prediction = wide["a"] - wide["b"] if "a" in wide else wide[""]
-    return rows.join(prediction.rename("prediction"), on=keys)
+    rows = rows.join(prediction.rename("prediction"), on=keys)
+    if "uncertainty" not in held_out:
+        return rows
+    return rows.join(held_out.groupby(keys)["uncertainty"].mean(), on=keys)
 
 
 def group_quality(rows: pd.DataFrame, groupings: Sequence[str], *, seed: int) -> dict[str, dict[str, Any]]:
     """For each grouping and group: accuracy (pairs) or correlation (ratings) with an interval, and the number of rows.
 
-    The intervals resample items. Groups are not compared here: their items differ unless all judged the same ones.
+    ``uncertainty``, where the heads know one, is its mean over the group's items: a reward that is lowered by it taxes
+    the groups of which little is known. The intervals resample items. Groups are not compared here: their items differ
+    unless all judged the same ones.
     """
     found: dict[str, dict[str, Any]] = {}
     for name in groupings:
@@ -58,6 +64,8 @@ def _quality(rows: pd.DataFrame, rng: np.random.Generator) -> dict[str, Any]:
             measures["pearson_r_within_source"] = within_source_correlation(
                 rows["prediction"], rows["rating"], rows["source"], rng=rng
             )
+    if "uncertainty" in rows:
+        measures["uncertainty"] = mean_estimate(rows["uncertainty"], clusters=[rows["key"]], rates=False)
     return {name: plain(estimate) for name, estimate in measures.items()}
 
 

@@ -101,7 +101,8 @@ def train_reward(config_path: Path, data_dir: Path, out: Path, *, progress: Prog
 def predict(model: RewardScorer, items: pd.DataFrame, progress: Progress) -> pd.DataFrame:
     """``items`` with the model's ``prediction``; pairs become two rows, ``side`` a and b, with ``target`` p_a.
 
-    Where heads stand for virtues, ``head`` is the output of the one whose virtue was judged.
+    ``uncertainty`` is there where the heads know one. Where heads stand for virtues, ``head`` is the output of the one
+    whose virtue was judged.
     """
     if "text" in items:
         long = items.assign(side="")
@@ -111,7 +112,9 @@ def predict(model: RewardScorer, items: pd.DataFrame, progress: Progress) -> pd.
         long = pd.concat([a, b], ignore_index=True)
     texts = long["text"].tolist()
     outputs = model.outputs(texts, on_batch=lambda done: progress("scoring held-out texts", done, len(texts)))
-    long = long.assign(prediction=model.heads.reward(outputs))
+    long = long.assign(prediction=model.heads.reward(outputs), uncertainty=model.heads.uncertainty(outputs))
+    if long["uncertainty"].isna().all():
+        long = long.drop(columns="uncertainty")
     if model.heads.kind == "objectives":
         own = pd.Index(model.heads.names).get_indexer(pd.Index(long["virtue"]))
         long["head"] = np.where(own >= 0, outputs[np.arange(len(long)), own], np.nan)

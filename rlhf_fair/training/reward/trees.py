@@ -153,8 +153,10 @@ def _pair_metric(scores: Floats, data: Any) -> tuple[str, float, bool]:
 
 def _pair_labels(data: Any) -> tuple[Floats, Floats]:
     """(n,) ``p_a`` and weight; both stand once for each of the two texts."""
-    n = len(data.get_label()) // 2
-    return data.get_label()[:n].astype(float), data.get_weight()[:n].astype(float)
+    label = np.asarray(data.get_label(), dtype=np.float64)
+    weight = data.get_weight()  # None where all are 1
+    own = np.ones(len(label)) if weight is None else np.asarray(weight, dtype=np.float64)
+    return label[: len(label) // 2], own[: len(own) // 2]
 
 
 def _curve(heard: dict[str, dict[str, list[float]]]) -> list[dict[str, float]]:

@@ -187,3 +187,42 @@ def test_user_faults(world: Path, change: tuple[str, str], error: type[Exception
     with pytest.raises(error, match=says):
         train_reward(world / "config.toml", world, world / "out")
     assert not (world / "out" / "manifest.json").exists()
+
+
+MORE = """
+[groups.side]
+attributes = ["side"]
+
+[heads]
+kind = "ensemble"
+size = 3
+combine = "mean_less_variance"
+
+[sources.attributes.side]
+column = "side"
+"""
+
+
+def test_uncertainty_and_quality_are_told_by_rater_group(world: Path) -> None:
+    ratings = pd.read_csv(world / "ratings.csv")
+    ratings["side"] = ratings["rater_id"].map({0: "left", 1: "left", 2: "right"})
+    ratings.to_csv(world / "ratings.csv", index=False)
+    groups, source = MORE.split("[sources.attributes.side]")
+    content = CONFIG.replace("[training]", groups + "\n[training]") + "\n[sources.attributes.side]" + source
+    (world / "config.toml").write_text(content)
+    job = train_reward(world / "config.toml", world, world / "out")
+    by_side = job.metrics["test_by_group"]["side"]
+    assert set(by_side) == {"left", "right"}
+    for quality in by_side.values():
+        assert quality["pearson_r"]["n"] == 30
+        assert quality["uncertainty"]["estimate"] > 0
+    # both groups judged the same items, so their mean uncertainty is the same
+    assert by_side["left"]["uncertainty"]["estimate"] == pytest.approx(by_side["right"]["uncertainty"]["estimate"])
+    model = RewardModel.load(world / "out")
+    assert model.heads.combine == "mean_less_variance"
+    rows = pd.read_parquet(world / "out" / "held_out_by_group.parquet")
+    # each side's own mean rating, not that of all
+    own = ratings.assign(unit=(ratings["rating"] + 2) / 4).groupby(["item_id", "side"])["unit"].mean()
+    found = rows.set_index(["item_id", "group.side"])["rating"]
+    found.index = pd.MultiIndex.from_tuples([(int(item), side) for item, side in found.index])
+    assert found.to_numpy() == pytest.approx(own.loc[found.index].to_numpy())
