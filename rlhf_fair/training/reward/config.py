@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from rlhf_fair.models.chat_template import Chat
 from rlhf_fair.settings import Settings
 from rlhf_fair.training.reward.mitigations import (
     GradientReversal,
@@ -137,6 +138,8 @@ SourceSettings = Annotated[RatingSource | PairSource | FeedbackSource, Field(dis
 class RewardConfig(Settings):
     """A whole training job; paths of data are relative to ``--data-dir``.
 
+    ``chat``: whether prompts and answers of pairs are put into the model's chat template; auto: where it has one.
+
     ``learner``: neural fine-tunes ``model`` as ``[training]`` says. trees grows gradient-boosted trees over the mean
     token vectors of ``model``, which stays as it is, as ``[trees]`` says; of ``[training]`` it reads ``max_length`` and
     ``device``. Trees learn ratings, classes and preferences with one head; of the mitigations they know group_balance.
@@ -153,6 +156,7 @@ class RewardConfig(Settings):
     model: str
     objective: ObjectiveName
     learner: Literal["neural", "trees"] = "neural"
+    chat: Chat = "auto"
     target: Literal["common_scale", "within_source"] = "common_scale"
     sources: tuple[SourceSettings, ...] = Field(min_length=1)
     panel: Panel | None = None

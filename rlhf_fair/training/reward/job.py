@@ -22,7 +22,8 @@ from rlhf_fair.artifacts import (
     write_manifest,
 )
 from rlhf_fair.errors import MissingFileError, SettingsError
-from rlhf_fair.models.loading import resolve
+from rlhf_fair.models.dialogue import dialogue_text
+from rlhf_fair.models.loading import load_tokenizer, resolve
 from rlhf_fair.models.reward_scorer import RewardScorer
 from rlhf_fair.records import TrainingRun
 from rlhf_fair.settings import read_toml
@@ -48,7 +49,7 @@ from rlhf_fair.training.reward.trainer import RewardRun
 METRICS_NAME = "metrics.json"
 HELD_OUT_NAME = "held_out.parquet"
 BY_GROUP_NAME = "held_out_by_group.parquet"
-TEXT_COLUMNS = ["text", "text_a", "text_b", "key"]
+TEXT_COLUMNS = ["text", "text_a", "text_b", "prompt", "response_a", "response_b", "key"]
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ def train_reward(config_path: Path, data_dir: Path, out: Path, *, progress: Prog
     make_folder(out)
     sources = [_read(source, data_dir, config) for source in config.sources]
     items, excluded = split_items(sources, config)
+    items = in_chat_form(items, config, data_dir)
     rejects = pd.concat([source.rejects for source in sources], ignore_index=True)
     write_table(out / "rejects.csv", rejects)
 
@@ -96,6 +98,25 @@ def train_reward(config_path: Path, data_dir: Path, out: Path, *, progress: Prog
     seed = config.trees.seed if config.learner == "trees" else config.training.seed
     write_manifest(out, inputs=inputs, seeds={"split": config.split.seed, "training": seed})
     return RewardJob(out, read_json(out / METRICS_NAME, "metrics file"), already_done=False)
+
+
+def in_chat_form(items: pd.DataFrame, config: RewardConfig, data_dir: Path) -> pd.DataFrame:
+    """Pairs whose texts are dialogues in the model's chat template, where it has one and the config wants it."""
+    if config.chat == "no" or "prompt" not in items:
+        return items
+    tokenizer = load_tokenizer(resolve(config.model, data_dir))
+    if not tokenizer.chat_template:
+        if config.chat == "yes":
+            raise SettingsError(f"chat = 'yes': model {config.model} has no chat template")
+        return items
+    texts = {
+        f"text_{side}": [
+            dialogue_text(tokenizer, prompt, answer)
+            for prompt, answer in zip(items["prompt"], items[f"response_{side}"], strict=True)
+        ]
+        for side in ("a", "b")
+    }
+    return items.assign(**texts)
 
 
 def predict(model: RewardScorer, items: pd.DataFrame, progress: Progress) -> pd.DataFrame:

@@ -36,7 +36,10 @@ PAIRS = Contract(
     },
     key=("prompt", "response_a", "response_b"),
 )
-PAIR_COLUMNS = ("source", "virtue", "item_id", "key", "text_a", "text_b", "p_a", "weight")
+PAIR_COLUMNS = (
+    *("source", "virtue", "item_id", "key", "prompt", "response_a", "response_b"),
+    *("text_a", "text_b", "p_a", "weight"),
+)
 _LAST_TURN = "\n\nAssistant:"
 
 
@@ -46,7 +49,7 @@ class Source:
 
     Rated items have source, virtue, item_id, key, text, rating (weighted mean in [0, 1], 1 = best), plain_rating (the
     same unweighted), n_ratings, weight.
-    Pairs have source, virtue, item_id, key, text_a, text_b, p_a, weight. ``key`` is equal for equal texts or prompts.
+    Pairs have the columns of `PAIR_COLUMNS`. ``key`` is equal for equal texts or prompts.
     ``ratings``: item_id, rater_id, value (in [0, 1]; of pairs 1 for a, 1/2 for a tie), weight, and ``attr.*`` as
     levels; empty where single judgements are not known.
     """
@@ -102,7 +105,10 @@ def read_pairs(source: PairSource, data_dir: Path) -> Source:
         checked = validate(read.table, HH_PAIRS)
         table = checked.table.rename(columns={"chosen": "text_a", "rejected": "text_b"})
         table["p_a"] = 1.0
+        for side in ("a", "b"):
+            table[f"response_{side}"] = table[f"text_{side}"].str.rsplit(_LAST_TURN, n=1).str[-1]
         prompts = table["text_a"].str.rsplit(_LAST_TURN, n=1).str[0]
+        table["prompt"] = prompts
     else:
         raw = read_table(path, missing_values=source.missing)
         read = Quarantined(raw, pd.DataFrame(columns=list(REJECT_COLUMNS)))

@@ -12,10 +12,11 @@ from transformers import AutoModelForSequenceClassification
 from rlhf_fair.artifacts import verify_manifest
 from rlhf_fair.errors import MissingFileError, ModelLoadError, RowError, SettingsError
 from rlhf_fair.models.reward_model import RewardModel
+from rlhf_fair.settings import read_toml
 from rlhf_fair.training.reward import job as reward_job
 from rlhf_fair.training.reward.config import RewardConfig
-from rlhf_fair.training.reward.job import split_items, train_reward
-from rlhf_fair.training.reward.sources import Source
+from rlhf_fair.training.reward.job import in_chat_form, split_items, train_reward
+from rlhf_fair.training.reward.sources import Source, read_pairs
 
 CONFIG = """
 title = "Kindness"
@@ -226,3 +227,42 @@ def test_uncertainty_and_quality_are_told_by_rater_group(world: Path) -> None:
     found = rows.set_index(["item_id", "group.side"])["rating"]
     found.index = pd.MultiIndex.from_tuples([(int(item), side) for item, side in found.index])
     assert found.to_numpy() == pytest.approx(own.loc[found.index].to_numpy())
+
+
+PAIRS_CONFIG = """
+title = "Pairs"
+model = "base"
+objective = "preference"
+[training]
+epochs = 1
+max_length = 16
+[[sources]]
+format = "pairs"
+name = "p"
+path = "pairs.csv"
+"""
+
+
+def test_pairs_are_put_into_the_models_chat_template(tmp_path: Path) -> None:
+    tiny_bert().base_model.save_pretrained(tmp_path / "base")
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = "{% for m in messages %}{{ m['role'] }} : {{ m['content'] }} {% endfor %}"
+    tokenizer.save_pretrained(tmp_path / "base")
+    content = [{"prompt": f"hello {k}", "response_a": "good", "response_b": "bad", "p_a": 1.0} for k in range(20)]
+    pd.DataFrame(content).to_csv(tmp_path / "pairs.csv", index=False)
+    (tmp_path / "config.toml").write_text(PAIRS_CONFIG)
+    config = read_toml(tmp_path / "config.toml", RewardConfig)
+    items, _ = split_items([read_pairs(config.sources[0], tmp_path)], config)  # type: ignore[arg-type]
+    assert items["text_b"][3] == "hello 3\nbad"
+    chat = in_chat_form(items, config, tmp_path)
+    assert chat["text_b"][3] == "user : hello 3 assistant : bad "
+    assert in_chat_form(items, config.model_copy(update={"chat": "no"}), tmp_path)["text_b"][3] == "hello 3\nbad"
+    job = train_reward(tmp_path / "config.toml", tmp_path, tmp_path / "out")
+    assert {"prompt", "response_a", "text_a"}.isdisjoint(pd.read_parquet(job.folder / "held_out.parquet"))
+
+    tokenizer.chat_template = None
+    tokenizer.save_pretrained(tmp_path / "plain")
+    tiny_bert().base_model.save_pretrained(tmp_path / "plain")
+    wants = config.model_copy(update={"chat": "yes", "model": "plain"})
+    with pytest.raises(SettingsError, match="has no chat template"):
+        in_chat_form(items, wants, tmp_path)
