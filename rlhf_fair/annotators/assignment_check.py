@@ -19,12 +19,16 @@ CAPACITY, ITEM_ORDER, ANNOTATOR_ORDER = "capacity", "orders of an item", "orders
 
 @dataclass(frozen=True)
 class Terms:
-    """What was promised. group_columns: a group is a combination of their levels, a missing one being a level too."""
+    """What was promised. group_columns: a group is a combination of their levels, a missing one being a level too.
+
+    ``left``: ids of those who left half-way; the orders of what they had judged by then were never to come out even.
+    """
 
     ratings_per_item: int
     distinct_groups: int = 1
     group_columns: tuple[str, ...] = ()
     capacity_column: str = "capacity"
+    left: frozenset[str] = frozenset()
 
 
 def check(assignments: pd.DataFrame, items: pd.DataFrame, members: pd.DataFrame, terms: Terms) -> pd.DataFrame:
@@ -49,7 +53,7 @@ def check(assignments: pd.DataFrame, items: pd.DataFrame, members: pd.DataFrame,
     faults += _of_people(table, items, members, terms)
     if "order" in assignments:
         table["sign"] = np.where(assignments["order"].to_numpy()[known] == "ab", 1, -1)
-        faults += _orders(table, items, members)
+        faults += _orders(table, items, members, terms)
     return pd.concat(faults, ignore_index=True).astype(dict.fromkeys(COLUMNS, "str"))
 
 
@@ -115,10 +119,11 @@ def _words(cell: object) -> set[str]:
     return {str(part).strip().casefold() for part in parts} - {"", "none"}
 
 
-def _orders(table: pd.DataFrame, items: pd.DataFrame, members: pd.DataFrame) -> list[pd.DataFrame]:
+def _orders(table: pd.DataFrame, items: pd.DataFrame, members: pd.DataFrame, terms: Terms) -> list[pd.DataFrame]:
     of_item = np.bincount(table["item"], table["sign"], len(items))
     of_person = np.bincount(table["person"], table["sign"], len(members))
-    one, other = np.flatnonzero(abs(of_item) > 1), np.flatnonzero(abs(of_person) > 1)
+    stayed = ~members["annotator_id"].isin(list(terms.left)).to_numpy(dtype=np.bool_)
+    one, other = np.flatnonzero(abs(of_item) > 1), np.flatnonzero((abs(of_person) > 1) & stayed)
     wanted = "ab minus ba: -1 to 1"
     return [
         _rows(ITEM_ORDER, items.iloc[one], of_item[one], wanted),

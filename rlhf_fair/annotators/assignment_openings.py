@@ -9,6 +9,7 @@ import pandas as pd
 
 from rlhf_fair.annotators.assignment_eligibility import BoolArray, IntArray, capacities, eligibility, group_codes
 from rlhf_fair.annotators.assignment_flow import Cells, Network
+from rlhf_fair.annotators.assignment_leavers import Leavers
 from rlhf_fair.annotators.assignment_orders import interleaved
 from rlhf_fair.annotators.assignment_places import places
 from rlhf_fair.annotators.assignment_winding import fill_up
@@ -31,13 +32,17 @@ class RepairTerms:
 
 
 class Openings:
-    """Open judgements, who sits on the affected items, and what everybody could still take."""
+    """Open judgements, who sits on the affected items, and what everybody could still take.
+
+    ``load`` is all that was assigned to a person, judged already or not: capacities are for the whole collection, and
+    level totals keep the clusters of an analysis even.
+    """
 
     def __init__(
         self,
         assignments: pd.DataFrame,
         people: pd.DataFrame,
-        gone: BoolArray,
+        leavers: Leavers,
         items: pd.DataFrame | None,
         terms: RepairTerms,
         rng: np.random.Generator,
@@ -48,7 +53,8 @@ class Openings:
         if (self.person < 0).any():
             stranger = assignments["annotator_id"].iloc[int(np.argmax(self.person < 0))]
             raise RowError(f"assignments: {stranger!r} is neither in the panel nor in the pool")
-        self.rows = np.flatnonzero(gone[self.person])
+        self.gone = gone = people["annotator_id"].isin(list(leavers.annotator_ids)).to_numpy(dtype=np.bool_)
+        self.rows = np.flatnonzero(leavers.open_rows)
         self.was = self.person[self.rows]
         self.group = group_codes(people, terms.group_columns)
         load = np.bincount(self.person, minlength=len(people)).astype(np.int64)

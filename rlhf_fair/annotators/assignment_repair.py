@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from rlhf_fair.annotators.assignment_eligibility import BoolArray, IntArray
+from rlhf_fair.annotators.assignment_leavers import Leavers
 from rlhf_fair.annotators.assignment_openings import Openings, RepairTerms, distinct_known
 from rlhf_fair.annotators.assignment_orders import even_out
 from rlhf_fair.annotators.assignment_places import places
@@ -39,7 +40,7 @@ class Repair:
 def repair(
     assignments: pd.DataFrame,
     members: pd.DataFrame,
-    dropped: Collection[str],
+    dropped: Collection[str] | Leavers,
     *,
     items: pd.DataFrame | None = None,
     replacements: pd.DataFrame | None = None,
@@ -50,6 +51,8 @@ def repair(
 
     Parameters
     ----------
+    dropped
+        Ids, all of whose judgements are open; or `Leavers`, some of whose judgements are made and stay as they are.
     assignments
         item_id, annotator_id, slot and, where orders are to stay balanced, order.
     items
@@ -60,16 +63,17 @@ def repair(
     Notes
     -----
     Every item keeps different people, members their capacity, and items ``distinct_groups`` groups: where that cannot
-    be, a judgement is better than none, and the item is listed in ``short_of_groups``. Orders of an item stay as
-    balanced as they were; those of people as far as the replaced judgements allow.
+    be, a judgement is better than none, and the item is listed in ``short_of_groups``. What leavers judged counts for
+    the groups and the people of its item; what others were assigned counts as their load, judged or not. Orders of an
+    item stay as balanced as they were; those of people as far as the replaced judgements allow.
     """
     terms = terms or RepairTerms()
-    people = _people(members, replacements, dropped, terms)
-    gone = people["annotator_id"].isin(list(dropped)).to_numpy()
-    openings = Openings(assignments, people, gone, items, terms, rng)
+    leavers = dropped if isinstance(dropped, Leavers) else Leavers.of(assignments, dropped)
+    people = _people(members, replacements, leavers.annotator_ids, terms)
+    openings = Openings(assignments, people, leavers, items, terms, rng)
     openings.in_rounds()
     exhaustive = openings.by_flow() if openings.open.any() else True
-    return _result(openings, gone, exhaustive)
+    return _result(openings, exhaustive)
 
 
 def _people(
@@ -78,11 +82,13 @@ def _people(
     """Panel and replacements, the panel's rows first and each id once; drop-outs stay, for their groups."""
     columns = ["annotator_id", *terms.group_columns]
     require_columns(members, columns, "panel")
-    gone = pd.Series(sorted(dropped), dtype="str")
-    unknown = gone[places(gone, members["annotator_id"]) < 0].unique()
+    gone, known = pd.Series(sorted(dropped), dtype="str"), members["annotator_id"]
+    if replacements is not None and "annotator_id" in replacements:
+        known = pd.concat([known, replacements["annotator_id"]], ignore_index=True)  # who stood in may leave too
+    unknown = gone[places(gone, known) < 0].unique()
     if len(unknown):
         more = f" (and {len(unknown) - 1} more)" if len(unknown) > 1 else ""
-        raise RowError(f"dropped: {unknown[0]!r} is not in the panel{more}")
+        raise RowError(f"dropped: {unknown[0]!r} is not in the panel{'' if replacements is None else ' or pool'}{more}")
     if replacements is None:
         return members.reset_index(drop=True)
     require_columns(replacements, columns, "pool")
@@ -95,7 +101,7 @@ def _people(
     return both.drop_duplicates("annotator_id", ignore_index=True)
 
 
-def _result(openings: Openings, gone: BoolArray, exhaustive: bool) -> Repair:
+def _result(openings: Openings, exhaustive: bool) -> Repair:
     table, rows, left = openings.table, openings.rows, openings.open
     ids, person = openings.people["annotator_id"], openings.person.copy()
     person[rows] = np.where(left, openings.was, openings.now)
@@ -117,7 +123,7 @@ def _result(openings: Openings, gone: BoolArray, exhaustive: bool) -> Repair:
     return Repair(
         new[kept].reset_index(drop=True) if left.any() else new,
         listed[~left].assign(annotator_id=ids.to_numpy()[openings.now[~left]]).reset_index(drop=True),
-        listed[left].assign(reason=_reasons(openings, gone, np.flatnonzero(left))).reset_index(drop=True),
+        listed[left].assign(reason=_reasons(openings, np.flatnonzero(left))).reset_index(drop=True),
         pd.DataFrame({"item_id": np.asarray(openings.item_ids)[few], "groups": groups[few]}),
         exhaustive,
     )
@@ -142,11 +148,11 @@ def _replaced(column: pd.Series, rows: IntArray, values: pd.Series) -> pd.Series
     return column
 
 
-def _reasons(openings: Openings, gone: BoolArray, judgements: IntArray) -> list[str]:
+def _reasons(openings: Openings, judgements: IntArray) -> list[str]:
     """Why nobody could be found, for each open judgement."""
     reasons = []
     for item in openings.item[judgements].tolist():
-        able = openings.allowed[openings.kind, openings.item_class[item]] & ~gone
+        able = openings.allowed[openings.kind, openings.item_class[item]] & ~openings.gone
         others = len(np.setdiff1d(np.flatnonzero(able), openings.team[item]))
         found = f"{FULL} ({others} eligible)" if others else ALL_THERE
         reasons.append(found if able.any() else NOBODY)

@@ -12,9 +12,10 @@ from rlhf_fair.cli.options import Quiet as Quiet
 from rlhf_fair.cli.options import Seed as Seed
 from rlhf_fair.cli.options import show as show
 from rlhf_fair.cli.panel_agree import agree
-from rlhf_fair.cli.panel_assign import assign, check, repair
+from rlhf_fair.cli.panel_assign import assign, check
 from rlhf_fair.cli.panel_plan import plan
 from rlhf_fair.cli.panel_privacy import privacy, pseudonymise
+from rlhf_fair.cli.panel_repair import repair
 from rlhf_fair.cli.panel_select import select
 from rlhf_fair.cli.panel_simulate import simulate
 from rlhf_fair.cli.panel_size import size

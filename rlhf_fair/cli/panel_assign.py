@@ -1,4 +1,4 @@
-"""`rlhf-fair panel assign`, `check` and `repair`: who judges what, whether that holds, and who stands in."""
+"""`rlhf-fair panel assign` and `check`: who judges what, and whether that holds."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ def assign(
     from rlhf_fair.errors import InfeasibleError
     from rlhf_fair.tables import ANNOTATORS, write_table
 
-    _require_by(distinct_groups, by)
+    require_by(distinct_groups, by)
     with progress_bar(hidden=as_json or quiet) as progress:
         progress("sharing out", 0, 3)
-        members, work = accepted(panel, ANNOTATORS), _read_items(items)
+        members, work = accepted(panel, ANNOTATORS), read_items(items)
         work = work if eligibility else work.drop(columns=[name for name in NEEDS if name in work])
         columns = attribute_names(members, by or [])
         progress("sharing out", 1, 3)
@@ -110,6 +110,9 @@ def check(
     ratings_per_item: Ratings = 3,
     distinct_groups: Groups = 1,
     by: By = None,
+    left: Annotated[
+        str | None, typer.Option(help="Who left half-way, as --dropped of repair: their own orders may be uneven.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Table of broken promises to write.")] = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -123,12 +126,13 @@ def check(
     from rlhf_fair.annotators.assignment_check import check as check_assignments
     from rlhf_fair.tables import ANNOTATORS, write_table
 
-    _require_by(distinct_groups, by)
+    require_by(distinct_groups, by)
     with progress_bar(hidden=as_json or quiet) as progress:
         progress("checking", 0, 2)
-        members, work, table = accepted(panel, ANNOTATORS), _read_items(items), _read_assignments(assignments)
+        members, work, table = accepted(panel, ANNOTATORS), read_items(items), read_assignments(assignments)
         progress("checking", 1, 2)
-        terms = Terms(ratings_per_item, distinct_groups, tuple(attribute_names(members, by or [])))
+        columns, gone = tuple(attribute_names(members, by or [])), frozenset(read_ids(left, "left") if left else ())
+        terms = Terms(ratings_per_item, distinct_groups, columns, left=gone)
         broken = check_assignments(table, work, members, terms)
         progress("checking", 2, 2)
     if out is not None:
@@ -147,92 +151,16 @@ def check(
         raise typer.Exit(1)
 
 
-def repair(
-    assignments: AssignmentsFile,
-    panel: PanelFile,
-    dropped: Annotated[str, typer.Option(help="Who dropped out: ids separated by commas, or a table of annotator_id.")],
-    out: Annotated[Path, typer.Option(help="Assignments table to write.")],
-    pool: Annotated[Path | None, typer.Option(help="People besides the panel who may stand in.")] = None,
-    items: Annotated[Path | None, typer.Option(help="Items table; needed to heed language and skills.")] = None,
-    distinct_groups: Groups = 1,
-    by: By = None,
-    unreplaced: Annotated[Path | None, typer.Option(help="Table of judgements nobody could take, with why.")] = None,
-    seed: Seed = 0,
-    as_json: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Give the judgements of drop-outs to others; nothing else is touched.
-
-    Example: rlhf-fair panel repair --assignments assignments.csv --panel panel/panel.csv --dropped p12,p40
-    --pool reserve.csv --items items.jsonl --by gender --distinct-groups 2 --out repaired.csv
-    """
-    import numpy as np
-
-    from rlhf_fair.annotators.assignment_openings import RepairTerms
-    from rlhf_fair.annotators.assignment_repair import repair as repair_assignments
-    from rlhf_fair.tables import ANNOTATORS, read_table, require_columns, write_table
-
-    _require_by(distinct_groups, by)
-    gone = [name.strip() for name in dropped.split(",") if name.strip()]
-    if Path(dropped).is_file():
-        leavers = read_table(Path(dropped))
-        require_columns(leavers, ["annotator_id"], "dropped")
-        gone = leavers["annotator_id"].dropna().tolist()
-    with progress_bar(hidden=as_json or quiet) as progress:
-        progress("repairing", 0, 3)
-        members, table = accepted(panel, ANNOTATORS), _read_assignments(assignments)
-        others = None if pool is None else accepted(pool, ANNOTATORS)
-        work = None if items is None else _read_items(items)
-        progress("repairing", 1, 3)
-        done = repair_assignments(
-            table,
-            members,
-            gone,
-            items=work,
-            replacements=others,
-            terms=RepairTerms(distinct_groups, tuple(attribute_names(members, by or []))),
-            rng=np.random.default_rng(seed),
-        )
-        progress("repairing", 2, 3)
-        write_table(out, done.assignments)
-        if unreplaced is not None:
-            write_table(unreplaced, done.unreplaced)
-        progress("repairing", 3, 3)
-    reasons = done.unreplaced["reason"].value_counts().to_dict()
-    heeded = work is not None and any(name in work for name in NEEDS)
-    summary = {
-        "out": str(out),
-        "dropped": len(gone),
-        "replaced": len(done.replaced),
-        "by_people": done.replaced["annotator_id"].nunique(),
-        "unreplaced": len(done.unreplaced),
-        "reasons": reasons,
-        "items_short_of_groups": len(done.short_of_groups),
-        "exhaustive": done.exhaustive,
-        "eligibility_heeded": heeded,
-    }
-    lines = [
-        f"{len(done.replaced)} judgements of {len(gone)} drop-outs go to {summary['by_people']} others: {out}",
-        f"{len(done.unreplaced)} could not be replaced",
-        *(f"  {count}: {reason}" for reason, count in reasons.items()),
-    ]
-    if not done.exhaustive:
-        lines.append("  the search was cut short, so that some of these might still be replaceable")
-    if distinct_groups > 1:
-        lines.append(f"{len(done.short_of_groups)} of the items concerned have fewer than {distinct_groups} groups")
-    if work is None and "languages" in members:
-        lines.append("languages and skills were not looked at: that needs --items")
-    show(summary, lines, as_json=as_json, quiet=quiet)
-
-
-def _require_by(distinct_groups: int, by: list[str] | None) -> None:
+def require_by(distinct_groups: int, by: list[str] | None) -> None:
+    """Promising groups needs an attribute that says what a group is."""
     from rlhf_fair.errors import SettingsError
 
     if distinct_groups > 1 and not by:
         raise SettingsError(f"--distinct-groups {distinct_groups} needs --by ATTRIBUTE to say what a group is")
 
 
-def _read_items(path: Path) -> pd.DataFrame:
+def read_items(path: Path) -> pd.DataFrame:
+    """An items table of which only the ids, languages and skills matter."""
     from rlhf_fair.tables import ITEMS, Column, Contract
 
     optional = Column(required=False, nullable=True)
@@ -240,9 +168,20 @@ def _read_items(path: Path) -> pd.DataFrame:
     return accepted(path, Contract("items", columns, ITEMS.key))
 
 
-def _read_assignments(path: Path) -> pd.DataFrame:
+def read_assignments(path: Path) -> pd.DataFrame:
     """An assignments table in which people may repeat an item: that is for `check` to count."""
     from rlhf_fair.tables import ASSIGNMENTS, Contract
 
     table = accepted(path, Contract("assignments", ASSIGNMENTS.columns, ("item_id", "slot", "annotator_id")))
     return table.astype({"slot": "int64"})
+
+
+def read_ids(given: str, name: str) -> list[str]:
+    """Annotator ids separated by commas, or those of a table that ``given`` names; ``name``: what errors call it."""
+    from rlhf_fair.tables import read_table, require_columns
+
+    if not Path(given).is_file():
+        return [entry.strip() for entry in given.split(",") if entry.strip()]
+    table = read_table(Path(given))
+    require_columns(table, ["annotator_id"], name)
+    return [str(entry) for entry in table["annotator_id"].dropna().unique()]
