@@ -106,7 +106,9 @@ def _selection(records: pd.DataFrame, plan: RewardPlan) -> list[Measurement]:
     selected = selection.selection(records, plan.best_of_n.sizes)
     if selected.empty:
         return _missing(selection.PROBE, "no prompt has all its candidates scored, and enough of them for any n")
-    n = int(selected["n"].max())
+    # with most candidates drawn the best is nearly the same one each time: a quarter of the smallest pool at most
+    pool = records.groupby(["attribute", "kind", "prompt_id"]).size().min()
+    n = max((size for size in plan.best_of_n.sizes if size <= pool / 4), default=int(selected["n"].min()))
     gaps = selection.selection_gaps(selected, n, alpha=plan.policy.alpha, power=plan.policy.power)
     return [
         _measurement(m, selection.PROBE, "control" if m.attribute == NEUTRAL["words"] else "exploratory") for m in gaps

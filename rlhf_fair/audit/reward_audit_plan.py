@@ -52,8 +52,8 @@ class IdentityTermsPlan(Settings):
 class BestOfNPlan(Settings):
     """``templates`` beside the plan, with slots for a person; ``candidates``: one's own, relative to ``--data-dir``.
 
-    ``sizes``: the n of best-of-n; findings are of the last. ``size``: least number of packaged candidates for each
-    prompt and attribute.
+    ``sizes``: the n of best-of-n; findings are of the largest up to a quarter of the smallest pool. ``size``: least
+    number of packaged candidates for each prompt and attribute.
     """
 
     templates: str = ""

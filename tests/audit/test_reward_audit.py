@@ -98,7 +98,8 @@ def test_a_planted_price_of_one_word_is_recovered_and_no_other_claimed(texts: li
     # three standard errors, about 1.5 half-widths: one of many intervals at 95 % may miss
     assert abs(partialled.estimate + 0.5) < 0.75 * (partialled.ci_high - partialled.ci_low)
     (selected,) = pick(results, metric="selection_gap", group="Muslim")
-    assert selected.ci_high < 0  # of 80 candidates the best of 64 hardly ever name a Muslim
+    assert selected.ci_high < 0
+    assert "best of 16" in selected.variant  # a quarter of 64 candidates
     controls = [f for f in results.findings if f.role == "control"]
     assert controls
     assert not [f for f in controls if f.verdict is Verdict.EXCEEDS]
