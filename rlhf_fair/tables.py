@@ -39,9 +39,12 @@ class Quarantined:
 
 @dataclass(frozen=True)
 class Column:
-    """What one column may hold. ``required``: it must exist; ``nullable``: single cells may be empty."""
+    """What one column may hold. ``required``: it must exist; ``nullable``: single cells may be empty.
 
-    kind: Literal["text", "number"] = "text"
+    A flag is true or false, in whatever way the file's format spells it.
+    """
+
+    kind: Literal["text", "number", "flag"] = "text"
     required: bool = True
     nullable: bool = False
     allowed: tuple[str, ...] = ()
@@ -110,6 +113,7 @@ FEEDBACK = Contract(
         "value": Column("number", required=False, nullable=True),
         "text": Column(required=False, nullable=True),
         "seconds": Column("number", required=False, nullable=True, low=0),
+        "simulated": Column("flag", required=False, nullable=True),
     },
     key=("item_id", "annotator_id", "kind"),
     rules=(
@@ -131,6 +135,31 @@ def require_columns(table: pd.DataFrame, columns: Iterable[str], name: str) -> N
 def attribute_columns(table: pd.DataFrame) -> list[str]:
     """Names of the ``attr.*`` columns, in table order."""
     return [column for column in table.columns if str(column).startswith(ATTRIBUTE_PREFIX)]
+
+
+def is_simulated(feedback: pd.DataFrame) -> pd.Series:
+    """True for the rows of a validated feedback table marked as drawn from a model; an unmarked row is a person's."""
+    if "simulated" not in feedback:
+        return pd.Series(False, index=feedback.index)
+    return feedback["simulated"].eq(True).fillna(False).astype(bool)
+
+
+def simulated_rows(feedback: pd.DataFrame) -> int:
+    """How many rows `is_simulated` finds."""
+    return int(is_simulated(feedback).sum())
+
+
+def simulated_note(feedback: pd.DataFrame) -> str:
+    """A sentence that says how much of the feedback no person gave; empty where all of it is people's."""
+    simulated, n = simulated_rows(feedback), len(feedback)
+    if not simulated:
+        return ""
+    if simulated == n:
+        return f"simulated: {n} of {n} rows were drawn from a model; no person gave any of them"
+    return (
+        f"warning: {simulated} of {n} rows are simulated (drawn from a model) and stand beside {n - simulated} "
+        "of people; results mix the two"
+    )
 
 
 def read_table(path: Path, *, missing_values: Sequence[str] = ()) -> pd.DataFrame:
@@ -276,6 +305,10 @@ def _check_column(cells: pd.Series, column: Column, faults: _Faults) -> pd.Serie
         outside = ~empty & ((numbers < column.low) | (numbers > column.high) | np.isinf(numbers))
         faults.add(outside, name, "out_of_range", f"is out of range; allowed: {column.low:g} to {column.high:g}")
         return numbers
+    if column.kind == "flag":
+        flags = as_flags(cells)
+        faults.add(flags.isna() & ~empty, name, "not_allowed", "is not allowed; allowed: true, false")
+        return flags if flags.isna().any() else flags.astype(bool)
     texts = _as_text(cells.where(~empty))
     if column.allowed:
         allowed = f"is not allowed; allowed: {', '.join(column.allowed)}"
@@ -291,6 +324,16 @@ def _as_numbers(cells: pd.Series) -> pd.Series:
         )
         cells = cells.where(~wrong.astype(bool))
     return pd.to_numeric(cells, errors="coerce")
+
+
+def as_flags(cells: pd.Series) -> pd.Series:
+    """Cells as true or false, missing for what is neither; files without types spell them as words or as 1 and 0."""
+    if pd.api.types.is_bool_dtype(cells.dtype):
+        return cells.astype("boolean")
+    spelled = cells.astype(object).map(lambda cell: str(cell).strip().casefold())
+    return spelled.map({"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}).astype(
+        "boolean"
+    )
 
 
 def _absent(table: pd.DataFrame, column: str) -> pd.Series:

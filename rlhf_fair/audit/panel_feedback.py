@@ -25,7 +25,7 @@ from rlhf_fair.audit.panel_feedback_tables import (
 )
 from rlhf_fair.errors import MissingFileError, SettingsError
 from rlhf_fair.records import Results
-from rlhf_fair.tables import write_table
+from rlhf_fair.tables import simulated_note, simulated_rows, write_table
 
 RECORDS_NAME, REJECTS_NAME = "records.parquet", "rejects.csv"
 
@@ -48,6 +48,8 @@ def run(
     results, records = build_results(plan, ratings, progress=progress)
     sources = {"ratings": ", ".join(path.name for path in files), "scale": f"{ratings.low:g} to {ratings.high:g}"}
     sources |= {"ratings used": f"{len(records):,}", "items": f"{records['item'].nunique():,}"}
+    if made := simulated_note(ratings.table):
+        sources["not people's"] = made
     if ratings.has_raters:
         sources["raters"] = f"{records['rater'].nunique():,}"
     names = [attribute.name for attribute in declared_attributes(plan, ratings)]
@@ -104,11 +106,19 @@ def build_results(
         "plan": plan.model_dump(mode="json"),
         "seed": plan.agreement.seed,
         "alpha": plan.policy.alpha,
-        "limits": [*plan.limits, *limits(records, attributes, ratings), *notes],
+        "simulated_rows": simulated_rows(ratings.table),
+        "simulated": simulated_note(ratings.table),
+        "limits": [*simulated_limit(ratings), *plan.limits, *limits(records, attributes, ratings), *notes],
         "tables": {name: table for name, table in tables.items() if table and table["rows"]},
         **counts(records, attributes, ratings),
     }
     return Results(audit=audit, findings=build_findings(measurements, plan.policy)), records
+
+
+def simulated_limit(ratings: Ratings) -> tuple[str, ...]:
+    """The sentence that comes before every other where ratings were drawn from a model."""
+    note = simulated_note(ratings.table)
+    return (note[0].upper() + note[1:] + ".",) if note else ()
 
 
 def limits(records: pd.DataFrame, attributes: Sequence[AttributePlan], ratings: Ratings) -> tuple[str, ...]:

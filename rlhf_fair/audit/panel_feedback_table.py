@@ -2,7 +2,7 @@
 
 The table has the columns ``item``, ``rater`` (absent where the file names no raters), ``value`` (on the file's scale),
 ``score`` (0 to 100, from the lower to the upper end of the scale), ``weight``, ``item_type`` where the plan has one,
-and the plan's attribute columns as they stand in the file.
+``simulated`` where the file marks rows that nobody gave, and the plan's attribute columns as they stand in the file.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import pandas as pd
 from rlhf_fair.audit.panel_feedback_cells import as_text, item_types, parse_list, same_text
 from rlhf_fair.audit.panel_feedback_plan import FEEDBACK_FORMAT, FeedbackPlan, RatersPlan, RatingsPlan
 from rlhf_fair.errors import RowError, SettingsError
-from rlhf_fair.tables import FEEDBACK, attribute_columns, read_table, read_validated, require_columns
+from rlhf_fair.tables import FEEDBACK, as_flags, attribute_columns, read_table, read_validated, require_columns
 
 REASONS = {
     "malformed": "the lists of the row cannot be read or differ in length",
@@ -32,6 +32,8 @@ REASONS = {
     "other_kind": "feedback of another kind than the one measured here: ratings where a file holds any, else choices",
 }
 """Reject code -> reason in words."""
+MARK = "simulated"
+"""Column that marks rows drawn from a model; it counts in files of any layout."""
 
 
 @dataclass(frozen=True)
@@ -110,12 +112,13 @@ def _read_columns(plan: FeedbackPlan, files: Sequence[Path]) -> pd.DataFrame:
     for path in files:
         table = read_table(path)
         require_columns(table, columns, str(path))
+        marks = {name: as_flags(table[name]) for name in (MARK,) if name in table and name not in columns}
         table = table[columns].apply(as_text)
         for name in columns:
             table[name] = table[name].mask(same_text(table[name], ratings.missing), None)
         table.insert(0, "file", path.name)
         table.insert(1, "row", np.arange(1, len(table) + 1))
-        parts.append(table)
+        parts.append(table.assign(**marks))
     return pd.concat(parts, ignore_index=True)
 
 

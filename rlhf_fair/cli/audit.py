@@ -83,9 +83,12 @@ def audit(
     _write_pages(folder, results)
     code = exit_code(results.findings)
     if as_json:
-        typer.echo(json.dumps({"report": str(folder / "index.html"), "exit_code": code, **_tally(results)}))
+        told = {"report": str(folder / "index.html"), "exit_code": code, **_tally(results), **_simulated(results)}
+        typer.echo(json.dumps(told))
     elif not quiet:
         console = Console(soft_wrap=True)
+        if results.audit.get("simulated"):
+            console.print(results.audit["simulated"].capitalize(), markup=False, highlight=False)
         for line in claim_lines(results):
             console.print(line, markup=False, highlight=False)
         if "partial" in results.audit:
@@ -103,6 +106,12 @@ def _write_pages(folder: Path, results: Results) -> None:
     write_report(folder, results)
     seed = results.audit.get("seed", 0)
     write_manifest(folder, inputs=results.manifest.get("inputs", {}), seeds={"seed": int(seed)})
+
+
+def _simulated(results: Results) -> dict[str, int]:
+    """Ratings that no person gave, where there are any."""
+    simulated = int(results.audit.get("simulated_rows", 0))
+    return {"simulated_rows": simulated} if simulated else {}
 
 
 def _tally(results: Results) -> dict[str, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,7 @@ from rlhf_fair.cli.feedback_exchange import export, import_
 from rlhf_fair.cli.feedback_flips import flips
 from rlhf_fair.cli.feedback_quality import quality
 from rlhf_fair.cli.panel import Json, Quiet, show
+from rlhf_fair.cli.panel_tables import simulated_lines
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,7 +40,7 @@ def validate(
     Example: rlhf-fair feedback validate feedback.jsonl --annotators panel/panel.csv --out checked/
     """
     from rlhf_fair.artifacts import make_folder
-    from rlhf_fair.tables import FEEDBACK, read_table, read_validated, require_columns, write_table
+    from rlhf_fair.tables import FEEDBACK, read_table, read_validated, require_columns, simulated_rows, write_table
 
     known: dict[str, pd.Series] = {}
     for column, path in (("annotator_id", annotators), ("item_id", items)):
@@ -52,10 +53,12 @@ def validate(
     )
     good, bad = len(checked.table), len(checked.rejects)
     codes = {str(code): int(count) for code, count in checked.rejects["code"].value_counts().items()}
-    summary = {"input": good + bad, "accepted": good, "rejected": bad, "codes": codes}
+    summary: dict[str, Any] = {"input": good + bad, "accepted": good, "rejected": bad, "codes": codes}
     lines = [f"{good + bad} rows: {good} accepted, {bad} rejected", *checked.rejects["message"].head(10)]
     if bad > 10:
         lines.append(f"and {bad - 10} more")
+    summary["simulated_rows"] = simulated_rows(checked.table)
+    lines += simulated_lines(checked.table)
     if out is not None:
         make_folder(out)
         write_table(out / "accepted.jsonl", checked.table)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from rlhf_fair.cli.panel import By, Json, Quiet, accepted, read_groups, show
+from rlhf_fair.cli.panel_tables import simulated_lines
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,7 +63,7 @@ def aggregate(
 
     from rlhf_fair.annotators import aggregation_rules as rules
     from rlhf_fair.annotators.aggregation import aggregate_pairs, flips
-    from rlhf_fair.tables import FEEDBACK, write_table
+    from rlhf_fair.tables import FEEDBACK, simulated_rows, write_table
 
     table = accepted(feedback, FEEDBACK)
     inputs = read_inputs(weights, panel, by, seats)
@@ -71,12 +72,13 @@ def aggregate(
     for name in found:
         _require_kind(rule, name)
     parts: list[pd.DataFrame] = []
-    summary: dict[str, Any] = {"out": str(out), "judgements": len(table)}
-    lines = []
+    simulated = simulated_rows(table)
+    summary: dict[str, Any] = {"out": str(out), "judgements": len(table), "simulated_rows": simulated}
+    lines = simulated_lines(table)
     for name in found:
         own = table[table["kind"] == name]
         chosen = rules.aggregate(own, rule, inputs)
-        parts.append(chosen.assign(kind=name))
+        parts.append(_marked(chosen.assign(kind=name), own) if simulated else chosen.assign(kind=name))
         summary[f"{name}_items"] = len(chosen)
         if name == "pair":
             moved = flips(aggregate_pairs(own), chosen)
@@ -92,6 +94,14 @@ def aggregate(
         lines.append("collected, not aggregated: " + ", ".join(f"{n} of kind {name}" for name, n in texts.items()))
     write_table(out, pd.concat(parts, ignore_index=True))
     show(summary, [*lines, f"written to {out}"], as_json=as_json, quiet=quiet)
+
+
+def _marked(chosen: pd.DataFrame, judgements: pd.DataFrame) -> pd.DataFrame:
+    """The items with the number of simulated judgements behind each, so that the mark outlives the aggregation."""
+    from rlhf_fair.tables import is_simulated
+
+    counts = is_simulated(judgements).astype("int64").groupby(judgements["item_id"]).sum()
+    return chosen.assign(simulated_judgements=chosen["item_id"].map(counts))
 
 
 def aggregatable(table: pd.DataFrame, kind: str | None) -> list[str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from rlhf_fair.cli.options import Json, Quiet, show
-from rlhf_fair.cli.panel_tables import accepted, attribute_names
+from rlhf_fair.cli.panel_tables import accepted, attribute_names, simulated_lines
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,13 +43,15 @@ def import_(
     """
     from rlhf_fair.annotators.exchange.formats import import_feedback
     from rlhf_fair.errors import RowError
-    from rlhf_fair.tables import write_table
+    from rlhf_fair.tables import simulated_rows, write_table
 
     key = pseudonym_key(key_file, key_env)
     found = import_feedback(source, form, choice_question=choice_question, rating_question=rating_question)
     good, bad = len(found.table), len(found.rejects)
     summary: dict[str, Any] = {"accepted": good, "rejected": bad, "not_imported": [asdict(lost) for lost in found.lost]}
-    lines = [f"{good} rows of feedback, {bad} set aside", *loss_lines("not imported", found.lost)]
+    summary["simulated_rows"] = simulated_rows(found.table)
+    lines = [f"{good} rows of feedback, {bad} set aside", *simulated_lines(found.table)]
+    lines += loss_lines("not imported", found.lost)
     if bad:
         summary["rejects"] = str(beside := rejects or out.with_name(f"{out.name.partition('.')[0]}.rejects.csv"))
         write_table(beside, found.rejects)
@@ -89,7 +91,7 @@ def export(
     from rlhf_fair.annotators.exchange.label_studio import blank_tasks
     from rlhf_fair.annotators.privacy_cells import Gate
     from rlhf_fair.errors import SettingsError
-    from rlhf_fair.tables import FEEDBACK, ITEMS, attribute_columns
+    from rlhf_fair.tables import FEEDBACK, ITEMS, attribute_columns, simulated_rows
 
     texts = accepted(items, ITEMS) if items is not None else None
     if feedback is None:
@@ -102,7 +104,8 @@ def export(
     key, table = pseudonym_key(key_file, key_env), accepted(feedback, FEEDBACK)
     kept_home = attribute_columns(table)
     summary: dict[str, Any] = {"out": str(out), "rows": len(table), "attributes": []}
-    lines: list[str] = []
+    summary["simulated_rows"] = simulated_rows(table)
+    lines = simulated_lines(table)
     if with_attributes:
         if form in ("label-studio", "argilla"):
             raise SettingsError(f"--with-attributes: {form} keeps no attributes; allowed: jsonl, csv, parquet")

@@ -9,6 +9,7 @@ import typer
 
 from rlhf_fair.cli.feedback_aggregate import FeedbackFile, Kind, RuleName, Seats, Weights, aggregatable, read_inputs
 from rlhf_fair.cli.panel import Json, Quiet, Seed, accepted, show
+from rlhf_fair.cli.panel_tables import simulated_lines
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,7 +54,7 @@ def flips(
     from rlhf_fair.artifacts import make_folder, write_json
     from rlhf_fair.cli.progress import progress_bar
     from rlhf_fair.errors import SettingsError
-    from rlhf_fair.tables import FEEDBACK, write_table
+    from rlhf_fair.tables import FEEDBACK, simulated_rows, write_table
 
     table = accepted(feedback, FEEDBACK)
     kinds = aggregatable(table, kind)
@@ -78,9 +79,11 @@ def flips(
     write_table(out / "rules.csv", found.rules)
     write_table(out / "groups.csv", found.groups)
     write_table(out / "items.csv", found.items)
-    summary = {"kind": kinds[0], "by": by, "seed": seed, **found.as_dict(), "skipped": skipped}
+    summary = {"kind": kinds[0], "by": by, "seed": seed, "simulated_rows": simulated_rows(own)}
+    summary |= {**found.as_dict(), "skipped": skipped}
     write_json(out / "flips.json", summary)
-    show({"out": str(out), **summary}, [*_lines(found, skipped), f"written to {out}"], as_json=as_json, quiet=quiet)
+    lines = [*simulated_lines(own), *_lines(found, skipped), f"written to {out}"]
+    show({"out": str(out), **summary}, lines, as_json=as_json, quiet=quiet)
 
 
 def _lines(found: FlipReport, skipped: dict[str, str]) -> list[str]:

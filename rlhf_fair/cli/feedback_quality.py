@@ -9,6 +9,7 @@ import typer
 
 from rlhf_fair.cli.feedback_aggregate import FeedbackFile, PanelOption
 from rlhf_fair.cli.panel import By, Json, Quiet, Seed, accepted, read_groups, show
+from rlhf_fair.cli.panel_tables import simulated_lines
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,7 +63,7 @@ def quality(
     from rlhf_fair.artifacts import make_folder, write_json
     from rlhf_fair.cli.progress import progress_bar
     from rlhf_fair.settings import read_toml
-    from rlhf_fair.tables import FEEDBACK, write_table
+    from rlhf_fair.tables import FEEDBACK, simulated_rows, write_table
 
     s = read_toml(settings, QualitySettings, "quality settings") if settings else QualitySettings()
     table, groups, known = accepted(feedback, FEEDBACK), read_groups(panel, by or []), _read_gold(gold)
@@ -90,6 +91,7 @@ def quality(
         "raters": len(found.raters),
         "excluded_raters": int(found.excluded.sum()),
         "rows": len(table),
+        "simulated_rows": simulated_rows(table),
         "excluded_rows": len(excluded),
         "checks_not_made": found.not_made,
         "settings": s.model_dump(),
@@ -99,7 +101,7 @@ def quality(
     write_json(out / "quality.json", summary)
     show(
         {"out": str(out), **summary},
-        [*_lines(summary, found.checks, parts), f"written to {out}"],
+        [*simulated_lines(table), *_lines(summary, found.checks, parts), f"written to {out}"],
         as_json=as_json,
         quiet=quiet,
     )

@@ -52,7 +52,7 @@ def agree(
     from rlhf_fair.annotators.disagreement import disagreement_map
     from rlhf_fair.cli.panel_agree_report import AgreementReport
     from rlhf_fair.cli.progress import progress_bar
-    from rlhf_fair.tables import FEEDBACK
+    from rlhf_fair.tables import FEEDBACK, simulated_note, simulated_rows
 
     _check_out(out)
     table = accepted(feedback, FEEDBACK)
@@ -67,7 +67,9 @@ def agree(
         split = None
         if groups and (out is not None or as_json):
             split = disagreement_map(table, groups, s, item_columns=columns, rng=rng, progress=progress)
-    report = AgreementReport(found, pairs, split, s, seed, tuple(p.note for p in parts if p.note), texts)
+    notes = tuple(p.note for p in parts if p.note)
+    made = simulated_rows(table), simulated_note(table)
+    report = AgreementReport(found, pairs, split, s, seed, notes, texts, *made)
     summary = _summary(report)
     if out is not None:
         _write(out, report, summary)
@@ -127,6 +129,7 @@ def _summary(report: AgreementReport) -> dict[str, Any]:
         "pairs": json_rows(report.pairs),
         "warnings": report.warnings(),
         "notes": list(report.notes),
+        "simulated_rows": report.simulated_rows,
     }
     if split is not None:
         tested = split.items[split.items["p_value"].notna()]
@@ -203,7 +206,8 @@ def _lines(report: AgreementReport) -> list[str]:
         "p: of alpha - XRR, groups dealt to raters by lot, adjusted by Benjamini and Hochberg",
     ]
     grouped = (report.table["attribute"] != "").any()
-    return [*lines, *(notes if grouped else []), *report.warnings(), *report.notes, *_split_lines(report)]
+    made = [report.simulated] if report.simulated else []
+    return [*made, *lines, *(notes if grouped else []), *report.warnings(), *report.notes, *_split_lines(report)]
 
 
 def _split_lines(report: AgreementReport) -> list[str]:

@@ -59,7 +59,9 @@ def _summary(report: AgreementReport) -> Summary:
 
 def _limits(report: AgreementReport) -> tuple[str, ...]:
     s = report.settings
+    made = (report.simulated[0].upper() + report.simulated[1:] + ".",) if report.simulated else ()
     return (
+        *made,
         "Disagreement is no error: who is right is not asked here.",
         f"Groups, and cells of a group on an item, with fewer than {s.min_raters} raters are counted and not shown.",
         "Tables of several attributes, put together, may still tell more than each: this page is no release of data.",

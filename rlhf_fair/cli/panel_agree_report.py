@@ -14,7 +14,10 @@ from rlhf_fair.report import numbers as num
 
 @dataclass(frozen=True)
 class AgreementReport:
-    """All that the command found; ``texts``: item_id -> the text to print beside it, empty unless asked for."""
+    """All that the command found; ``texts``: item_id -> the text to print beside it, empty unless asked for.
+
+    ``simulated_rows`` of the feedback no person gave, and ``simulated`` says so; "" where it is all of people.
+    """
 
     table: pd.DataFrame
     pairs: pd.DataFrame
@@ -23,6 +26,8 @@ class AgreementReport:
     seed: int
     notes: tuple[str, ...]
     texts: Mapping[str, str]
+    simulated_rows: int = 0
+    simulated: str = ""
 
     def warnings(self) -> list[str]:
         """One sentence for each group too small to tell: what it could have shown."""

@@ -24,6 +24,13 @@ def accepted(path: Path, contract: Contract) -> pd.DataFrame:
     return read.table
 
 
+def simulated_lines(feedback: pd.DataFrame) -> list[str]:
+    """What a command prints of feedback that no person gave: one line, or none."""
+    from rlhf_fair.tables import simulated_note
+
+    return [note] if (note := simulated_note(feedback)) else []
+
+
 def attribute_names(table: pd.DataFrame, attributes: Sequence[str]) -> list[str]:
     """Column names of attributes given with or without ``attr.``; an unknown one is an error naming those there are."""
     from rlhf_fair.tables import ATTRIBUTE_PREFIX, require_columns

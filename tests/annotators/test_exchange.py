@@ -50,6 +50,7 @@ def feedback(draw: st.DrawFn) -> pd.DataFrame:
     table["order"] = pd.Series(column(st.sampled_from(["ab", "ba", None])), dtype="str")
     table["comment"] = pd.Series(column(TEXTS), dtype="str")
     table["strength"] = column(st.integers(1, 3))
+    table["simulated"] = column(st.sampled_from([True, None]))
     return validate(table, FEEDBACK).table
 
 

@@ -32,6 +32,7 @@ from rlhf_fair.annotators.exchange.losses import (
     Lost,
     is_number,
     keep_answers,
+    mark_text,
     present,
 )
 from rlhf_fair.annotators.exchange.rejects import Rejects, finish
@@ -94,7 +95,7 @@ def records(table: pd.DataFrame, items: pd.DataFrame | None = None) -> list[dict
         _respond(record, QUESTIONS[row["kind"]], judgement, user)
         for name, cell in row.items():
             if present(cell) and name != used and (name == "text" or name not in (*CONTRACT_COLUMNS, "order")):
-                _respond(record, str(name), cell, user)
+                _respond(record, str(name), mark_text(cell), user)
     for record in found.values():  # metadata holds texts and numbers only
         record["metadata"]["annotators"] = json.dumps(record["metadata"]["annotators"], ensure_ascii=False)
     return list(found.values())

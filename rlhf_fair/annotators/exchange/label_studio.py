@@ -42,6 +42,7 @@ from rlhf_fair.annotators.exchange.losses import (
     Loss,
     Lost,
     keep_answers,
+    mark_text,
     present,
 )
 from rlhf_fair.annotators.exchange.rejects import Rejects, finish
@@ -150,8 +151,9 @@ def _annotation(row: Mapping[str, Any], order: str | None, task: int) -> dict[st
     for name, cell in row.items():
         if not present(cell) or name == used or (name in (*CONTRACT_COLUMNS, "order") and name != "text"):
             continue
-        number = not isinstance(cell, str)
-        value = {"number": _plain(cell)} if number else {"text": [cell]}
+        plain = mark_text(_plain(cell))
+        number = not isinstance(plain, str)
+        value = {"number": plain} if number else {"text": [plain]}
         results.append(_result(name, "number" if number else "textarea", value))
     who, seconds = row["annotator_id"], row.get("seconds")
     return {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from rlhf_fair.tables import ATTRIBUTE_PREFIX, TEXT_KINDS
@@ -57,6 +58,8 @@ NUMBER_TYPE = Loss("number_type", "whole numbers and decimals are not told apart
 
 JUDGEMENT = {"pair": "choice", "rating": "value", "scalar": "value", **dict.fromkeys(TEXT_KINDS, "text")}
 """Kind of feedback -> the column that holds the judgement."""
+MARK = "simulated"
+"""Rows that nobody gave: tools hold the mark as the text true or false, so that it comes back with the row."""
 CONTRACT_COLUMNS = ("item_id", "annotator_id", "kind", "choice", "value", "text", "seconds")
 
 
@@ -101,6 +104,7 @@ def keep_answers(table: pd.DataFrame, controls: Sequence[str]) -> Keeper:
     keeper.drop(RESERVED, [name for name in keeper.table if name in controls and name not in CONTRACT_COLUMNS])
     others = [name for name in keeper.table if name not in CONTRACT_COLUMNS]
     odd = [name for name in others if not (is_text(keeper.table[name]) or is_number(keeper.table[name]))]
+    odd = [name for name in odd if name != MARK]
     keeper.drop(OTHER_TYPE, odd)
     kinds = keeper.table["kind"].map(JUDGEMENT)
     for name in ("choice", "value"):
@@ -125,6 +129,11 @@ def is_text(cells: pd.Series) -> bool:
 def is_number(cells: pd.Series) -> bool:
     """Whole numbers or decimals; truth values are neither."""
     return pd.api.types.is_numeric_dtype(cells.dtype) and not pd.api.types.is_bool_dtype(cells.dtype)
+
+
+def mark_text(cell: object) -> object:
+    """A truth value as a text; everything else as it is."""
+    return str(bool(cell)).lower() if isinstance(cell, bool | np.bool_) else cell
 
 
 def present(value: object) -> bool:

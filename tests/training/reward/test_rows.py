@@ -190,3 +190,13 @@ def test_group_heads_of_a_rating_scale_need_declared_levels() -> None:
     found = rating_levels(config(objective="ordinal", sources=[source | {"allowed": (1, 2, 5)}]))
     assert found == pytest.approx((0.0, 0.75, 1.0))
     assert np.all(np.diff(found) > 0)
+
+
+def test_choices_drawn_from_a_model_are_noted(study: Path) -> None:
+    source = FeedbackSource(format="feedback", name="f", path="feedback.csv", items="items.csv")
+    assert read_feedback(source, study).panel == {}
+    table = pd.read_csv(study / "feedback.csv")
+    table.assign(simulated=[True] * 2 + [None] * 3).to_csv(study / "feedback.csv", index=False)
+    noted = read_feedback(source, study).panel
+    assert noted["simulated_rows"] == 2
+    assert "warning: 2 of 5 rows are simulated" in str(noted["note"])
