@@ -76,12 +76,12 @@ class TreeReward:
         place = Path(folder)
         facts = _facts(place)
         source = resolve(facts.encoder, place)
+        encoder = load_encoder(source, pooling=facts.pooling, max_length=facts.max_length, device=device)
         if (found := model_digest(source)) != facts.encoder_sha256:
             raise ModelLoadError(
                 f"model {folder}: its encoder {facts.encoder} is not the one its trees were grown on "
                 f"(SHA-256 {found[:12]}, expected {facts.encoder_sha256[:12]})"
             )
-        encoder = load_encoder(source, pooling=facts.pooling, max_length=facts.max_length, device=device)
         booster = _booster(place)
         width = encoder.model.config.hidden_size
         if booster.num_feature() != width:

@@ -94,8 +94,8 @@ def _learn_trees(config: RewardConfig, rows: Rows, place: Workplace) -> Learnt:
     lightgbm()  # where it is not installed, before any text is read
     started = time.perf_counter()
     source = resolve(config.model, place.data_dir)
-    digest = model_digest(source)
     encoder = load_encoder(source, max_length=config.training.max_length, device=config.training.device)
+    digest = model_digest(source)  # of a hub id there is a copy only now
     embeds = CachedEmbeddings(encoder, place.out / EMBEDDINGS_NAME / "by-text.sqlite", digest)
     prepared = prepare(rows.train, config, place.find)
     objective = prepared.task.objective
