@@ -65,10 +65,12 @@ def preference_accuracy(
 ) -> Estimate:
     """Share of decided pairs whose better side gets the higher reward; range [0, 1], .5 = chance; ties left out.
 
-    The interval resamples prompts (``keys``).
+    A pair whose sides get the same reward, such as two texts that are equal up to the longest length, counts one half:
+    a coin would decide it. The interval resamples prompts (``keys``).
     """
-    decided = np.asarray(p_a, dtype=float) != 0.5
-    right = ((np.asarray(difference) > 0) == (np.asarray(p_a) > 0.5))[decided].astype(float)
+    gap, share = np.asarray(difference, dtype=float), np.asarray(p_a, dtype=float)
+    decided = share != 0.5
+    right = np.where(gap == 0, 0.5, (gap > 0) == (share > 0.5))[decided]
     clusters = np.unique(np.asarray(keys)[decided], return_inverse=True)[1]
     n_clusters = int(clusters.max()) + 1 if len(clusters) else 0
     if n_clusters < 2:

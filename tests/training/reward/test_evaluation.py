@@ -97,6 +97,15 @@ def test_accuracy_leaves_ties_out() -> None:
     assert (found.estimate, found.n) == (pytest.approx(2 / 3), 3)
 
 
+def test_a_constant_reward_is_a_coin_whichever_side_is_the_better() -> None:
+    for p_a in ([1.0, 1.0, 1.0, 1.0], [0.0, 0.0, 0.0, 0.0], [1.0, 0.0, 0.9, 0.5]):
+        found = preference_accuracy([0.0] * 4, p_a, list("abcd"), rng=np.random.default_rng(0))
+        assert found.estimate == 0.5
+    # equal, right, wrong, right: (.5 + 1 + 0 + 1) / 4
+    found = preference_accuracy([0.0, 1.0, 1.0, -1.0], [1, 1, 0, 0], list("abcd"), rng=np.random.default_rng(0))
+    assert found.estimate == pytest.approx(0.625)
+
+
 def ratings(reliable: float, n_items: int = 4000, raters: int = 6) -> pd.DataFrame:
     """Each rating is a true value plus noise; ``reliable`` is the true values' share of one rating's variance."""
     rng = np.random.default_rng(1)
