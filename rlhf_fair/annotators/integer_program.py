@@ -33,14 +33,32 @@ class IntegerProgram:
         self.width = len(upper) + continuous
         self.upper = np.r_[upper, np.full(continuous, np.inf)]
         self.integrality = np.r_[np.ones(len(upper)), np.zeros(continuous)]
-        self.rows: list[optimize.LinearConstraint] = []
+        self._blocks: list[tuple[int, int, sparse.coo_array]] = []  # first row, first column, entries
+        self._low: list[FloatArray] = []
+        self._high: list[FloatArray] = []
+        self._height = 0
+        self._built: optimize.LinearConstraint | None = None
 
     def row(self, blocks: list[Any], low: float | FloatArray, high: float | FloatArray) -> None:
         """Blocks side by side, filled up with zeros to the program's width."""
-        used = sum(block.shape[1] for block in blocks)
-        blank = sparse.csr_array((blocks[0].shape[0], self.width - used))
-        matrix: Any = sparse.hstack([*(sparse.csr_array(block) for block in blocks), blank], format="csr")
-        self.rows.append(optimize.LinearConstraint(matrix, low, high))
+        height, first = blocks[0].shape[0], 0
+        for block in blocks:
+            self._blocks.append((self._height, first, sparse.coo_array(block)))
+            first += block.shape[1]
+        self._low.append(np.broadcast_to(np.asarray(low, dtype=float), height))
+        self._high.append(np.broadcast_to(np.asarray(high, dtype=float), height))
+        self._height += height
+        self._built = None
+
+    @property
+    def constraint(self) -> optimize.LinearConstraint:
+        """All rows as one, put together once: building each by itself takes longer than most solves."""
+        if self._built is None:
+            entries = [(below + block.row, first + block.col, block.data) for below, first, block in self._blocks]
+            row, column, data = (np.concatenate(part) for part in zip(*entries, strict=True))
+            matrix = sparse.csr_array((data.astype(float), (row, column)), shape=(self._height, self.width))
+            self._built = optimize.LinearConstraint(matrix, np.concatenate(self._low), np.concatenate(self._high))
+        return self._built
 
     def at_most(self, weights: FloatArray, value: float) -> None:
         """Keep ``weights @ x`` at ``value``, give or take rounding."""
@@ -87,7 +105,7 @@ class IntegerProgram:
                 np.r_[weights, np.zeros(self.width - len(weights))],
                 integrality=self.integrality,
                 bounds=optimize.Bounds(0, self.upper),
-                constraints=self.rows,
+                constraints=self.constraint if self._blocks else None,
                 options={"mip_rel_gap": gap, "node_limit": nodes, "presolve": presolve},
             )
             if result.x is not None or result.status == INFEASIBLE:
@@ -100,11 +118,8 @@ class IntegerProgram:
         The second array has one entry for each row, in the order added: the derivative of the least ``weights @ x``
         in that row's active limit, 0 where none is active. None if there is no solution.
         """
-        blocks: list[Any] = [rows.A for rows in self.rows]
-        stacked: Any = sparse.vstack(blocks, format="csr")
-        count = [block.shape[0] for block in blocks]
-        low = np.concatenate([np.broadcast_to(r.lb, n) for r, n in zip(self.rows, count, strict=True)])
-        high = np.concatenate([np.broadcast_to(r.ub, n) for r, n in zip(self.rows, count, strict=True)])
+        rows: Any = self.constraint
+        stacked, low, high = rows.A, rows.lb, rows.ub
         below, above = np.isfinite(high), np.isfinite(low)
         result = optimize.linprog(
             np.r_[weights, np.zeros(self.width - len(weights))],

@@ -31,7 +31,8 @@ class PanelPlan:
     ----------
     members
         Rows of the pool, in pool order, plus ``inclusion_probability`` in (0, 1]: the expected share of the stratum
-        drawn. Where drop-out is expected also ``retention``, the probability of finishing.
+        drawn; and, the same in every row, ``unreached_share``: see `unreached_share`. Where drop-out is expected also
+        ``retention``, the probability of finishing.
     targets
         One row for each margin cell: attribute, level, target, planned, available, slack (persons beyond the
         tolerance: positive short, negative over). Where drop-out is expected, planned persons are those invited, slack
@@ -113,6 +114,11 @@ class PanelPlan:
         empty = (self.targets["target"] > 0) & (self.targets["planned"] == 0)
         return self.targets.loc[empty, ["attribute", "level", "target", "available"]]
 
+    @property
+    def unreached_share(self) -> float:
+        """Share of the eligible for whom this panel cannot stand (`Strata.unreached`); 0 = nobody; range [0, 1]."""
+        return _unreached_share(self.quotas.strata, self.counts, self.lottery)
+
     def prices(self) -> pd.DataFrame:
         """What one more person of each cell would cost, see `prices.marginal_prices`."""
         return marginal_prices(self.quotas, self.counts)
@@ -131,6 +137,10 @@ class PanelPlan:
             "least_planning_cost": float(price @ self.quotas.cheapest),
             "chance_shortfall": self.lottery.shortfall,
             "lottery_settled": self.lottery.settled,
+            "persons_out_of_place": self.lottery.unlike,
+            "strata": len(self.counts),
+            "strata_left_empty": self.quotas.strata.left_empty(self.counts, self.lottery.expected).to_dict("records"),
+            "unreached_share": self.unreached_share,
         }
 
     def _finishing(self) -> dict[str, object]:
@@ -198,7 +208,9 @@ def plan_for(pool: pd.DataFrame, population: Population, demand: Demand, *, rng:
     chosen = strata.draw(counts, rng)
     probability = strata.inclusion_probability(lottery.expected)
     placed = strata.code >= 0
-    members = pool[chosen].assign(inclusion_probability=probability[chosen])
+    members = pool[chosen].assign(
+        inclusion_probability=probability[chosen], unreached_share=_unreached_share(strata, counts, lottery)
+    )
     if quotas.leaving:
         members["retention"] = retention[chosen]
     members = members.reset_index(drop=True)
@@ -218,6 +230,11 @@ def plan_for(pool: pd.DataFrame, population: Population, demand: Demand, *, rng:
     )
 
 
+def _unreached_share(strata: Strata, counts: IntArray, lottery: Lottery) -> float:
+    missing = strata.available[strata.unreached(counts, lottery.expected)]
+    return float(missing.sum() / strata.available.sum())
+
+
 def _unplaced(pool: pd.DataFrame, population: Population) -> dict[str, int]:
     """Who cannot be placed, by the first attribute that is empty or that the population does not know, and its cell."""
     found: dict[str, int] = {}
@@ -226,6 +243,8 @@ def _unplaced(pool: pd.DataFrame, population: Population) -> dict[str, int]:
     for name in population.attributes:
         column = ATTRIBUTE_PREFIX + name
         lost = left & places[column].isna().to_numpy()
+        if not lost.any():
+            continue
         said = (name + "=" + pool.loc[lost, column].astype("str")).fillna(f"{name} is empty")
         found |= {str(cell): int(count) for cell, count in said.value_counts().items()}
         left &= ~lost

@@ -134,8 +134,10 @@ class Population:
 
     def levels(self, attribute: str) -> list[str]:
         """Levels of one attribute, in order of first use."""
-        parts = (margin.one_way(attribute).index for margin in self.margins if attribute in margin.attributes)
-        return list(dict.fromkeys(level for index in parts for level in index))
+        own = [
+            (margin, margin.attributes.index(attribute)) for margin in self.margins if attribute in margin.attributes
+        ]
+        return list(dict.fromkeys(cell[place] for margin, place in own for cell in margin.levels()))
 
     def joint(self, seed: pd.Series | None = None) -> pd.Series:
         """Shares of all cells: ``seed`` (counts over the cells, default all ones) raked to the margins.

@@ -158,6 +158,9 @@ def margin_codes(table: pd.DataFrame, margin: Margin) -> IntArray:
     """The margin cell of each row, as a position in ``margin.shares``; -1 where it is unknown."""
     columns = [ATTRIBUTE_PREFIX + name for name in margin.attributes]
     require_columns(table, columns, "panel")
+    if len(columns) == 1:  # ten times as fast as an index of one level
+        levels = pd.Index([cell[0] for cell in margin.levels()], dtype="object")
+        return np.asarray(levels.get_indexer(pd.Index(table[columns[0]].astype("object"))), dtype=np.int64)
     cells = pd.MultiIndex.from_tuples(margin.levels())
     wanted = pd.MultiIndex.from_frame(table[columns].astype("object"))
     return np.asarray(cells.get_indexer(wanted), dtype=np.int64)
