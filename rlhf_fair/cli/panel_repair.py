@@ -177,8 +177,18 @@ def _summary(done: Repair, state: _State) -> dict[str, Any]:
         "unreplaced": len(done.unreplaced),
         "reasons": done.unreplaced["reason"].value_counts().to_dict(),
         "items_short_of_groups": len(done.short_of_groups),
+        "uneven_orders": _uneven_orders(done),
         "exhaustive": done.exhaustive,
     }
+
+
+def _uneven_orders(done: Repair) -> int:
+    """Those who took over something and see one order at least twice more often than the other, as `check` counts."""
+    if "order" not in done.assignments:
+        return 0
+    theirs = done.assignments[done.assignments["annotator_id"].isin(done.replaced["annotator_id"])]
+    balance = theirs["order"].map({"ab": 1, "ba": -1}).groupby(theirs["annotator_id"]).sum()
+    return int((balance.abs() > 1).sum())
 
 
 def _lines(summary: dict[str, Any], done: Repair, distinct_groups: int) -> list[str]:
@@ -198,6 +208,8 @@ def _lines(summary: dict[str, Any], done: Repair, distinct_groups: int) -> list[
             f"not assigned to each other; they count for nothing here, so {summary['judged_again']} of the judgements "
             "given to others are at hand already"
         )
+    if summary["uneven_orders"]:
+        lines.append(f"{summary['uneven_orders']} who took over something now see one order more than once more often")
     if distinct_groups > 1:
         lines.append(f"{len(done.short_of_groups)} of the items concerned have fewer than {distinct_groups} groups")
     return lines
