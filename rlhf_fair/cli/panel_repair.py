@@ -187,7 +187,8 @@ def _uneven_orders(done: Repair) -> int:
     if "order" not in done.assignments:
         return 0
     theirs = done.assignments[done.assignments["annotator_id"].isin(done.replaced["annotator_id"])]
-    balance = theirs["order"].map({"ab": 1, "ba": -1}).groupby(theirs["annotator_id"]).sum()
+    sign = (theirs["order"] == "ab").astype("int64") * 2 - 1
+    balance = sign.groupby(theirs["annotator_id"]).sum()
     return int((balance.abs() > 1).sum())
 
 
