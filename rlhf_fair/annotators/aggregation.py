@@ -150,6 +150,11 @@ def flips(rule_a: pd.DataFrame, rule_b: pd.DataFrame) -> Flips:
     return Flips(items, number, int((~decided).sum()), union - matched, share)
 
 
+def converged(table: pd.DataFrame) -> bool | None:
+    """Whether the fit behind a rule's table came to rest; None for rules that take no rounds."""
+    return bool(table["converged"].all()) if "converged" in table else None
+
+
 def _look_up(feedback: pd.DataFrame, by_annotator: pd.Series, name: str) -> pd.Series:
     known = feedback["annotator_id"].isin(by_annotator.index)
     if not known.all():

@@ -6,7 +6,7 @@ rule applies to them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +15,8 @@ import pandas as pd
 
 from rlhf_fair.annotators.aggregation import CHOICE_VALUES, aggregate_pairs, aggregate_ratings, judgement_weights
 from rlhf_fair.annotators.bradley_terry import bradley_terry
-from rlhf_fair.annotators.crowd_models import glad, mace
-from rlhf_fair.annotators.dawid_skene import dawid_skene
 from rlhf_fair.annotators.jury import equal_seats, jury_pairs, jury_ratings
+from rlhf_fair.annotators.latent_classes import LATENT_CLASS, latent_class_table
 from rlhf_fair.errors import SettingsError
 from rlhf_fair.tables import TEXT_KINDS
 
@@ -114,7 +113,8 @@ def aggregate(feedback: pd.DataFrame, rule: str, inputs: RuleInputs | None = Non
     -------
     DataFrame
         item_id (in order of appearance); p_a in [0, 1] for pairs, else value, NaN where the rule says nothing; n
-        (judgements used). Single rules add columns: see `max_min_pairs`, `jury.jury_pairs`, `latent_class_table`.
+        (judgements used). Single rules add columns: see `max_min_pairs`, `jury.jury_pairs`, `latent_class_table`;
+        those fitted in rounds have ``converged``, and where it is False the values are not what the rule stands for.
     """
     known, given = check_rule(rule), inputs or RuleInputs()
     kinds = list(feedback["kind"].unique())
@@ -134,7 +134,8 @@ def aggregate(feedback: pd.DataFrame, rule: str, inputs: RuleInputs | None = Non
     if rule in LATENT_CLASS:
         return latent_class_table(rows, rule)
     if rule == "bradley-terry":
-        return bradley_terry(rows, given.weights, groups=None).items
+        strengths = bradley_terry(rows, given.weights, groups=None)
+        return strengths.items.assign(converged=strengths.converged)
     return _weighted(rows, rule, given, pairs)
 
 
@@ -161,29 +162,6 @@ def max_min_ratings(feedback: pd.DataFrame, groups: pd.Series) -> pd.DataFrame:
     low = means["mean"].groupby("item_id", sort=False).min()
     worst = means["mean"].unstack().reindex(low.index).idxmin(axis=1)
     return _by_item(means, value=low).assign(worst_off=worst.astype("str").to_numpy())
-
-
-LATENT_CLASS: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
-    "dawid-skene": lambda t: dawid_skene(t["item"], t["rater"], t["answer"]).posterior,
-    "mace": lambda t: mace(t).posterior,
-    "glad": lambda t: glad(t).posterior,
-}
-"""Models of one true class for each item: from columns item, rater, answer to its posterior, (items, classes)."""
-
-
-def latent_class_table(feedback: pd.DataFrame, rule: str) -> pd.DataFrame:
-    """The model's posterior by item: p_a = P(a) + P(tie) / 2, or the most likely rating; confidence = its posterior."""
-    pairs = feedback["kind"].iloc[0] == "pair"
-    columns = {"item_id": "item", "annotator_id": "rater", "choice" if pairs else "value": "answer"}
-    posterior = LATENT_CLASS[rule](feedback[list(columns)].rename(columns=columns))
-    if pairs:
-        a = np.array([CHOICE_VALUES[str(name)] for name in posterior.columns])
-        answer = pd.Series(posterior.to_numpy() @ a, index=posterior.index)
-    else:
-        answer = posterior.idxmax(axis=1).astype(float)
-    n = feedback.groupby("item_id", sort=False).size()
-    found = {"p_a" if pairs else "value": answer, "n": n, "confidence": posterior.max(axis=1)}
-    return pd.DataFrame(found).reindex(n.index).rename_axis("item_id").reset_index()
 
 
 def collected_only(feedback: pd.DataFrame) -> dict[str, int]:

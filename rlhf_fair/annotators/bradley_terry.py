@@ -30,6 +30,12 @@ RESPONSES = ("response_a_id", "response_b_id")
 """Columns that say which responses meet in an item; a response that occurs in several items links them."""
 
 
+MOST_ROUNDS = 10_000
+
+LOGIT_TOLERANCE = 1e-3
+"""Converged: no strength or leaning can be further than this from the optimum, in logits."""
+
+
 @dataclass(frozen=True)
 class BradleyTerrySettings:
     """``strength_sd``, ``leaning_sd``: standard deviations of the normal priors, on the logit scale, > 0.
@@ -53,12 +59,14 @@ class BradleyTerry:
 
     ``items``: item_id, p_a = σ(θ_a − θ_b), the preference freed of leanings, n, weight. ``strengths``: θ by response,
     mean 0 up to the prior. ``leanings``: β by annotator_id, 0 = no leaning, > 0 to the response shown first.
+    ``converged``: whether the optimum was reached, by the gradient left or by the optimiser's own word.
     """
 
     items: pd.DataFrame
     strengths: pd.Series
     leanings: pd.Series
     log_posterior: float
+    converged: bool
 
 
 def bradley_terry(
@@ -95,7 +103,7 @@ def bradley_terry(
     design = sparse.csr_array((data, (np.tile(rows, len(parts)), columns)), shape=(n, n_names + n_raters))
     precision = np.full(n_names + n_raters, s.strength_sd**-2)
     precision[n_names:] = s.leaning_sd**-2 if n_raters else 0.0
-    found = _maximise(design, won, weight, precision)
+    found, converged = _maximise(design, won, weight, precision)
     theta, beta = found[:n_names], found[n_names:]
     items = feedback[["item_id"]].assign(p_a=expit(theta[first] - theta[second]), n=1, weight=weight)
     summed = items.groupby("item_id", sort=False).agg({"p_a": "first", "n": "sum", "weight": "sum"}).reset_index()
@@ -106,6 +114,7 @@ def bradley_terry(
             beta if n_raters else np.zeros(len(raters)), index=pd.Index(raters, name="annotator_id"), name="leaning"
         ),
         log_posterior=-_loss(found, design, won, weight, precision)[0],
+        converged=converged,
     )
 
 
@@ -127,12 +136,20 @@ def _responses(feedback: pd.DataFrame) -> tuple[NDArray[np.intp], NDArray[np.int
     return both[:, 0], both[:, 1], [str(name) for name in names]
 
 
-def _maximise(design: sparse.csr_array, won: FloatArray, weight: FloatArray, precision: FloatArray) -> FloatArray:
+def _maximise(
+    design: sparse.csr_array, won: FloatArray, weight: FloatArray, precision: FloatArray
+) -> tuple[FloatArray, bool]:
+    """The optimum, and whether it was reached.
+
+    The negative log posterior is strongly convex with the least prior precision m, so the optimum is no further away
+    than the length of the gradient over m. Flat priors make that bound useless; then the optimiser's word counts.
+    """
     start = np.zeros(int(design.shape[1]))
-    options: Any = {"maxiter": 10_000, "maxfun": 100_000, "maxcor": 20, "ftol": 1e-15, "gtol": 1e-8}
+    options: Any = {"maxiter": MOST_ROUNDS, "maxfun": 10 * MOST_ROUNDS, "maxcor": 20, "ftol": 1e-15, "gtol": 1e-8}
     loss: Any = partial(_loss, design=design, won=won, weight=weight, precision=precision)
     result: Any = minimize(loss, start, jac=True, method="L-BFGS-B", options=options)
-    return np.asarray(result.x, dtype=float)
+    distance = float(np.linalg.norm(result.jac)) / float(precision.min())
+    return np.asarray(result.x, dtype=float), bool(result.success or distance <= LOGIT_TOLERANCE)
 
 
 def _loss(

@@ -14,6 +14,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,12 @@ from rlhf_fair.errors import RowError, SettingsError
 
 FloatArray = NDArray[np.float64]
 
+SETTLED = 1e-3
+"""MACE has come to rest where twice as many rounds move no posterior by more than this."""
+
+MOST_DOUBLINGS = 3
+"""How often the rounds of MACE's best start are doubled before it is said not to have come to rest."""
+
 MISSING = "needs crowd-kit, which is not installed; it comes with: pip install 'rlhf-fair[crowd]'"
 
 
@@ -35,12 +42,14 @@ class Mace:
 
     ``posterior``: (items, classes), rows sum to 1. ``competence``: by rater, the chance of knowing the true class, in
     [0, 1]. ``log_likelihood``: of the answers under the start that was kept, nats; ``restarts``: of each start.
+    ``converged``: see `SETTLED`.
     """
 
     posterior: pd.DataFrame
     competence: pd.Series
     log_likelihood: float
     restarts: tuple[float, ...]
+    converged: bool
 
 
 @dataclass(frozen=True)
@@ -48,16 +57,20 @@ class Glad:
     """Result of `glad`.
 
     ``posterior``: (items, classes), rows sum to 1. ``ability``: α by rater; 0 = guesses, below 0 = answers the
-    opposite. ``easiness``: β by item, any real number; higher = the able agree more.
+    opposite. ``easiness``: β by item, any real number; higher = the able agree more. ``converged``: whether the
+    objective stood still before the iterations ran out.
     """
 
     posterior: pd.DataFrame
     ability: pd.Series
     easiness: pd.Series
+    converged: bool
 
 
 def mace(answers: pd.DataFrame, *, restarts: int = 10, iterations: int = 50, seed: int = 0) -> Mace:
     """Fit MACE by variational Bayes from several random starts; the start of highest likelihood counts.
+
+    That start is fitted again with twice as many rounds until it stands still (`SETTLED`, `MOST_DOUBLINGS`).
 
     crowd-kit runs its restarts from one seed, so that they are all the same, and compares them by a likelihood with
     1e-8 added for each item, which drowns that of items with many raters. So each start is run alone here, with a seed
@@ -72,17 +85,31 @@ def mace(answers: pd.DataFrame, *, restarts: int = 10, iterations: int = 50, see
         raise SettingsError(f"restarts {restarts}, iterations {iterations}; allowed: >= 1 each")
     coded = _Coded.of(answers)
     if len(coded.answers) == 1:  # nothing to tell apart
-        return Mace(_sure(coded), pd.Series(np.nan, index=coded.raters), 0.0, ())
-    rng, found = np.random.default_rng(seed), []
-    for _ in range(restarts):
-        with _crowdkit("MACE") as crowdkit:
-            fit = crowdkit.MACE(n_restarts=1, n_iter=iterations, random_state=rng)
-            posterior = coded.posterior(fit.fit_predict_proba(coded.table))
-        found.append((mace_log_likelihood(coded.table, fit.spamming_, fit.thetas_), fit, posterior))
-    likelihoods = tuple(likelihood for likelihood, _, _ in found)
-    best, fit, posterior = found[int(np.argmax(likelihoods))]
-    competence = fit.spamming_[:, 1] / fit.spamming_.sum(axis=1)
-    return Mace(posterior, pd.Series(competence, index=coded.raters), float(best), likelihoods)
+        return Mace(_sure(coded), pd.Series(np.nan, index=coded.raters), 0.0, (), True)
+    found = []
+    for start in np.random.default_rng(seed).spawn(restarts):
+        found.append((start, *_mace_from(coded, iterations, deepcopy(start))))
+    likelihoods = [likelihood for _, likelihood, _, _ in found]
+    kept = int(np.argmax(likelihoods))
+    start, _, fit, posterior = found[kept]
+    # crowd-kit tells nothing of its rounds: the same start with twice as many shows whether it still moves
+    moved = np.inf
+    for doubling in range(1, MOST_DOUBLINGS + 1):
+        before = posterior
+        likelihoods[kept], fit, posterior = _mace_from(coded, iterations * 2**doubling, deepcopy(start))
+        moved = float((posterior - before).abs().to_numpy().max())
+        if moved <= SETTLED:
+            break
+    competence = pd.Series(fit.spamming_[:, 1] / fit.spamming_.sum(axis=1), index=coded.raters)
+    return Mace(posterior, competence, likelihoods[kept], tuple(likelihoods), moved <= SETTLED)
+
+
+def _mace_from(coded: _Coded, iterations: int, rng: np.random.Generator) -> tuple[float, Any, pd.DataFrame]:
+    """One start: its log-likelihood, crowd-kit's fit, and the posterior."""
+    with _crowdkit("MACE") as crowdkit:
+        fit = crowdkit.MACE(n_restarts=1, n_iter=iterations, random_state=rng)
+        posterior = coded.posterior(fit.fit_predict_proba(coded.table))
+    return mace_log_likelihood(coded.table, fit.spamming_, fit.thetas_), fit, posterior
 
 
 def mace_log_likelihood(table: pd.DataFrame, spamming: FloatArray, habits: FloatArray) -> float:
@@ -115,12 +142,14 @@ def glad(answers: pd.DataFrame, *, iterations: int = 100) -> Glad:
         raise SettingsError(f"iterations {iterations}; allowed: >= 1")
     coded = _Coded.of(answers)
     if len(coded.answers) == 1:
-        return Glad(_sure(coded), pd.Series(np.nan, index=coded.raters), pd.Series(np.nan, index=coded.items))
+        return Glad(_sure(coded), pd.Series(np.nan, index=coded.raters), pd.Series(np.nan, index=coded.items), True)
     with _crowdkit("GLAD") as crowdkit:
         fit = crowdkit.GLAD(n_iter=iterations)
         posterior = coded.posterior(fit.fit_predict_proba(coded.table))
     ability, easiness = fit.alphas_.sort_index(), fit.betas_.sort_index()  # codes sort as their names appeared
-    return Glad(posterior, ability.set_axis(coded.raters), easiness.set_axis(coded.items))
+    last = fit.loss_history_[-2:]  # crowd-kit stops where a round gains less than its tolerance
+    stood = len(fit.loss_history_) < iterations or (len(last) == 2 and last[1] - last[0] < fit.tol)
+    return Glad(posterior, ability.set_axis(coded.raters), easiness.set_axis(coded.items), bool(stood))
 
 
 @contextmanager

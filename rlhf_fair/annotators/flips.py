@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from rlhf_fair.annotators.aggregation import converged
 from rlhf_fair.annotators.flip_lots import gaps_by_lot
 from rlhf_fair.annotators.flip_sides import (
     decided_against,
@@ -69,7 +70,8 @@ class FlipReport:
         where the rule says nothing), flipped (against the baseline; missing where one of the two decides nothing).
     rules
         One row for each rule: decided, undecided, unmeasured items, flipped, and ``share``: of the items that both the
-        rule and the baseline decide, those that flip, 0 = same decisions, with interval.
+        rule and the baseline decide, those that flip, 0 = same decisions, with interval; ``converged``: whether the
+        fit came to rest, missing for rules that take no rounds.
     groups
         One row for each rule and group: raters, items, and, each with interval, ``contradicted``: share of the items
         on which the group has a majority where the rule decides against it, range [0, 1]; ``overruled``: share of the
@@ -133,12 +135,13 @@ def flip_report(
     majorities = group_majorities(rows, s.minimum_raters)
     rules, parts = [], []
     for name in names:
-        rules.append(_rule_row(rows, sides, name, s))
+        rules.append(_rule_row(rows, sides, name, s) | {"converged": converged(results[name])})
         parts += [_group_row(majorities, rows, sides, name, group, s) for group in sorted(rows["group"].unique())]
     blind = [name for name in names if name not in group_aware]
     lots = gaps_by_lot(rows, sides[blind], minimum_raters=s.minimum_raters, permutations=s.permutations, rng=rng)
     table = pd.DataFrame(parts).merge(lots, on=["rule", "group"], how="left")
-    return FlipReport(_items(results, sides, s.baseline), pd.DataFrame(rules), table, s.baseline, cut)
+    compared = pd.DataFrame(rules).astype({"converged": "boolean"})
+    return FlipReport(_items(results, sides, s.baseline), compared, table, s.baseline, cut)
 
 
 def _rule_row(rows: pd.DataFrame, sides: pd.DataFrame, name: str, s: FlipSettings) -> dict[str, Any]:

@@ -37,6 +37,7 @@ Seats = Annotated[
 ]
 Kind = Annotated[Literal["pair", "rating", "scalar"] | None, typer.Option(help="Use only feedback of this kind.")]
 
+NOT_CONVERGED = "{} has not converged: its values would change with more rounds, and decide nothing (exit code 3)"
 NAMES = {"pair": "pairs", "rating": "ratings", "scalar": "scalars"}
 
 
@@ -57,12 +58,15 @@ def aggregate(
     Pairs, ratings and scalar rewards are aggregated; edits and revised instructions are collected only. What a rule
     costs whom is shown by `rlhf-fair feedback flips`.
 
+    Ends with exit code 3 if a rule fitted in rounds (dawid-skene, mace, glad, bradley-terry) has not come to rest: the
+    table is written, its column converged says False, and its values are not what the rule stands for.
+
     Example: rlhf-fair feedback aggregate feedback.jsonl --weights weights.csv --out preferences.csv
     """
     import pandas as pd
 
     from rlhf_fair.annotators import aggregation_rules as rules
-    from rlhf_fair.annotators.aggregation import aggregate_pairs, flips
+    from rlhf_fair.annotators.aggregation import aggregate_pairs, converged, flips
     from rlhf_fair.tables import FEEDBACK, simulated_rows, write_table
 
     table = accepted(feedback, FEEDBACK)
@@ -80,6 +84,8 @@ def aggregate(
         chosen = rules.aggregate(own, rule, inputs)
         parts.append(_marked(chosen.assign(kind=name), own) if simulated else chosen.assign(kind=name))
         summary[f"{name}_items"] = len(chosen)
+        if (stood := converged(chosen)) is not None:
+            summary["converged"] = stood and summary.get("converged", True)
         if name == "pair":
             moved = flips(aggregate_pairs(own), chosen)
             summary |= {"flipped": moved.flipped, "tied": moved.tied}
@@ -93,7 +99,11 @@ def aggregate(
         summary["collected_only"] = texts
         lines.append("collected, not aggregated: " + ", ".join(f"{n} of kind {name}" for name, n in texts.items()))
     write_table(out, pd.concat(parts, ignore_index=True))
+    if summary.get("converged") is False:
+        lines.append(NOT_CONVERGED.format(rule))
     show(summary, [*lines, f"written to {out}"], as_json=as_json, quiet=quiet)
+    if summary.get("converged") is False:
+        raise typer.Exit(3)
 
 
 def _marked(chosen: pd.DataFrame, judgements: pd.DataFrame) -> pd.DataFrame:

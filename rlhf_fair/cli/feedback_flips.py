@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rlhf_fair.cli.feedback_aggregate import FeedbackFile, Kind, RuleName, Seats, Weights, aggregatable, read_inputs
+from rlhf_fair.cli.feedback_aggregate import (
+    NOT_CONVERGED,
+    FeedbackFile,
+    Kind,
+    RuleName,
+    Seats,
+    Weights,
+    aggregatable,
+    read_inputs,
+)
 from rlhf_fair.cli.panel import Json, Quiet, Seed, accepted, show
 from rlhf_fair.cli.panel_tables import simulated_lines
 
@@ -44,6 +53,8 @@ def flips(
 
     Intervals are clustered by item and rater. A small group is contradicted more often by arithmetic alone, so its gap
     to the others is shown beside that of groups of its size dealt by lot.
+
+    Ends with exit code 3 if a rule fitted in rounds (dawid-skene, mace, glad, bradley-terry) has not come to rest.
 
     Example: rlhf-fair feedback flips feedback.jsonl --panel panel/panel.csv --by gender --out flips/
     """
@@ -82,8 +93,12 @@ def flips(
     summary = {"kind": kinds[0], "by": by, "seed": seed, "simulated_rows": simulated_rows(own)}
     summary |= {**found.as_dict(), "skipped": skipped}
     write_json(out / "flips.json", summary)
-    lines = [*simulated_lines(own), *_lines(found, skipped), f"written to {out}"]
+    moving = found.rules["rule"][found.rules["converged"].eq(False)].tolist()
+    unsettled = [NOT_CONVERGED.format(name) for name in moving]
+    lines = [*simulated_lines(own), *_lines(found, skipped), *unsettled, f"written to {out}"]
     show({"out": str(out), **summary}, lines, as_json=as_json, quiet=quiet)
+    if moving:
+        raise typer.Exit(3)
 
 
 def _lines(found: FlipReport, skipped: dict[str, str]) -> list[str]:

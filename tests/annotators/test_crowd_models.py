@@ -23,7 +23,7 @@ crowd = pytest.importorskip("crowdkit", reason="crowd-kit is not installed: pip 
 @pytest.fixture
 def two_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     """The rule with fewer restarts: their number is tested apart."""
-    monkeypatch.setitem(LATENT_CLASS, "mace", lambda t: mace(t, restarts=2, iterations=20).posterior)
+    monkeypatch.setitem(LATENT_CLASS, "mace", lambda t: mace(t, restarts=2, iterations=20))
 
 
 def spammed(rng: np.random.Generator, items: int = 150) -> tuple[pd.DataFrame, np.ndarray]:
@@ -60,6 +60,16 @@ def test_order_of_rows_and_names_of_raters_do_not_matter() -> None:
         named = order.assign(rater=order["rater"].map({f"r{k}": f"q{(7 * k) % 9}" for k in range(9)}))
         fit = mace(named, restarts=2)
         assert float((fit.posterior.idxmax(axis=1).reindex(range(60)) == truth).mean()) > 0.9
+
+
+def test_whether_the_models_came_to_rest() -> None:
+    table, _ = spammed(np.random.default_rng(5), items=20)
+    assert not mace(table, restarts=1, iterations=2).converged  # 16 rounds at most
+    settled, longer = mace(table, restarts=1), mace(table, restarts=1, iterations=200)
+    assert settled.converged
+    assert (settled.posterior - longer.posterior).abs().to_numpy().max() < 0.01
+    assert not glad(table, iterations=1).converged
+    assert glad(table).converged
 
 
 def test_restarts_differ_the_best_is_kept_and_the_seed_decides() -> None:
@@ -153,7 +163,9 @@ def test_commands_take_the_rules_where_they_are_named(tmp_path: Path) -> None:
     write_feedback(tmp_path)
     summary = json.loads(run(tmp_path, "aggregate @f.csv --rule mace --out @out.csv --json"))
     assert summary["pair_items"] == 20
-    assert pd.read_csv(tmp_path / "out.csv").columns.tolist() == ["item_id", "p_a", "n", "confidence", "kind"]
+    assert pd.read_csv(tmp_path / "out.csv").columns.tolist() == [
+        *["item_id", "p_a", "n", "confidence", "converged", "kind"]
+    ]
     common = "flips @f.csv --panel @panel.csv --by gender --lots 0 --out @flips --json"
     named = json.loads(run(tmp_path, f"{common} --rule mace --rule glad"))
     assert {row["rule"] for row in named["rules"]} == {"majority", "mace", "glad"}
