@@ -125,7 +125,8 @@ def agreement_table(
         raters (`alpha_interval`); for groups the fields of `GroupAgreement`: ``xrr``, ``difference`` (alpha - xrr) with
         its permutation ``p_value``, ``p_adjusted`` (Benjamini & Hochberg over all rows), ``null_sd`` and smallest
         difference to be seen ``mde``, and the same for ``gai``. ``too_small``: see `LARGE`. A number that is not
-        estimable, or withheld, is NaN with a ``reason``.
+        estimable, or withheld, is NaN with a ``reason``; what is between a group and fewer others than ``min_raters``
+        is withheld on both sides.
     """
     s = settings or AgreementSettings()
     parts = judgements(feedback, s)
@@ -226,6 +227,9 @@ COLUMNS = [
     "reason",
 ]
 
+ACROSS = {"xrr", *COLUMNS[COLUMNS.index("difference") : COLUMNS.index("too_small")]}
+"""Measures of a group and all others together."""
+
 
 def _attribute_rows(
     part: Judgements, attribute: str, labels: pd.Series, s: AgreementSettings, rng: np.random.Generator
@@ -235,11 +239,16 @@ def _attribute_rows(
     if counts is not None:
         found = agreement_of_groups(counts, level=part.level, permutations=s.permutations, rng=rng)
     rows = []
+    everybody = sum(group.n_raters for group in found)
     for group in found:
         row = _alpha_row(part, labels.astype("str") == group.group, s)
-        few = group.n_raters < s.min_raters
         row |= _reasoned(group, row["reason"]) | {"attribute": attribute, "group": group.group}
-        rows.append(_hidden(row, s.withheld()) if few else row)
+        if group.n_raters < s.min_raters:
+            row = _hidden(row, s.withheld())
+        elif 0 < everybody - group.n_raters < s.min_raters:  # XRR is symmetric: this one is the others' as well
+            row = {name: cell for name, cell in row.items() if name not in ACROSS}
+            row["reason"] = f"agreement with others, fewer than {s.min_raters} raters: withheld"
+        rows.append(row)
     if labels.isna().any():
         row = _alpha_row(part, labels.isna(), s) | {"attribute": attribute, "group": UNKNOWN}
         rows.append(_hidden(row, s.withheld()) if row["raters"] < s.min_raters else row)

@@ -9,8 +9,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rlhf_fair.annotators.agreement import ALL, UNKNOWN, AgreementSettings, Progress, by_attribute, judgements
+from rlhf_fair.annotators.agreement import (
+    ALL,
+    UNKNOWN,
+    AgreementSettings,
+    Judgements,
+    Progress,
+    by_attribute,
+    judgements,
+)
 from rlhf_fair.annotators.disagreement_cells import CELLS, GroupCells, cell_rows, too_few
+from rlhf_fair.annotators.disagreement_differences import without_differences
 from rlhf_fair.errors import RowError
 from rlhf_fair.stats.corrections import benjamini_hochberg
 from rlhf_fair.stats.group_disagreement import FEWEST, Shares, disagreement_share, furthest_pairs, item_disagreement
@@ -107,13 +116,14 @@ def disagreement_map(
     left_out: Rows = []
     cells = [pd.DataFrame(columns=CELLS)]
     work = list(by_attribute(judgements(feedback, s), groups))
+    views = _views(work, s)
     for part, attribute, labels in work:
         key = {"kind": part.kind, "attribute": attribute}
         few = too_few(part, labels, s)
         unknown = int(part.rows["annotator_id"][labels.isna()].nunique())
         few |= {UNKNOWN: unknown} if unknown else {}
         left_out += [key | {"group": group, "raters": n} for group, n in few.items()]
-        view = GroupCells.of(part, attribute, labels, s)
+        view = views.get((part.kind, attribute))
         if view is None:
             shares.append(key | {"by": "", "level": ALL, "reason": f"fewer than two groups of {s.min_raters} raters"})
             continue
@@ -128,6 +138,17 @@ def disagreement_map(
     of_cells = pd.concat([part for part in cells if len(part)] or cells, ignore_index=True)
     columns = ["kind", "attribute", "group", "raters"]
     return DisagreementMap(table, by_item, of_cells, pd.DataFrame(left_out, columns=columns))
+
+
+def _views(work: list[tuple[Judgements, str, pd.Series]], s: AgreementSettings) -> dict[tuple[str, str], GroupCells]:
+    """Kind and attribute -> its cells; what may be shown is settled for all attributes of a kind together."""
+    made = [GroupCells.of(part, attribute, labels, s) for part, attribute, labels in work]
+    of_kind: dict[str, list[GroupCells]] = {}
+    for view in made:
+        if view is not None:
+            of_kind.setdefault(view.part.kind, []).append(view)
+    safe = [view for views in of_kind.values() for view in without_differences(views, s.min_raters)]
+    return {(view.part.kind, view.attribute): view for view in safe}
 
 
 def _share_rows(

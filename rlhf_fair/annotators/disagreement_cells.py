@@ -3,8 +3,8 @@
 A cell of few raters tells what a person said. Groups, and cells of a group on an item, with fewer than ``min_raters``
 raters are counted, and neither shown nor used; and where the hidden raters of an item are so few together, the smallest
 cell that is left is hidden with them, lest the item's total give them away. That keeps the tables of one attribute from
-telling single ratings. It is no release gate: who combines tables of several attributes may learn more, see
-`rlhf_fair.annotators.privacy_release`.
+telling single ratings; for several attributes together see `rlhf_fair.annotators.disagreement_differences`. It is no
+release gate: see `rlhf_fair.annotators.privacy_release`.
 """
 
 from __future__ import annotations

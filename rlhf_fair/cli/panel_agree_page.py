@@ -64,7 +64,8 @@ def _limits(report: AgreementReport) -> tuple[str, ...]:
         *made,
         "Disagreement is no error: who is right is not asked here.",
         f"Groups, and cells of a group on an item, with fewer than {s.min_raters} raters are counted and not shown.",
-        "Tables of several attributes, put together, may still tell more than each: this page is no release of data.",
+        "So are cells of an item that, less those of another attribute, would be about fewer raters. Measures over "
+        "many items have no such check: this page is no release of data.",
         "Groups differ in more than the attribute named; nothing here says why they disagree.",
     )
 

@@ -54,6 +54,22 @@ def test_table_by_kind_and_group() -> None:
     assert (hidden["raters"], hidden["reason"]) == (2, "fewer than 5 raters: withheld")
 
 
+def test_what_a_small_group_shares_with_all_others_is_withheld_on_both_sides(crowd: tuple) -> None:
+    rows, _ = crowd
+    people = [f"p{p}" for p in range(30)]
+    two = pd.Series(["few"] * 4 + ["many"] * 26, index=people)
+    found = table(rows, {"team": two}, permutations=19).set_index("group")
+    measures = ["xrr", "difference", "p_value", "null_sd", "mde", "gai", "gai_p_value", "mde_gai"]
+    assert found.loc[["few", "many"], measures].isna().all(axis=None)
+    assert found.loc["many", "alpha"] == found.loc["many", "alpha"]
+    assert found.loc["many", "reason"] == "agreement with others, fewer than 5 raters: withheld"
+    assert pair_table(rows, {"team": two})["xrr"].isna().all()
+    # 26 against 4 and 1, five others together: not about any one small group
+    three = table(rows, {"team": two.where(two.index != "p29", "one")}, permutations=0).set_index("group")
+    assert np.isfinite(three.loc["many", "xrr"])
+    assert three.loc[["few", "one"], "xrr"].isna().all()
+
+
 def test_each_kind_has_its_level_and_many_scalars_are_put_on_steps(crowd: tuple) -> None:
     rows, groups = crowd
     scalar = rows.assign(kind="scalar", value=rows["value"] + np.random.default_rng(0).normal(0, 0.01, len(rows)))

@@ -83,10 +83,11 @@ def test_small_cells_are_told_nowhere(folder: Path) -> None:
     cells = pd.read_csv(folder / "out/cells.csv")
     assert "few" not in set(cells["group"])
     assert (cells.loc[cells["mean"].notna(), "raters"] >= 5).all()
-    # three of `few` and one of no region are hidden on each item: together fewer than five, so one group more is
+    # three of `few` and one of no region are hidden on each item: together fewer than five, so one group more is; and
+    # of the 20 men 18 are of the north, of the 20 women 18 of the south: beside gender, either would tell two people
     region = cells[cells["attribute"] == "region"]
     hidden = region[region["mean"].isna()]
-    assert len(hidden) == len(region) / 2
+    assert len(hidden) == len(region)
     assert hidden["reason"].eq("withheld to cover a smaller group").all()
     assert not pd.read_csv(folder / "out/items.csv").query("attribute == 'region'")["between"].notna().any()
 
