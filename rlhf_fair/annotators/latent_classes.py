@@ -31,8 +31,18 @@ LATENT_CLASS: dict[str, Callable[[pd.DataFrame], LatentClassFit]] = {
 """Fitted to columns item, rater, answer."""
 
 
+TIE = 1e-3
+"""The first of two classes must lead by more than this in probability.
+
+A fit that has come to rest may still be off by as much (`crowd_models.SETTLED`), so less is the arithmetic's choice.
+"""
+
+
 def latent_class_table(feedback: pd.DataFrame, rule: str) -> pd.DataFrame:
     """The model's posterior by item: p_a = P(a) + P(tie) / 2, or the most likely rating.
+
+    Where the lead is no more than `TIE`, nothing is decided, as under the rule majority: p_a is 1/2 where a and b are
+    as likely, and a rating is NaN where two values are. Were it the lower value, each tie would count against an item.
 
     Further columns: n, confidence (the posterior of the most likely class), converged (the same in every row, so that
     the mark goes wherever the table goes).
@@ -43,9 +53,11 @@ def latent_class_table(feedback: pd.DataFrame, rule: str) -> pd.DataFrame:
     posterior = fit.posterior
     if pairs:
         a = np.array([CHOICE_VALUES[str(name)] for name in posterior.columns])
-        answer = pd.Series(posterior.to_numpy() @ a, index=posterior.index)
+        lead = posterior.to_numpy() @ (2 * a - 1)  # P(a) - P(b)
+        answer = pd.Series(0.5 + np.where(np.abs(lead) > TIE, lead, 0.0) / 2, index=posterior.index)
     else:
-        answer = posterior.idxmax(axis=1).astype(float)
+        padded = np.sort(np.pad(posterior.to_numpy(), ((0, 0), (1, 0))), axis=1)  # a second class where there is one
+        answer = posterior.idxmax(axis=1).astype(float).where(padded[:, -1] - padded[:, -2] > TIE)
     n = feedback.groupby("item_id", sort=False).size()
     found = {"p_a" if pairs else "value": answer, "n": n, "confidence": posterior.max(axis=1)}
     table = pd.DataFrame(found).reindex(n.index).rename_axis("item_id").reset_index()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,6 +16,7 @@ from rlhf_fair.annotators.aggregation_rules import (
     collected_only,
     usable_rules,
 )
+from rlhf_fair.annotators.latent_classes import LATENT_CLASS
 from rlhf_fair.errors import RowError, SettingsError
 
 PAIRS = pd.DataFrame(
@@ -128,6 +131,34 @@ def test_dawid_skene_rule_says_how_sure_it_is() -> None:
     assert table["confidence"].tolist() == [1, 1]
     rated = aggregate(rows.assign(kind="rating", value=[4, 4, 4, 2, 2, 2]), "dawid-skene")
     assert rated["value"].tolist() == [4, 2]
+
+
+@pytest.mark.parametrize("rule", ["dawid-skene", "mace", "glad"])
+def test_two_raters_who_disagree_decide_nothing(rule: str) -> None:
+    if rule != "dawid-skene":
+        pytest.importorskip("crowdkit", reason="crowd-kit is not installed: pip install 'rlhf-fair[crowd]'")
+    # by symmetry: swapping the two answers and the two raters of every item leaves the table as it is
+    ids = {"item_id": np.repeat(np.arange(12), 2).astype(str), "annotator_id": [f"r{k}" for k in range(24)]}
+    ratings = pd.DataFrame({**ids, "kind": "rating", "value": [1.0, 5.0] * 12})
+    assert aggregate(ratings, rule)["value"].isna().all()
+    assert aggregate(ratings, "majority")["value"].isna().all()
+    pairs = pd.DataFrame({**ids, "kind": "pair", "choice": ["a", "b"] * 12})
+    assert aggregate(pairs, rule)["p_a"].eq(0.5).all()
+
+
+@pytest.mark.parametrize(("lead", "decided"), [(0.0009, False), (0.0011, True)])
+def test_a_lead_too_small_to_tell_decides_nothing(lead: float, decided: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fit(answers: pd.DataFrame) -> SimpleNamespace:
+        first, second, *_ = sorted(answers["answer"].unique())
+        posterior = pd.DataFrame({first: [0.5 - lead / 2], second: [0.5 + lead / 2]}, index=["x"])
+        return SimpleNamespace(posterior=posterior, converged=True)
+
+    monkeypatch.setitem(LATENT_CLASS, "dawid-skene", fit)
+    ids = {"item_id": "x", "annotator_id": ["p", "q"]}
+    rated = aggregate(pd.DataFrame({**ids, "kind": "rating", "value": [1.0, 5.0]}), "dawid-skene")
+    assert rated["value"].tolist() == [5.0] if decided else rated["value"].isna().all()
+    p_a = aggregate(pd.DataFrame({**ids, "kind": "pair", "choice": ["a", "b"]}), "dawid-skene")["p_a"][0]
+    assert p_a == (pytest.approx(0.5 - lead / 2) if decided else 0.5)
 
 
 def test_what_a_rule_needs_is_said() -> None:
