@@ -73,6 +73,30 @@ def atomic_path(path: Path) -> Iterator[Path]:
         _remove(temporary)
 
 
+@contextmanager
+def replaced_files(folder: Path, names: Iterable[str]) -> Iterator[Path]:
+    """A temporary folder whose files become those of ``folder`` if the block succeeds.
+
+    Of ``names``, all files that one command may write there, those that this run has not written go, so that what lies
+    side by side is of one run. Files of other names stay.
+    """
+    make_folder(folder)
+    temporary = folder / ".partial"
+    try:
+        _remove(temporary)
+        temporary.mkdir()
+        yield temporary
+        written = {path.name for path in temporary.iterdir()}
+        for name in set(names) - written:
+            _remove(folder / name)
+        for name in sorted(written):
+            os.replace(temporary / name, folder / name)
+    except OSError as error:
+        raise OutputError(folder, error.strerror or error) from error
+    finally:
+        _remove(temporary)
+
+
 def write_bytes(path: Path, data: bytes) -> None:
     """Write ``data`` so that a reader sees the old file or the new one, never half."""
     with atomic_path(path) as temporary:
@@ -94,6 +118,8 @@ def read_json(path: Path, what: str) -> Any:
         raise SettingsError(f"{what} {path} is not JSON: line {error.lineno}, {error.msg}") from error
     except UnicodeDecodeError as error:
         raise SettingsError(f"{what} {path} is not UTF-8 text") from error
+    except RecursionError as error:
+        raise SettingsError(f"{what} {path} is nested too deeply") from error
 
 
 def write_results(folder: Path, results: Results) -> Path:

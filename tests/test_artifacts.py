@@ -15,6 +15,7 @@ from rlhf_fair.artifacts import (
     make_folder,
     read_json,
     read_results,
+    replaced_files,
     sha256_bytes,
     sha256_tree,
     verify_manifest,
@@ -92,6 +93,28 @@ def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
 
 
+def test_files_of_an_earlier_run_go_and_those_of_others_stay(tmp_path: Path) -> None:
+    for name in ("a.csv", "b.csv", "own.txt"):
+        (tmp_path / name).write_text("old")
+    with replaced_files(tmp_path, ["a.csv", "b.csv"]) as folder:
+        (folder / "a.csv").write_text("new")
+    found = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert found == {"a.csv": "new", "own.txt": "old"}
+
+
+def test_a_set_of_files_that_fails_leaves_the_old_one(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("old")
+
+    def half_a_set() -> None:
+        with replaced_files(tmp_path, ["a.csv", "b.csv"]) as folder:
+            (folder / "b.csv").write_text("new")
+            (folder / "nowhere" / "a.csv").write_text("new")
+
+    with pytest.raises(OutputError):
+        half_a_set()
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a.csv": "old"}
+
+
 def test_what_a_killed_run_left_behind_is_overwritten(tmp_path: Path) -> None:
     (tmp_path / ".a.json.partial").mkdir()
     write_json(tmp_path / "a.json", 1)
@@ -164,7 +187,8 @@ def test_the_hash_of_a_tree_sees_names_and_content(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [(b'{"a": 1,\n"b"}', "line 2"), (b"\xff\xfe", "UTF-8"), (b"", "is not JSON")]
+    ("content", "message"),
+    [(b'{"a": 1,\n"b"}', "line 2"), (b"\xff\xfe", "UTF-8"), (b"", "is not JSON"), (b"[" * 200_000, "too deep")],
 )
 def test_broken_json_is_one_clear_error(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "feedback.json"

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from rlhf_fair.annotators.flips import FlipReport
 
+FILES = ("flips.json", "rules.csv", "groups.csv", "items.csv")
+
 
 def flips(
     feedback: FeedbackFile,
@@ -62,7 +64,7 @@ def flips(
 
     from rlhf_fair.annotators import aggregation_rules as rules
     from rlhf_fair.annotators.flips import FlipSettings, flip_report
-    from rlhf_fair.artifacts import make_folder, write_json
+    from rlhf_fair.artifacts import replaced_files, write_json
     from rlhf_fair.cli.progress import progress_bar
     from rlhf_fair.errors import SettingsError
     from rlhf_fair.tables import FEEDBACK, simulated_rows, write_table
@@ -86,13 +88,13 @@ def flips(
     aware = [name for name in usable if rules.RULES[name].needs]
     groups = inputs.groups
     found = flip_report(own, results, groups, settings, group_aware=aware, rng=np.random.default_rng(seed))
-    make_folder(out)
-    write_table(out / "rules.csv", found.rules)
-    write_table(out / "groups.csv", found.groups)
-    write_table(out / "items.csv", found.items)
     summary = {"kind": kinds[0], "by": by, "seed": seed, "simulated_rows": simulated_rows(own)}
     summary |= {**found.as_dict(), "skipped": skipped}
-    write_json(out / "flips.json", summary)
+    with replaced_files(out, FILES) as folder:
+        write_table(folder / "rules.csv", found.rules)
+        write_table(folder / "groups.csv", found.groups)
+        write_table(folder / "items.csv", found.items)
+        write_json(folder / "flips.json", summary)
     moving = found.rules["rule"][found.rules["converged"].eq(False)].tolist()
     unsettled = [NOT_CONVERGED.format(name) for name in moving]
     lines = [*simulated_lines(own), *_lines(found, skipped), *unsettled, f"written to {out}"]

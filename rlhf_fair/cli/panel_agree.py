@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from rlhf_fair.cli.panel_agree_report import AgreementReport
 
+FILES = ("agreement.csv", "pairs.csv", "shares.csv", "items.csv", "cells.csv", "agreement.json", "map.html")
 ScaleLevel = Literal["nominal", "ordinal", "interval", "ratio"]
 
 
@@ -146,21 +147,21 @@ def _summary(report: AgreementReport) -> dict[str, Any]:
 
 
 def _write(out: Path, report: AgreementReport, summary: dict[str, Any]) -> None:
-    from rlhf_fair.artifacts import canonical_json, make_folder, write_bytes
+    from rlhf_fair.artifacts import canonical_json, replaced_files, write_bytes
     from rlhf_fair.cli.panel_agree_page import agreement_page
     from rlhf_fair.report.html import render
     from rlhf_fair.tables import write_table
 
-    make_folder(out)
-    write_table(out / "agreement.csv", report.table)
-    tables = {"pairs": report.pairs}
+    tables = {"agreement": report.table, "pairs": report.pairs}
     if report.map is not None:
         tables |= {"shares": report.map.shares, "items": report.map.items, "cells": report.map.cells}
-    for name, table in tables.items():
-        write_table(out / f"{name}.csv", table)
     content = canonical_json(summary)
-    write_bytes(out / "agreement.json", content + b"\n")
-    write_bytes(out / "map.html", render(agreement_page(report, content), "agreement.html.j2").encode())
+    page = render(agreement_page(report, content), "agreement.html.j2").encode()
+    with replaced_files(out, FILES) as folder:
+        for name, table in tables.items():
+            write_table(folder / f"{name}.csv", table)
+        write_bytes(folder / "agreement.json", content + b"\n")
+        write_bytes(folder / "map.html", page)
 
 
 def _lines(report: AgreementReport) -> list[str]:

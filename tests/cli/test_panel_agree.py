@@ -104,6 +104,16 @@ def test_same_seed_same_bytes_and_texts_only_if_asked_and_escaped(folder: Path) 
     assert HOSTILE not in page
 
 
+def test_a_folder_holds_the_files_of_one_run(folder: Path) -> None:
+    run(folder, "--panel @panel.csv --by gender --permutations 0 --out @twice")
+    assert (folder / "twice/cells.csv").exists()
+    (folder / "twice/notes.txt").write_text("somebody's own")
+    run(folder, "--permutations 0 --out @twice")
+    names = {"agreement.csv", "pairs.csv", "agreement.json", "map.html", "notes.txt"}
+    assert {path.name for path in (folder / "twice").iterdir()} == names
+    assert set(pd.read_csv(folder / "twice/agreement.csv")["group"]) == {"(all)"}
+
+
 def test_without_groups_without_out_and_as_json(folder: Path) -> None:
     assert run(folder, "--quiet") == ""
     lines = run(folder, "").splitlines()
