@@ -51,12 +51,8 @@ def private_counts(
     SettingsError
         OpenDP is not installed, the budget does not allow ``epsilon`` (nothing is spent), or a level is listed twice.
     """
-    laplace = _laplace(epsilon)
+    laplace, labels = check_request(people, levels, epsilon)
     names = list(levels)
-    for name, given in levels.items():
-        if len({*given, OTHER, UNKNOWN}) < len(given) + 2:
-            raise SettingsError(f"levels of {name!r} repeat one, or list {OTHER} or {UNKNOWN}: {list(given)}")
-    labels = cell_labels(people, names)
     for name in names:
         labels[name] = labels[name].where(labels[name].isin([*levels[name], UNKNOWN]), OTHER)
     cells = pd.MultiIndex.from_tuples(product(*([*levels[name], OTHER, UNKNOWN] for name in names)), names=names)
@@ -66,6 +62,17 @@ def private_counts(
     half = laplace_half_width(epsilon)
     table = noisy.reset_index().assign(ci_low=lambda t: t["count"] - half, ci_high=lambda t: t["count"] + half)
     return table, left
+
+
+def check_request(
+    people: pd.DataFrame, levels: Mapping[str, Sequence[str]], epsilon: float
+) -> tuple[Callable[[list[float]], list[float]], pd.DataFrame]:
+    """What `private_counts` needs besides its budget: the noise and everybody's answers; raises what it raises."""
+    laplace = _laplace(epsilon)
+    for name, given in levels.items():
+        if len({*given, OTHER, UNKNOWN}) < len(given) + 2:
+            raise SettingsError(f"levels of {name!r} repeat one, or list {OTHER} or {UNKNOWN}: {list(given)}")
+    return laplace, cell_labels(people, list(levels))
 
 
 def _laplace(epsilon: float) -> Callable[[list[float]], list[float]]:

@@ -2,7 +2,10 @@
 
 An unkeyed hash of an id is no pseudonym: worker ids come from small, known lists, and hashing the whole list undoes it.
 HMAC-SHA256 (RFC 2104) with a secret key cannot be undone that way; the same key gives the same pseudonyms, so tables
-still join, and another key gives others, so two projects cannot be joined.
+still join, and another key gives others, so two projects cannot be joined. One key serves several recipients through
+`key_for`: each purpose has a key of its own, from which neither the secret nor another purpose's key follows. That
+unlinks ids only. Whoever holds two tables of the same answers can match the answers themselves, so what several
+releases tell together is for `rlhf_fair.annotators.privacy_history` to count.
 """
 
 from __future__ import annotations
@@ -29,6 +32,16 @@ PSEUDONYM_HEX = 32
 def keyed_digest(key: bytes, text: str) -> str:
     """HMAC-SHA256 of ``text`` (UTF-8), 64 lower-case hex digits."""
     return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
+
+
+def key_for(key: bytes, purpose: str) -> bytes:
+    """The key for one purpose: the first 32 bytes of HKDF-SHA256 (RFC 5869) without salt, ``purpose`` as its info.
+
+    >>> key_for(bytes(32), "study a") == key_for(bytes(32), "study b")
+    False
+    """
+    secret = hmac.new(bytes(32), key, hashlib.sha256).digest()
+    return hmac.new(secret, purpose.encode() + b"\x01", hashlib.sha256).digest()
 
 
 def pseudonymise(table: pd.DataFrame, key: bytes, columns: Sequence[str] = ("annotator_id",)) -> pd.DataFrame:
@@ -78,7 +91,8 @@ def read_key(*, key_file: Path | None = None, variable: str | None = None) -> by
 
 def _read_key_file(path: Path) -> bytes:
     if not path.is_file():
-        raise MissingFileError(path, "key file")
+        hint = f"make one: rlhf-fair panel pseudonymise TABLE --key-file {path} --new-key --out FILE"
+        raise MissingFileError(path, "key file", hint)
     with path.open("rb") as stream:
         mode = stat.S_IMODE(os.fstat(stream.fileno()).st_mode)
         if os.name == "posix" and mode & 0o077:

@@ -22,6 +22,7 @@ def pseudonymise(
     key_file: Annotated[Path | None, typer.Option(help="File with the key, readable by its owner alone.")] = None,
     key_env: Annotated[str | None, typer.Option(help="Or the environment variable that holds the key.")] = None,
     new_key: Annotated[bool, typer.Option("--new-key", help="Write a fresh random key to --key-file first.")] = False,
+    purpose: Annotated[str, typer.Option(help="Ids of their own for this purpose, as with feedback export.")] = "",
     column: Annotated[list[str] | None, typer.Option(help="Column of ids; may be repeated.")] = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -40,6 +41,8 @@ def pseudonymise(
             raise SettingsError("--new-key needs --key-file FILE to write the key to")
         privacy_pseudonyms.new_key(key_file)
     key = privacy_pseudonyms.read_key(key_file=key_file, variable=key_env)
+    if purpose:
+        key = privacy_pseudonyms.key_for(key, purpose)
     columns = tuple(column or ["annotator_id"])
     write_table(out, privacy_pseudonyms.pseudonymise(content, key, columns))
     people = {name: int(content[name].nunique()) for name in columns}
@@ -62,7 +65,7 @@ def privacy(
     """Who shares their attributes with too few, and counts by attribute that give nobody away.
 
     Cells of fewer than k people are left out, and so are the companions that would tell them. With --epsilon, all
-    cells have Laplace noise instead. Exit code 1 if no cell can be shown.
+    cells have Laplace noise instead. Exit code 1 if no cell can be shown, 3 if they are too many to tell (no --out).
 
     Example: rlhf-fair panel privacy --panel panel/panel.csv --by gender --by race --k 5 --out counts.csv
     """
@@ -82,6 +85,7 @@ def privacy(
 def _counted(people: pd.DataFrame, columns: Sequence[str], k: int, to: tuple[Path | None, bool, bool]) -> None:
     from rlhf_fair.annotators.privacy_cells import Gate, risk
     from rlhf_fair.annotators.privacy_suppression import count_table
+    from rlhf_fair.errors import SettingsError
     from rlhf_fair.tables import write_table
 
     out, as_json, quiet = to
@@ -91,20 +95,27 @@ def _counted(people: pd.DataFrame, columns: Sequence[str], k: int, to: tuple[Pat
         f"{' x '.join(columns)}: {found.people} people in {found.cells} cells",
         f"{found.unique} are alone in their cell; {found.below_k} share it with fewer than {k} in all",
     ]
-    withheld = False
-    if out is not None:
+    try:
         table = count_table(people, columns, k=k)
-        withheld = table.withheld
+    except SettingsError as error:
+        if out is not None:
+            raise
+        lines.append(f"whether any cell can be shown was not worked out: {error}")
+        show(summary | {"withheld": None, "reason": str(error)}, lines, as_json=as_json, quiet=quiet)
+        raise typer.Exit(3) from None
+    small, companions = table.suppressed("small"), table.suppressed("companion")
+    summary |= {"small": small, "companions": companions, "withheld": table.withheld}
+    lines.append(
+        f"counts with margins: {small} small cells left out, and {companions} that would give them away"
+        if not table.withheld
+        else "no cell can be shown without telling a small one; name fewer attributes"
+    )
+    if out is not None:
         write_table(out, table.cells)
-        small, companions = table.suppressed("small"), table.suppressed("companion")
-        summary |= {"out": str(out), "small": small, "companions": companions, "withheld": withheld}
-        lines.append(
-            f"counts with margins: {small} small cells left out, and {companions} that would give them away: {out}"
-            if not withheld
-            else f"no cell can be shown without telling a small one; name fewer attributes: {out}"
-        )
+        summary["out"] = str(out)
+        lines.append(f"written to {out}")
     show(summary, lines, as_json=as_json, quiet=quiet)
-    if withheld:
+    if table.withheld:
         raise typer.Exit(1)
 
 
@@ -117,8 +128,8 @@ def _noisy(
 ) -> None:
     from rlhf_fair.annotators.population import Population
     from rlhf_fair.annotators.privacy_budget import open_ledger
-    from rlhf_fair.annotators.privacy_noise import laplace_half_width, private_counts
-    from rlhf_fair.errors import ColumnError
+    from rlhf_fair.annotators.privacy_noise import check_request, laplace_half_width, private_counts
+    from rlhf_fair.errors import ColumnError, SettingsError
     from rlhf_fair.tables import ATTRIBUTE_PREFIX, write_table
 
     (epsilon, ledger, budget), (out, as_json, quiet) = cost, to
@@ -130,6 +141,9 @@ def _noisy(
             raise ColumnError("population", name, margins.attributes)
         levels[column] = margins.levels(name)
     if budget is not None:
+        check_request(people, levels, epsilon)  # a ledger is opened once: not for an answer that cannot be given
+        if epsilon > budget:
+            raise SettingsError(f"--epsilon {epsilon:g} exceeds --budget {budget:g}; no ledger was started")
         open_ledger(ledger, budget)
     table, left = private_counts(people, levels, epsilon=epsilon, ledger=ledger)
     half = laplace_half_width(epsilon)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlhf_fair.annotators.privacy_pseudonyms import keyed_digest, new_key, pseudonymise, read_key
+from rlhf_fair.annotators.privacy_pseudonyms import key_for, keyed_digest, new_key, pseudonymise, read_key
 from rlhf_fair.errors import MissingFileError, OutputError, SettingsError
 
 KEY = b"0123456789abcdef0123456789abcdef"
@@ -25,6 +25,25 @@ KEY = b"0123456789abcdef0123456789abcdef"
 )
 def test_digests_of_the_standard(key: bytes, text: str, digest: str) -> None:
     assert keyed_digest(key, text) == digest
+
+
+def test_keys_of_purposes_against_the_standard() -> None:
+    # RFC 5869, test case 3: no salt, no info; the first 32 of 42 bytes
+    published = "8da4e775a563c18f715f802a063c5a31b8a11f5c5ee1879ec3454e5f3c738d2d"
+    assert key_for(b"\x0b" * 22, "").hex() == published
+
+
+def test_tables_of_two_purposes_share_no_pseudonym() -> None:
+    table = pd.DataFrame({"annotator_id": ["a", "b", "c"]})
+    one, other = (set(pseudonymise(table, key_for(KEY, name))["annotator_id"]) for name in ("lab a", "lab b"))
+    assert len(one) == len(other) == 3
+    assert not one & other
+    assert not one & set(pseudonymise(table, KEY)["annotator_id"])
+
+
+def test_a_missing_key_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(MissingFileError, match=r"panel\.key \(make one: rlhf-fair panel pseudonymise .* --new-key"):
+        read_key(key_file=tmp_path / "panel.key")
 
 
 @given(st.lists(st.text(min_size=1), min_size=1))

@@ -55,6 +55,34 @@ def test_where_no_cell_can_be_shown(folder: Path) -> None:
     assert pd.read_csv(folder / "counts.csv")["count"].isna().all()
 
 
+def test_the_exit_code_does_not_hang_on_a_file(folder: Path) -> None:
+    assert run(folder, "privacy --panel @panel.csv --k 30").exit_code == 1
+    assert run(folder, "privacy --panel @panel.csv --k 5").exit_code == 0
+    wide = pd.read_csv(folder / "panel.csv", dtype=str)
+    wide["attr.city"] = wide["attr.street"] = wide["attr.house"] = wide["annotator_id"]
+    wide.to_csv(folder / "wide.csv", index=False)
+    result = run(folder, "privacy --panel @wide.csv --by city --by street --by house --k 5")
+    assert (result.exit_code, "more than 5,000 cells" in result.stdout) == (3, True)
+    with pytest.raises(SettingsError, match="more than 5,000 cells"):
+        run(folder, "privacy --panel @wide.csv --by city --by street --by house --k 5 --out @c.csv")
+
+
+def test_no_ledger_is_started_for_an_answer_that_cannot_be_given(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> None:
+        raise ImportError(name)
+
+    noisy = "privacy --panel @panel.csv --by gender --epsilon 0.5 --ledger @l.jsonl --population @adults.toml --budget"
+    monkeypatch.setattr("rlhf_fair.annotators.privacy_noise.import_module", missing)
+    for _ in range(2):
+        with pytest.raises(SettingsError, match="need OpenDP"):
+            run(folder, f"{noisy} 1")
+    assert not (folder / "l.jsonl").exists()
+    monkeypatch.setattr("rlhf_fair.annotators.privacy_noise._laplace", lambda epsilon: list)
+    with pytest.raises(SettingsError, match=r"exceeds --budget 0\.3; no ledger was started"):
+        run(folder, f"{noisy} 0.3")
+    assert not (folder / "l.jsonl").exists()
+
+
 def test_noisy_counts_are_paid_for(folder: Path) -> None:
     with pytest.raises(SettingsError, match="--epsilon needs --ledger"):
         run(folder, "privacy --panel @panel.csv --epsilon 1")
