@@ -120,8 +120,9 @@ def judgement_weights(
     weights
         By annotator_id, >= 0 (`weights.PanelWeights.weights`); all 1 when absent.
     groups
-        By annotator_id: every group present on an item gets the same total weight there, so that the weighted mean
-        becomes the mean of the group means. A missing group is a group of its own.
+        By annotator_id: every group present on an item gets the same total weight there. A rater without a group
+        counts as one person does in the plain mean: where they have the part u of the item's weight, the weighted mean
+        is (1 - u) times the mean of the group means plus u times their own mean.
     """
     weight = pd.Series(1.0, index=feedback.index)
     if weights is not None:
@@ -130,9 +131,14 @@ def judgement_weights(
             raise SettingsError("annotator weights must be numbers >= 0")
     if groups is None:
         return weight
-    group = _look_up(feedback, groups.astype("object").where(groups.notna(), "(unknown)"), "groups")
-    total = weight.groupby([feedback["item_id"], group]).transform("sum")
-    return (weight / total.where(total > 0)).fillna(0.0)
+    group = _look_up(feedback, groups.astype("object"), "groups")
+    item, known = feedback["item_id"], group.notna()
+    total = weight.groupby([item, group]).transform("sum")
+    balanced = (weight / total.where(total > 0)).fillna(0.0)
+    in_groups = weight.where(known, 0.0).groupby(item).transform("sum")
+    number = balanced.groupby(item).transform("sum")  # of groups with some weight
+    alone = weight * (number / in_groups.where(in_groups > 0)).fillna(1.0)
+    return balanced.where(known, alone)
 
 
 def flips(rule_a: pd.DataFrame, rule_b: pd.DataFrame) -> Flips:

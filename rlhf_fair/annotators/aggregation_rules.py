@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from rlhf_fair.annotators.aggregation import CHOICE_VALUES, aggregate_pairs, aggregate_ratings, judgement_weights
+from rlhf_fair.annotators.aggregation import aggregate_pairs, aggregate_ratings
 from rlhf_fair.annotators.bradley_terry import bradley_terry
 from rlhf_fair.annotators.jury import equal_seats, jury_pairs, jury_ratings
 from rlhf_fair.annotators.latent_classes import LATENT_CLASS, latent_class_table
+from rlhf_fair.annotators.max_min import max_min_pairs, max_min_ratings
 from rlhf_fair.errors import SettingsError
 from rlhf_fair.tables import TEXT_KINDS
 
@@ -76,7 +76,10 @@ RULES: Mapping[str, Rule] = {
 
 @dataclass(frozen=True)
 class RuleInputs:
-    """What rules may need: ``weights`` and ``groups`` by annotator_id, ``seats`` (group -> seats of a jury)."""
+    """What rules may need: ``weights`` and ``groups`` by annotator_id, ``seats`` (group -> seats of a jury).
+
+    A rater whose group is missing is of none, and not of one with others like that: `aggregation_groups` says who is.
+    """
 
     weights: pd.Series | None = None
     groups: pd.Series | None = None
@@ -113,8 +116,8 @@ def aggregate(feedback: pd.DataFrame, rule: str, inputs: RuleInputs | None = Non
     -------
     DataFrame
         item_id (in order of appearance); p_a in [0, 1] for pairs, else value, NaN where the rule says nothing; n
-        (judgements used). Single rules add columns: see `max_min_pairs`, `jury.jury_pairs`, `latent_class_table`;
-        those fitted in rounds have ``converged``, and where it is False the values are not what the rule stands for.
+        (judgements used). Single rules add columns: see `max_min_pairs`, `jury.jury_pairs`, `latent_class_table`; those
+        fitted in rounds have ``converged``, and where it is False the values are not what the rule stands for.
     """
     known, given = check_rule(rule), inputs or RuleInputs()
     kinds = list(feedback["kind"].unique())
@@ -137,31 +140,6 @@ def aggregate(feedback: pd.DataFrame, rule: str, inputs: RuleInputs | None = Non
         strengths = bradley_terry(rows, given.weights, groups=None)
         return strengths.items.assign(converged=strengths.converged)
     return _weighted(rows, rule, given, pairs)
-
-
-def max_min_pairs(feedback: pd.DataFrame, groups: pd.Series) -> pd.DataFrame:
-    """The response whose support in its least supporting group is the higher one.
-
-    Support is the share of a group's judgements on the item, a tie counting half; the rule is Rawls' (1971) maximin,
-    as in MaxMin-RLHF (Chakraborty et al. 2024). p_a is 1, 0, or 1/2 where both responses have a group that likes them
-    as little; ``worst_off``: the group with least support for what was chosen, "" where undecided.
-    """
-    means = _group_means(feedback, feedback["choice"].map(CHOICE_VALUES).astype(float), groups)
-    low, high = means["mean"].groupby("item_id", sort=False).agg("min"), means["mean"].groupby("item_id").agg("max")
-    high = high.reindex(low.index)
-    p_a = (np.sign((low + high - 1).round(12)) + 1) / 2  # min p > min (1 - p) = 1 - max p
-    least = means["mean"].unstack().reindex(low.index)
-    worst = pd.Series("", index=low.index, dtype="object")
-    worst[p_a == 1], worst[p_a == 0] = least[p_a == 1].idxmin(axis=1), least[p_a == 0].idxmax(axis=1)
-    return _by_item(means, p_a=p_a).assign(worst_off=worst.astype("str").to_numpy())
-
-
-def max_min_ratings(feedback: pd.DataFrame, groups: pd.Series) -> pd.DataFrame:
-    """The mean rating in the group that rates the item lowest: the value a max-min policy raises."""
-    means = _group_means(feedback, feedback["value"].astype(float), groups)
-    low = means["mean"].groupby("item_id", sort=False).min()
-    worst = means["mean"].unstack().reindex(low.index).idxmin(axis=1)
-    return _by_item(means, value=low).assign(worst_off=worst.astype("str").to_numpy())
 
 
 def collected_only(feedback: pd.DataFrame) -> dict[str, int]:
@@ -199,17 +177,3 @@ def _weighted(rows: pd.DataFrame, rule: str, inputs: RuleInputs, pairs: bool) ->
     if pairs:
         return aggregate_pairs(rows, weights, groups=groups, rule=shape)
     return aggregate_ratings(rows, weights, groups=groups, rule=shape)
-
-
-def _group_means(feedback: pd.DataFrame, values: pd.Series, groups: pd.Series) -> pd.DataFrame:
-    """mean and n by (item_id, group); raters of unknown group are a group of their own, as in every rule here."""
-    judgement_weights(feedback, groups=groups)  # raises where an annotator is not covered
-    group = feedback["annotator_id"].map(groups).astype("object")
-    parts = pd.DataFrame({"item_id": feedback["item_id"], "group": group.fillna("(unknown)"), "value": values})
-    cells = parts.groupby(["item_id", "group"], sort=False)["value"]
-    return pd.DataFrame({"mean": cells.mean(), "n": cells.size()})
-
-
-def _by_item(means: pd.DataFrame, **columns: pd.Series) -> pd.DataFrame:
-    n = means["n"].groupby("item_id", sort=False).sum()
-    return pd.DataFrame({**columns, "n": n}).reindex(n.index).rename_axis("item_id").reset_index()

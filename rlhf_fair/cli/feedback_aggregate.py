@@ -35,6 +35,12 @@ PanelOption = Annotated[Path | None, typer.Option(help="Panel table, needed with
 Seats = Annotated[
     list[str] | None, typer.Option(help="GROUP=NUMBER of jury seats; repeat. Default: 12, shared out evenly.")
 ]
+MinGroup = Annotated[
+    int, typer.Option(min=1, help="Raters with judgements a group needs to count as one; seats named are kept.")
+]
+CountUndisclosed = Annotated[
+    bool, typer.Option("--count-undisclosed", help="Raters who prefer not to say are a group like any other.")
+]
 Kind = Annotated[Literal["pair", "rating", "scalar"] | None, typer.Option(help="Use only feedback of this kind.")]
 
 NOT_CONVERGED = "{} has not converged: its values would change with more rounds, and decide nothing (exit code 3)"
@@ -49,6 +55,8 @@ def aggregate(
     panel: PanelOption = None,
     by: By = None,
     seats: Seats = None,
+    min_group: MinGroup = 5,
+    count_undisclosed: CountUndisclosed = False,
     kind: Kind = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -57,6 +65,9 @@ def aggregate(
 
     Pairs, ratings and scalar rewards are aggregated; edits and revised instructions are collected only. What a rule
     costs whom is shown by `rlhf-fair feedback flips`.
+
+    With --by, raters who prefer not to say and groups of fewer than --min-group raters are no groups: each of their
+    judgements counts as one person's in the overall mean (under max-min it has no veto, in a jury no seat).
 
     Ends with exit code 3 if a rule fitted in rounds (dawid-skene, mace, glad, bradley-terry) has not come to rest: the
     table is written, its column converged says False, and its values are not what the rule stands for.
@@ -72,13 +83,14 @@ def aggregate(
     table = accepted(feedback, FEEDBACK)
     inputs = read_inputs(weights, panel, by, seats)
     _require_inputs(rule, inputs)
+    inputs, told = count_groups(inputs, table["annotator_id"], min_group, count_undisclosed)
     texts, found = rules.collected_only(table), aggregatable(table, kind)
     for name in found:
         _require_kind(rule, name)
     parts: list[pd.DataFrame] = []
     simulated = simulated_rows(table)
-    summary: dict[str, Any] = {"out": str(out), "judgements": len(table), "simulated_rows": simulated}
-    lines = simulated_lines(table)
+    summary: dict[str, Any] = {"out": str(out), "judgements": len(table), "simulated_rows": simulated, **told}
+    lines = [*simulated_lines(table), *group_lines(told)]
     for name in found:
         own = table[table["kind"] == name]
         chosen = rules.aggregate(own, rule, inputs)
@@ -130,6 +142,45 @@ def read_inputs(weights: Path | None, panel: Path | None, by: Sequence[str] | No
     from rlhf_fair.annotators.aggregation_rules import RuleInputs
 
     return RuleInputs(read_weights(weights), read_groups(panel, by or []), _read_seats(seats))
+
+
+def count_groups(
+    inputs: RuleInputs, raters: pd.Series, min_group: int, count_undisclosed: bool
+) -> tuple[RuleInputs, dict[str, Any]]:
+    """The inputs with the groups that count as such, and what is to be said about the others; none left is an error."""
+    from dataclasses import replace
+
+    from rlhf_fair.annotators.aggregation_groups import counted_groups
+    from rlhf_fair.errors import SettingsError
+
+    if inputs.groups is None:
+        return inputs, {}
+    found = counted_groups(
+        inputs.groups,
+        set(raters),
+        min_group=min_group,
+        count_undisclosed=count_undisclosed,
+        keep=[name for name, number in (inputs.seats or {}).items() if number],
+    )
+    if not found.counted:
+        sizes = ", ".join(f"{name} {n}" for name, n in found.too_small.items()) or "none"
+        raise SettingsError(
+            f"no group has {min_group} raters with judgements ({found.undisclosed} undisclosed; too small: {sizes}); "
+            "lower --min-group, or count those who did not say with --count-undisclosed"
+        )
+    told = {"counted": found.counted, "too_small": found.too_small, "undisclosed": found.undisclosed}
+    return replace(inputs, groups=found.groups), {"groups_counted": {**told, "min_group": min_group}}
+
+
+def group_lines(told: dict[str, Any]) -> list[str]:
+    """The groups that count, and how many raters are in none."""
+    if not told:
+        return []
+    groups = told["groups_counted"]
+    lines = ["groups: " + ", ".join(f"{name} {n}" for name, n in groups["counted"].items()) + " raters"]
+    out = [f"{groups['undisclosed']} undisclosed"] if groups["undisclosed"] else []
+    out += [f"{name} {n} (fewer than {groups['min_group']})" for name, n in groups["too_small"].items()]
+    return lines + (["raters in no group, counted one by one: " + ", ".join(out)] if out else [])
 
 
 def read_weights(path: Path | None) -> pd.Series | None:

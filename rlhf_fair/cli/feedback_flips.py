@@ -9,12 +9,16 @@ import typer
 
 from rlhf_fair.cli.feedback_aggregate import (
     NOT_CONVERGED,
+    CountUndisclosed,
     FeedbackFile,
     Kind,
+    MinGroup,
     RuleName,
     Seats,
     Weights,
     aggregatable,
+    count_groups,
+    group_lines,
     read_inputs,
 )
 from rlhf_fair.cli.panel import Json, Quiet, Seed, accepted, show
@@ -23,6 +27,7 @@ from rlhf_fair.cli.panel_tables import simulated_lines
 if TYPE_CHECKING:
     import pandas as pd
 
+    from rlhf_fair.annotators.aggregation_rules import RuleInputs
     from rlhf_fair.annotators.flips import FlipReport
 
 FILES = ("flips.json", "rules.csv", "groups.csv", "items.csv")
@@ -41,6 +46,8 @@ def flips(
     baseline: Annotated[RuleName, typer.Option(help="Rule the others are compared with.")] = "majority",
     weights: Weights = None,
     seats: Seats = None,
+    min_group: MinGroup = 5,
+    count_undisclosed: CountUndisclosed = False,
     kind: Kind = None,
     cut: Annotated[
         float | None, typer.Option(help="Ratings above it are one side. Default: middle of the range.")
@@ -55,6 +62,9 @@ def flips(
 
     Intervals are clustered by item and rater. A small group is contradicted more often by arithmetic alone, so its gap
     to the others is shown beside that of groups of its size dealt by lot.
+
+    Every group of raters is reported. Rules that treat groups alike leave out who prefers not to say and groups of
+    fewer than --min-group raters, as `rlhf-fair feedback aggregate` does; with no group left they are skipped.
 
     Ends with exit code 3 if a rule fitted in rounds (dawid-skene, mace, glad, bradley-terry) has not come to rest.
 
@@ -74,8 +84,10 @@ def flips(
     if len(kinds) > 1:
         raise SettingsError(f"feedback holds kinds {', '.join(kinds)}; choose one with --kind")
     own = table[table["kind"] == kinds[0]]
-    inputs = read_inputs(weights, panel, by, seats)
+    everybody = read_inputs(weights, panel, by, seats)
+    inputs, told, no_groups = _counted(everybody, own["annotator_id"], min_group, count_undisclosed)
     usable, skipped = rules.usable_rules(kinds[0], inputs, [baseline, *(rule or rules.default_rules())])
+    skipped |= {name: no_groups for name in skipped if no_groups and rules.RULES[name].needs == "groups"}
     usable = list(dict.fromkeys(usable))
     for name in {baseline, *(rule or ())} & set(skipped):
         raise SettingsError(f"--rule {name} {skipped[name]}")
@@ -86,9 +98,8 @@ def flips(
             results |= rules.compare_rules(own, [name], inputs)
             progress("rules", done, len(usable))
     aware = [name for name in usable if rules.RULES[name].needs]
-    groups = inputs.groups
-    found = flip_report(own, results, groups, settings, group_aware=aware, rng=np.random.default_rng(seed))
-    summary = {"kind": kinds[0], "by": by, "seed": seed, "simulated_rows": simulated_rows(own)}
+    found = flip_report(own, results, everybody.groups, settings, group_aware=aware, rng=np.random.default_rng(seed))
+    summary = {"kind": kinds[0], "by": by, "seed": seed, "simulated_rows": simulated_rows(own), **told}
     summary |= {**found.as_dict(), "skipped": skipped}
     with replaced_files(out, FILES) as folder:
         write_table(folder / "rules.csv", found.rules)
@@ -97,10 +108,24 @@ def flips(
         write_json(folder / "flips.json", summary)
     moving = found.rules["rule"][found.rules["converged"].eq(False)].tolist()
     unsettled = [NOT_CONVERGED.format(name) for name in moving]
-    lines = [*simulated_lines(own), *_lines(found, skipped), *unsettled, f"written to {out}"]
+    lines = [*simulated_lines(own), *group_lines(told), *_lines(found, skipped), *unsettled, f"written to {out}"]
     show({"out": str(out), **summary}, lines, as_json=as_json, quiet=quiet)
     if moving:
         raise typer.Exit(3)
+
+
+def _counted(
+    everybody: RuleInputs, raters: pd.Series, min_group: int, count_undisclosed: bool
+) -> tuple[RuleInputs, dict[str, Any], str]:
+    """What rules are given, what is said about it, and why there are no groups ("" if there are)."""
+    from dataclasses import replace
+
+    from rlhf_fair.errors import SettingsError
+
+    try:
+        return *count_groups(everybody, raters, min_group, count_undisclosed), ""
+    except SettingsError as error:
+        return replace(everybody, groups=None), {}, str(error)
 
 
 def _lines(found: FlipReport, skipped: dict[str, str]) -> list[str]:

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from rlhf_fair.annotators.aggregation import aggregate_pairs, aggregate_ratings, flips, judgement_weights
+from rlhf_fair.annotators.aggregation_groups import counted_groups
 from rlhf_fair.annotators.aggregation_rules import (
     RULES,
     RuleInputs,
@@ -70,10 +71,52 @@ def test_zero_weight_is_not_estimable_and_unknown_people_are_an_error() -> None:
         aggregate_pairs(PAIRS.assign(choice="c"))
 
 
-def test_unknown_group_is_a_group() -> None:
+def test_who_is_in_no_group_counts_as_one_person() -> None:
     groups = GROUPS.astype("object")
+    groups["r"] = None
+    # x: r is one of four; the mean of the groups (g: a, a; h: tie) is 3/4: 3/4 · 3/4 + 1/4 · 0. y: both in groups.
+    assert aggregate_pairs(PAIRS, groups=groups)["p_a"].tolist() == pytest.approx([9 / 16, 0.5])
+    # with weights 1, 1, 4, 2 r is 4 of 8; the groups' mean is as before
+    assert aggregate_pairs(PAIRS, WEIGHTS, groups=groups)["p_a"].tolist() == pytest.approx([3 / 8, 0.5])
+    nobody = pd.Series(None, index=list("pqrs"), dtype="object")
+    pd.testing.assert_series_equal(judgement_weights(PAIRS, WEIGHTS, groups=nobody), judgement_weights(PAIRS, WEIGHTS))
+
+
+def test_who_is_in_no_group_has_no_veto_under_max_min() -> None:
+    groups = GROUPS.astype("object")
+    rows = PAIRS.assign(choice=["a", "a", "a", "b", "a", "a"])
     groups["s"] = None
-    assert judgement_weights(PAIRS, groups=groups).tolist() == pytest.approx([1 / 3] * 3 + [1, 1, 1])
+    # x: g is all for a, s against it; all together 3/4: least support for a 3/4, for b 0
+    table = aggregate(rows, "max-min", RuleInputs(groups=groups))
+    assert table["p_a"].tolist() == [1, 1]
+    assert table["worst_off"].tolist() == ["(all)", "g"]
+    rated = aggregate(RATINGS.assign(kind="rating"), "max-min", RuleInputs(groups=groups))
+    assert rated["value"].tolist() == pytest.approx([5 / 3, 2])  # g: (1 + 1 + 3) / 3 below all: 10 / 4; y: 2 below 3
+    groups[["p", "q", "r"]], groups["s"] = None, "h"
+    rated = aggregate(RATINGS.assign(kind="rating"), "max-min", RuleInputs(groups=groups))
+    assert rated["value"].tolist() == [2.5, 3]  # h rates 5 and 4: those of no group bring the mean of all below it
+    assert rated["worst_off"].tolist() == ["(all)", "(all)"]
+    groups["s"] = None
+    assert aggregate(rows, "max-min", RuleInputs(groups=groups))["p_a"].tolist() == [1, 1]  # as the majority
+
+
+def test_who_makes_a_group() -> None:
+    names = ["m"] * 5 + ["w"] * 5 + ["x"] * 2 + ["prefer_not_to_say"] * 6 + [None] + ["w"]
+    groups = pd.Series(names, index=[f"r{k:02d}" for k in range(20)], dtype="object")
+    raters = groups.index[:19]  # the last has judged nothing
+    found = counted_groups(groups, raters)
+    assert (found.counted, found.too_small, found.undisclosed) == ({"m": 5, "w": 5}, {"x": 2}, 7)
+    assert found.groups.dropna().value_counts().to_dict() == {"m": 5, "w": 6}
+    everybody = counted_groups(groups, raters, count_undisclosed=True)
+    assert everybody.counted == {"m": 5, "prefer_not_to_say": 6, "w": 5}
+    assert everybody.too_small == {"(unknown)": 1, "x": 2}
+    seated = counted_groups(groups, raters, keep=["x", "prefer_not_to_say"])
+    assert set(seated.counted) == {"m", "w", "x", "prefer_not_to_say"}
+    assert (seated.too_small, seated.undisclosed) == ({}, 1)
+    for each in (found, everybody, seated):
+        assert sum(each.counted.values()) + sum(each.too_small.values()) + each.undisclosed == 19
+    with pytest.raises(SettingsError, match="min_group 0; allowed: 1 or more"):
+        counted_groups(groups, raters, min_group=0)
 
 
 RATINGS = pd.DataFrame(

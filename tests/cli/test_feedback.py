@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -66,7 +67,7 @@ def test_aggregate_plain_weighted_and_by_group(folder: Path) -> None:
 
     assert p_a("") == pytest.approx(2 / 3)
     assert p_a("--weights @w.csv") == pytest.approx(1 / 3)  # (1 + 1) / 6
-    assert p_a("--panel @panel.csv --by gender") == pytest.approx(0.5)  # women 1, men 0
+    assert p_a("--panel @panel.csv --by gender --min-group 1") == pytest.approx(0.5)  # women 1, men 0
     assert p_a("--rule majority --weights @w.csv") == 0
     result = run(folder, "aggregate @f.jsonl --out @out.csv --weights @w.csv --json")
     assert json.loads(result.stdout)["flipped"] == 1
@@ -90,8 +91,10 @@ def test_rules_that_need_groups_say_so_and_decide(folder: Path) -> None:
         assert run(folder, f"aggregate @f.jsonl --out @out.csv --kind pair {options}").exit_code == 0
         return float(pd.read_csv(folder / "out.csv")["p_a"].iloc[0])
 
-    assert p_a("--rule group-balanced --panel @panel.csv --by gender") == 0.5  # women 1, men 0
-    assert p_a("--rule max-min --panel @panel.csv --by gender") == 0.5  # whatever is chosen, one group has nothing
+    assert p_a("--rule group-balanced --panel @panel.csv --by gender --min-group 1") == 0.5  # women 1, men 0
+    assert (
+        p_a("--rule max-min --panel @panel.csv --by gender --min-group 1") == 0.5
+    )  # whatever is chosen, one group has nothing
     assert p_a("--rule jury --panel @panel.csv --by gender --seats woman=1 --seats man=2") == 0
     assert p_a("--rule population-weighted --weights @w.csv") == pytest.approx(1 / 3)
     assert p_a("--rule dawid-skene") > 0.5
@@ -103,11 +106,44 @@ def test_rules_that_need_groups_say_so_and_decide(folder: Path) -> None:
         "--rule jury --panel @panel.csv --by gender --seats girl=2": "names group 'girl'; the panel has: man, woman",
         "--rule jury --panel @panel.csv --by gender --seats woman": "'woman'; allowed: GROUP=NUMBER",
         "--rule bradley-terry": "bradley-terry is for pairs; for ratings allowed: mean, .*--kind picks",
+        "--rule max-min --panel @panel.csv --by gender": "no group has 5 raters .*0 undisclosed; too small: man 1, wom",
         "--kind scalar": "no scalars; has kinds: pair, rating",
     }.items():
         with pytest.raises(RlhfFairError, match=message):
             run(folder, f"aggregate @f.jsonl --out @no.csv {options}")
     assert not (folder / "no.csv").exists()
+
+
+def test_who_is_in_no_group_is_said_with_counts(folder: Path) -> None:
+    """Five men and five women for a, one who prefers not to say and one of another group against: no vetoes."""
+    panel = "".join(f"r{k},{'man' if k < 5 else 'woman'}\n" for k in range(10)) + "r10,prefer_not_to_say\nr11,other\n"
+    (folder / "panel.csv").write_text("annotator_id,attr.gender\n" + panel)
+    rows = "".join(f"x,r{k},pair,{'a' if k < 10 else 'b'}\n" for k in range(12))
+    (folder / "f.csv").write_text("item_id,annotator_id,kind,choice\n" + rows)
+
+    def run_rule(rule: str, options: str = "") -> tuple[float, dict[str, Any]]:
+        command = f"aggregate @f.csv --rule {rule} --panel @panel.csv --by gender --out @out.csv {options}"
+        summary = json.loads(run(folder, f"{command} --json").stdout)
+        if not options:
+            said = run(folder, command).stdout
+            assert "groups: man 5, woman 5 raters" in said
+            assert "raters in no group, counted one by one: 1 undisclosed, other 1 (fewer than 5)" in said
+        return float(pd.read_csv(folder / "out.csv")["p_a"].iloc[0]), summary["groups_counted"]
+
+    counted = {"counted": {"man": 5, "woman": 5}, "too_small": {"other": 1}, "undisclosed": 1, "min_group": 5}
+    assert run_rule("max-min") == (1, counted)
+    assert run_rule("jury") == (1, counted)
+    balanced, _ = run_rule("group-balanced")
+    assert balanced == pytest.approx(10 / 12)  # ten of twelve are balanced, all for a; two count one by one
+    every = "--min-group 1 --count-undisclosed"
+    assert run_rule("max-min", every)[0] == 0.5  # one person's veto
+    assert run_rule("group-balanced", every)[0] == 0.5  # 1, 1, 0 and 0
+    assert run_rule("jury", "--seats other=1")[0] == 0  # named: kept though it is one person
+    flips = json.loads(
+        run(folder, "flips @f.csv --panel @panel.csv --by gender --min-group 6 --lots 0 --out @flips --json").stdout
+    )
+    assert "no group has 6 raters" in flips["skipped"]["max-min"]
+    assert {row["group"] for row in flips["groups"]} == {"man", "woman", "other", "prefer_not_to_say"}  # all reported
 
 
 def test_scalars_aggregate_and_texts_are_only_counted(folder: Path) -> None:
@@ -127,6 +163,7 @@ def test_scalars_aggregate_and_texts_are_only_counted(folder: Path) -> None:
 
 def test_flips_writes_three_tables_that_agree_with_its_json(folder: Path) -> None:
     command = "flips @f.jsonl --panel @panel.csv --by gender --weights @w.csv --kind pair --out @flips --lots 19"
+    command += " --min-group 1"
     result = run(folder, f"{command} --json")
     assert result.exit_code == 0
     summary = json.loads(result.stdout)
