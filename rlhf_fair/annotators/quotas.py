@@ -65,11 +65,13 @@ class Demand:
     dropout: DropOut = field(default_factory=DropOut)
 
     def __post_init__(self) -> None:
-        if self.size < 1 or self.minimum_per_cell < 0 or not self.tolerance >= 0:
+        if self.size < 1 or self.minimum_per_cell < 0 or not 0 <= self.tolerance < np.inf:
             raise SettingsError(
                 f"panel: size = {self.size}, minimum_per_cell = {self.minimum_per_cell}, tolerance = {self.tolerance}; "
-                "allowed: size >= 1, the others >= 0"
+                "allowed: size >= 1, the others finite and >= 0"
             )
+        if self.budget is not None and not 0 <= self.budget < np.inf:
+            raise SettingsError(f"panel: budget = {self.budget}; allowed: a finite number >= 0, or none")
         if not 0 <= self.least_chance <= 1:
             raise SettingsError(f"panel: least_chance = {self.least_chance}; allowed: 0 to 1")
 

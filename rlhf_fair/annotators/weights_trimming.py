@@ -30,8 +30,10 @@ def rake_under_cap(base: FloatArray, cells: Sequence[Cells], cap: float) -> Floa
     the nearest weights are kept. A cell whose members would all have to exceed the cap aims at what they may weigh.
     """
     alive = base > 0
-    raked = rake_cells(base, cells).weights
     weights = np.zeros(len(base))
+    if not alive.any():
+        return weights
+    raked = rake_cells(base, cells).weights
     weights[alive] = raked[alive] / raked[alive].mean()
     if weights.max(initial=0.0) <= cap * (1 + 1e-9):
         return weights

@@ -10,7 +10,7 @@ import typer
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing; the exit code and the files tell.")]
-Seed = Annotated[int, typer.Option(help="Seed of all random draws.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of all random draws.")]
 PopulationFile = Annotated[Path, typer.Option("--population", help="Margins: a .toml file or a table.")]
 PanelFile = Annotated[Path, typer.Option("--panel", help="Panel table: annotator_id, attr.* and what planning added.")]
 By = Annotated[list[str] | None, typer.Option("--by", help="Attribute whose groups count; repeat to cross several.")]
