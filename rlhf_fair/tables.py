@@ -1,8 +1,9 @@
 """The tables users bring (annotators, items, assignments, feedback): read, validate, quarantine, write.
 
 Nothing is lost on the way in: every input row is either accepted or listed among the rejects with a reason.
-Ids and attributes are text (``007`` stays ``007``) and only an empty cell is missing: ``None`` may well be somebody's
-religion, so words that mean "missing" in a file are an argument.
+Ids and attributes are text (``007`` stays ``007``; the numbers 7 and 7.0 of a format with types are both ``7``) and
+only an empty cell is missing: ``None`` may well be somebody's religion, so words that mean "missing" in a file are an
+argument.
 """
 
 from __future__ import annotations
@@ -459,10 +460,20 @@ def _is_text(column: object) -> bool:
     return name == "text" or name.endswith("_id") or name.startswith(ATTRIBUTE_PREFIX)
 
 
+def as_text(value: object) -> str:
+    """One cell as text. A whole number is the same text however a format with types spells it: 7 and 7.0 are ``"7"``.
+
+    Texts stay as they are: ``"7.0"``, ``"007"`` and ``"7"`` are three different ids.
+    """
+    if isinstance(value, float | np.floating) and float(value).is_integer() and abs(value) < 2**53:
+        return str(int(value))
+    return str(value)
+
+
 def _as_text(cells: pd.Series) -> pd.Series:
-    """Cells as text, missing ones kept; whole numbers read as floats lose their ``.0``."""
+    """Cells as text (`as_text`), missing ones kept."""
     if pd.api.types.is_string_dtype(cells.dtype) and cells.dtype != object:
         return cells
-    if pd.api.types.is_float_dtype(cells.dtype) and ((cells % 1 == 0) & (cells.abs() < 2**53) | cells.isna()).all():
-        cells = cells.astype("Int64")
-    return pd.Series([None if pd.isna(v) else str(v) for v in cells], index=cells.index, name=cells.name, dtype="str")
+    return pd.Series(
+        [None if pd.isna(v) else as_text(v) for v in cells], index=cells.index, name=cells.name, dtype="str"
+    )

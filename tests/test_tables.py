@@ -194,3 +194,12 @@ def test_scalars_edits_and_revised_instructions_need_what_they_are_made_of() -> 
     assert checked.table["item_id"].tolist() == ["i0", "i2", "i4"]
     assert checked.rejects["code"].tolist() == ["inconsistent"] * 3
     assert checked.rejects["column"].tolist() == ["value", "text", "text"]
+
+
+def test_numbers_of_typed_formats_are_one_id_however_spelled(tmp_path: Path) -> None:
+    (tmp_path / "f.jsonl").write_text('{"item_id": 1}\n{"item_id": 1.0}\n{"item_id": "1.0"}\n{"item_id": 1.5}\n')
+    assert tables.read_table(tmp_path / "f.jsonl")["item_id"].tolist() == ["1", "1", "1.0", "1.5"]
+    pd.DataFrame({"item_id": [7.0, 7.5, None]}).to_parquet(tmp_path / "f.parquet")
+    found = tables.read_table(tmp_path / "f.parquet")["item_id"]
+    assert found.tolist()[:2] == ["7", "7.5"]
+    assert found.isna().tolist() == [False, False, True]

@@ -74,7 +74,7 @@ def test_only_what_is_declared_is_lost(
     assert back.rejects.empty
     same(back.table, kept.table)
     # and what is not said to be lost is as it was
-    touched = {lost.column for lost in kept.lost}
+    touched = {lost.column for lost in kept.lost if lost.code != "formula"}  # marked in the file only
     if "" not in touched:
         rest = [column for column in table.columns if column not in touched]
         same(back.table[[c for c in rest if c in back.table]], table[rest])
@@ -302,6 +302,42 @@ def test_losses_of_a_csv_by_hand(tmp_path: Path) -> None:
     assert back["annotator_id"].tolist() == ["007", "7", "7", "p"]
     assert back["text"].tolist()[-1] == "007"
     assert export_feedback(table, tmp_path / "f.parquet", "parquet") == ()
+
+
+def test_no_text_of_a_csv_is_run_by_a_spreadsheet(tmp_path: Path) -> None:
+    notes = ['=HYPERLINK("http://x")', "+1 for b", "-", "@SUM(A1)", "\t=1", "'=1", "''-x", "'tis", "a=b", None]
+    table = pd.DataFrame({"item_id": [f"i{n}" for n in range(len(notes))], "annotator_id": "-7", "kind": "rating"})
+    table["value"], table["note"] = -1.5, pd.Series(notes, dtype="str")
+    table = validate(table, FEEDBACK).table
+    lost = export_feedback(table, tmp_path / "f.csv", "csv")
+    assert {(entry.code, entry.column, entry.cells) for entry in lost} == {
+        ("formula", "annotator_id", 10),
+        ("formula", "note", 7),
+    }
+    raw = pd.read_csv(tmp_path / "f.csv", dtype="str", keep_default_na=False)
+    assert raw["value"].tolist() == ["-1.5"] * 10  # numbers stay numbers
+    for name in ("annotator_id", "note"):
+        assert not raw[name].str.match(r"[=+\-@\t\r\n]").any()
+    back = import_feedback(tmp_path / "f.csv", "csv").table
+    same(back, table)
+
+
+@pytest.mark.parametrize("name", ["label-studio", "argilla"])
+def test_deep_nesting_is_one_clear_error(tmp_path: Path, name: Format) -> None:
+    (tmp_path / "f.json").write_text("[" * 200_000 + "]" * 200_000)
+    with pytest.raises(SettingsError, match="nested too deeply"):
+        import_feedback(tmp_path / "f.json", name)
+
+
+@pytest.mark.parametrize("number", [7, 7.0])
+def test_ids_that_are_numbers_are_one_id_however_spelled(tmp_path: Path, number: float) -> None:
+    task = {"id": 1, "data": {"item_id": number}, "annotations": []}
+    task["annotations"] = [{"completed_by": number, "result": [result("rating", {"rating": 3})]}]
+    found = ls_import(tmp_path / "t.json", task).table
+    assert found[["item_id", "annotator_id"]].to_numpy().tolist() == [["7", "7"]]
+    record = {"metadata": {"item_id": number}, "responses": {"rating": [{"value": 3, "user_id": "u"}]}}
+    (tmp_path / "r.json").write_text(json.dumps([record]))
+    assert import_feedback(tmp_path / "r.json", "argilla").table["item_id"].tolist() == ["7"]
 
 
 def test_faults_are_named(tmp_path: Path) -> None:

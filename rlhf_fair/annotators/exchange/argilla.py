@@ -36,7 +36,7 @@ from rlhf_fair.annotators.exchange.losses import (
     present,
 )
 from rlhf_fair.annotators.exchange.rejects import Rejects, finish
-from rlhf_fair.tables import TEXT_KINDS
+from rlhf_fair.tables import TEXT_KINDS, as_text
 
 NAMESPACE = UUID("6f1d8c0a-51c7-5f7e-9d55-3b8e2a0c4d11")
 CONTROLS = ("pair", "rating", "scalar", *TEXT_KINDS)
@@ -127,7 +127,7 @@ def read_records(
             if not found:
                 rejects.add(number, "responses", answers, "no_judgement", f"user {user} gave no judgement")
             ids = {
-                "item_id": str(metadata.get("item_id", record.get("id"))),
+                "item_id": as_text(metadata.get("item_id", record.get("id"))),
                 "annotator_id": _annotator(metadata, user),
             }
             ids |= {"order": metadata["order"]} if "order" in metadata else {}

@@ -77,9 +77,12 @@ def import_feedback(
     content = read_json(path, "feedback file")
     if not isinstance(content, list):
         raise RowError(f"{path} is no {name} export: its top level is not a list")
-    if name == "label-studio":
-        return label_studio.read_tasks(content)
-    return argilla.read_records(content, choice_question=choice_question, rating_question=rating_question)
+    try:
+        if name == "label-studio":
+            return label_studio.read_tasks(content)
+        return argilla.read_records(content, choice_question=choice_question, rating_question=rating_question)
+    except RecursionError as error:  # shallow enough to be parsed, too deep to be shown among the rejects
+        raise RowError(f"{path} is nested too deeply") from error
 
 
 def write_entries(path: Path, entries: list[dict[str, Any]]) -> None:

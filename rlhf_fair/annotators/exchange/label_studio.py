@@ -46,7 +46,7 @@ from rlhf_fair.annotators.exchange.losses import (
     present,
 )
 from rlhf_fair.annotators.exchange.rejects import Rejects, finish
-from rlhf_fair.tables import TEXT_KINDS
+from rlhf_fair.tables import TEXT_KINDS, as_text
 
 CONTROLS = ("pair", "tie", "rating", "scalar", *TEXT_KINDS)
 LOSSES = (ATTRIBUTES, OFF_KIND, RESERVED, OTHER_TYPE, EMPTY_TEXT, NOT_FINITE, BAD_ORDER, ROW_ORDER, NUMBER_TYPE)
@@ -199,7 +199,7 @@ def _read_annotation(
     if isinstance(who, Mapping):
         who = who.get("id", who.get("email"))
     ids = {"item_id": item, "annotator_id": who} | ({"order": o} if (o := task["data"].get("order")) else {})
-    ids = {name: str(cell) if present(cell) else None for name, cell in ids.items()}
+    ids = {name: as_text(cell) if present(cell) else None for name, cell in ids.items()}
     rows = [ids | judgement for judgement in judgements]
     rows[0] = further | {"seconds": annotation.get("lead_time")} | rows[0]
     return rows
