@@ -16,6 +16,9 @@ from rlhf_fair.tables import require_columns
 
 Rule = Literal["mean", "median", "majority"]
 
+LARGEST = 1e100
+"""Ratings and weights are no larger than this, so that their sums and squares stay numbers."""
+
 CHOICE_VALUES = {"a": 1.0, "tie": 0.5, "b": 0.0}
 
 
@@ -96,6 +99,7 @@ def aggregate_ratings(
     values = rows["value"].astype(float)
     if values.isna().any():
         raise RowError(f"feedback holds {int(values.isna().sum())} ratings without a value")
+    require_finite_sums(values)
     weight = judgement_weights(rows, weights, groups=groups)
     table = _means(rows, values, weight, "value")
     if rule == "mean":
@@ -108,6 +112,13 @@ def aggregate_ratings(
     else:
         raise SettingsError(f"rule = {rule!r}; allowed: mean, median, majority")
     return table.assign(value=table["item_id"].map(picked).astype(float))
+
+
+def require_finite_sums(values: pd.Series) -> None:
+    """Raise `RowError` where a value is so large that sums or squares would overflow."""
+    if len(values) and not values.abs().max() <= LARGEST:
+        largest = values.loc[values.abs().idxmax()]
+        raise RowError(f"feedback holds value {largest:g}; allowed: -{LARGEST:g} to {LARGEST:g}")
 
 
 def judgement_weights(
@@ -129,6 +140,8 @@ def judgement_weights(
         weight = _look_up(feedback, weights, "weights").astype(float)
         if not (weight >= 0).all():
             raise SettingsError("annotator weights must be numbers >= 0")
+        if (weight > LARGEST).any():
+            raise SettingsError(f"annotator weight {weight.max():g}; allowed: 0 to {LARGEST:g}")
     if groups is None:
         return weight
     group = _look_up(feedback, groups.astype("object"), "groups")

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from rlhf_fair.annotators.aggregation import aggregate_pairs, aggregate_ratings
+from rlhf_fair.annotators.aggregation import aggregate_pairs, aggregate_ratings, require_finite_sums
 from rlhf_fair.annotators.bradley_terry import bradley_terry
 from rlhf_fair.annotators.jury import equal_seats, jury_pairs, jury_ratings
 from rlhf_fair.annotators.latent_classes import LATENT_CLASS, latent_class_table
@@ -127,6 +127,8 @@ def aggregate(feedback: pd.DataFrame, rule: str, inputs: RuleInputs | None = Non
         raise SettingsError(f"rule {rule!r} needs {lacking} by annotator")
     pairs = kinds[0] == "pair"
     rows = feedback if pairs else feedback.assign(kind="rating")
+    if not pairs:
+        require_finite_sums(rows["value"].astype(float))
     if rule == "max-min":
         assert given.groups is not None
         return max_min_pairs(rows, given.groups) if pairs else max_min_ratings(rows, given.groups)

@@ -18,6 +18,9 @@ FloatArray = NDArray[np.float64]
 
 UNKNOWN = "(unknown)"
 
+ROUNDING = 1e-12
+"""Of the cut: a mean this close to it is at it."""
+
 
 def judgement_sides(feedback: pd.DataFrame, groups: pd.Series, cut: float) -> tuple[pd.DataFrame, float]:
     """item_id, annotator_id, group and side of each judgement; the cut used (1/2 for pairs)."""
@@ -28,10 +31,10 @@ def judgement_sides(feedback: pd.DataFrame, groups: pd.Series, cut: float) -> tu
         values, cut = feedback["choice"].map(CHOICE_VALUES).astype(float), 0.5
     else:
         values = feedback["value"].astype(float)
-        cut = float(values.min() + values.max()) / 2 if np.isnan(cut) else cut
+        cut = float(values.min() / 2 + values.max() / 2) if np.isnan(cut) else cut
     judgement_weights(feedback, groups=groups)  # raises where an annotator is not covered
     group = feedback["annotator_id"].map(groups).astype("object").fillna(UNKNOWN).astype("str")
-    rows = feedback[["item_id", "annotator_id"]].assign(group=group, side=np.sign((values - cut).round(12)))
+    rows = feedback[["item_id", "annotator_id"]].assign(group=group, side=_side(values, cut))
     return rows.reset_index(drop=True), cut
 
 
@@ -39,7 +42,7 @@ def rule_sides(table: pd.DataFrame, cut: float) -> pd.Series:
     """By item: 1, -1, 0 for a value at the cut, NaN where the rule has none."""
     column = "p_a" if "p_a" in table else "value"
     require_columns(table, ["item_id", column], "rule's table")
-    return pd.Series(np.sign((table[column] - cut).round(12)).to_numpy(float), index=table["item_id"].to_numpy())
+    return pd.Series(_side(table[column], cut), index=table["item_id"].to_numpy())
 
 
 def group_majorities(rows: pd.DataFrame, minimum_raters: int) -> pd.DataFrame:
@@ -48,6 +51,13 @@ def group_majorities(rows: pd.DataFrame, minimum_raters: int) -> pd.DataFrame:
     majority, raters = np.sign(cells.transform("sum")), cells.transform("size")
     used = (majority != 0) & (raters >= minimum_raters)
     return pd.DataFrame(rows.assign(majority=majority, weight=1.0 / raters).loc[used])
+
+
+def _side(values: pd.Series, cut: float) -> FloatArray:
+    """(n,) sign of the distance to the cut; what rounding may have made of a value at the cut is 0."""
+    numbers = values.to_numpy(float)
+    at_cut = np.isclose(numbers, cut, rtol=ROUNDING, atol=0.0)
+    return np.asarray(np.where(at_cut, 0.0, np.where(np.isnan(numbers), np.nan, (numbers > cut) * 2.0 - 1.0)))
 
 
 def decided_against(rows: pd.DataFrame, side: pd.Series, view: str) -> FloatArray:

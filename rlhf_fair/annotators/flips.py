@@ -23,6 +23,7 @@ import pandas as pd
 
 from rlhf_fair.annotators.aggregation import converged
 from rlhf_fair.annotators.flip_lots import gaps_by_lot
+from rlhf_fair.annotators.flip_reasons import why_no_value
 from rlhf_fair.annotators.flip_sides import (
     decided_against,
     group_majorities,
@@ -52,6 +53,8 @@ class FlipSettings:
     alpha: float = 0.05
 
     def __post_init__(self) -> None:
+        if np.isinf(self.cut):
+            raise SettingsError(f"cut {self.cut}; allowed: a finite number, for both sides to be possible")
         if self.minimum_raters < 1 or self.permutations < 0 or not 0 < self.alpha < 1:
             raise SettingsError(
                 f"minimum_raters {self.minimum_raters}, permutations {self.permutations}, alpha {self.alpha}; "
@@ -70,8 +73,8 @@ class FlipReport:
         where the rule says nothing), flipped (against the baseline; missing where one of the two decides nothing).
     rules
         One row for each rule: decided, undecided, unmeasured items, flipped, and ``share``: of the items that both the
-        rule and the baseline decide, those that flip, 0 = same decisions, with interval; ``converged``: whether the
-        fit came to rest, missing for rules that take no rounds.
+        rule and the baseline decide, those that flip, 0 = same decisions, with interval; ``reason``: why items are
+        unmeasured; ``converged``: whether the fit came to rest, missing for rules that take no rounds.
     groups
         One row for each rule and group: raters, items, and, each with interval, ``contradicted``: share of the items
         on which the group has a majority where the rule decides against it, range [0, 1]; ``overruled``: share of the
@@ -135,7 +138,7 @@ def flip_report(
     majorities = group_majorities(rows, s.minimum_raters)
     rules, parts = [], []
     for name in names:
-        rules.append(_rule_row(rows, sides, name, s) | {"converged": converged(results[name])})
+        rules.append(_rule_row(rows, sides, name, s) | _remarks(results[name]))
         parts += [_group_row(majorities, rows, sides, name, group, s) for group in sorted(rows["group"].unique())]
     blind = [name for name in names if name not in group_aware]
     lots = gaps_by_lot(rows, sides[blind], minimum_raters=s.minimum_raters, permutations=s.permutations, rng=rng)
@@ -158,6 +161,10 @@ def _rule_row(rows: pd.DataFrame, sides: pd.DataFrame, name: str, s: FlipSetting
         "flipped": int(flipped.sum()),
         **_columns("share", share),
     }
+
+
+def _remarks(table: pd.DataFrame) -> dict[str, Any]:
+    return {"reason": why_no_value(table), "converged": converged(table)}
 
 
 def _group_row(

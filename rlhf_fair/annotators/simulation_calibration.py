@@ -24,6 +24,8 @@ from rlhf_fair.tables import require_columns
 
 MOST_VALUES = 50
 """More distinct values than this are taken as a scalar."""
+WIDEST = 1e100
+"""Largest value, and one over the least range, whose variance is still a number above 0."""
 LEAST_RESIDUAL = 0.01
 """Share of the latent variance left to chance even where the components leave less."""
 NO_SHIFT = "which response is called a means nothing, so a group cannot lean to it"
@@ -137,6 +139,12 @@ def _ratings(feedback: pd.DataFrame, groups: pd.Series | None) -> Ratings:
     numbers = np.asarray(scores, dtype=np.float64)
     if not np.isfinite(numbers).all() or len(np.unique(numbers)) < 2:
         raise RowError(f"feedback: {column!r} must be known in every row and take two different values")
+    size, spread = float(np.abs(numbers).max()), float(np.ptp(numbers / 2)) * 2
+    if not (size <= WIDEST and spread >= 1 / WIDEST):  # their squares would overflow, or be 0
+        raise RowError(
+            f"feedback: {column!r} goes up to {size:g} with a range of {spread:g}; a calibration takes values up to "
+            f"{WIDEST:g} with a range of at least {1 / WIDEST:g}: rescale them"
+        )
     kind = "scalar" if kinds[0] == "rating" and len(np.unique(numbers)) > MOST_VALUES else str(kinds[0])
     item, _ = pd.factorize(feedback["item_id"])
     rater, rater_ids = pd.factorize(feedback["annotator_id"])

@@ -78,6 +78,7 @@ def aggregate(
 
     from rlhf_fair.annotators import aggregation_rules as rules
     from rlhf_fair.annotators.aggregation import aggregate_pairs, converged, flips
+    from rlhf_fair.annotators.flip_reasons import why_no_value
     from rlhf_fair.tables import FEEDBACK, simulated_rows, write_table
 
     table = accepted(feedback, FEEDBACK)
@@ -106,7 +107,8 @@ def aggregate(
             lines.append(f"{len(chosen)} {'rated' if name == 'rating' else 'rewarded'} items")
         if empty := int(chosen["p_a" if name == "pair" else "value"].isna().sum()):
             summary[f"{name}_items_undecided"] = empty
-            lines.append(f"{empty} of them without a value under this rule")
+            summary[f"{name}_reason"] = why_no_value(chosen)
+            lines.append(f"{empty} of them without a value under this rule: {why_no_value(chosen)}")
     if texts:
         summary["collected_only"] = texts
         lines.append("collected, not aggregated: " + ", ".join(f"{n} of kind {name}" for name, n in texts.items()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -91,6 +92,8 @@ def flips(
     usable = list(dict.fromkeys(usable))
     for name in {baseline, *(rule or ())} & set(skipped):
         raise SettingsError(f"--rule {name} {skipped[name]}")
+    if cut is not None and not math.isfinite(cut):
+        raise SettingsError(f"--cut {cut}; allowed: a finite number; without it, the middle of the range")
     settings = FlipSettings(baseline, float("nan") if cut is None else cut, minimum_raters, lots)
     results: dict[str, pd.DataFrame] = {}
     with progress_bar(hidden=quiet or as_json) as progress:
@@ -155,8 +158,13 @@ def _lines(found: FlipReport, skipped: dict[str, str]) -> list[str]:
         "by lot: the gap of groups of the same sizes dealt at random; p: adjusted (Holm); - where the rule uses groups",
         f"change: against the {found.baseline} rule, on the same items; intervals 95 %, clustered by item and rater",
     ]
+    silent = [f"{r['rule']}: {r['reason']}{_advice(r)}" for r in found.rules.to_dict("records") if r["reason"]]
     left = [f"{name}: {reason}" for name, reason in skipped.items()]
-    return [*_aligned([head, *rules]), "", *_aligned([titles, *groups]), "", *notes, *left]
+    return [*_aligned([head, *rules]), "", *_aligned([titles, *groups]), "", *notes, *silent, *left]
+
+
+def _advice(row: dict[Any, Any]) -> str:
+    return "; give fewer groups seats: --seats GROUP=NUMBER" if row["rule"] == "jury" else ""
 
 
 def _aligned(rows: list[list[Any]]) -> list[str]:

@@ -216,6 +216,17 @@ def test_what_a_rule_needs_is_said() -> None:
     assert set(skipped) == {"population-weighted", "dawid-skene", "mace", "glad", "bradley-terry"}
 
 
+@pytest.mark.parametrize("rule", [name for name in RULES if "scalar" in RULES[name].kinds])
+def test_values_too_large_to_add_are_named(rule: str) -> None:
+    inputs = RuleInputs(weights=WEIGHTS, groups=GROUPS)
+    scalars = RATINGS.assign(kind="scalar")
+    with pytest.raises(RowError, match=r"value -1e\+308; allowed: -1e\+100 to 1e\+100"):
+        aggregate(scalars.assign(value=[1, 2, -1e308, 4, 5, 6.0]), rule, inputs)
+    assert np.isfinite(aggregate(scalars.assign(value=scalars["value"] * 1e99), rule, inputs)["value"][0])
+    with pytest.raises(SettingsError, match=r"annotator weight 1e\+308; allowed: 0 to 1e\+100"):
+        aggregate(scalars, "mean", RuleInputs(weights=WEIGHTS * 2.5e307))
+
+
 def test_texts_are_collected_and_never_aggregated() -> None:
     rows = pd.DataFrame({"kind": ["edit", "pair", "revised_instruction", "edit"]})
     assert collected_only(rows) == {"edit": 2, "revised_instruction": 1}

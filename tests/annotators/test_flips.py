@@ -85,6 +85,30 @@ def test_minimum_raters_and_unknown_groups() -> None:
     assert set(report(FEEDBACK, ["majority"], groups=groups).groups["group"]) == {"g", "(unknown)"}
 
 
+def test_a_jury_of_more_groups_than_raters_says_why_it_decides_nothing() -> None:
+    """Eight groups have a seat each, every item has three raters: five seats at least stay empty."""
+    rows = [(f"i{i}", f"r{(i + k) % 8}", "pair", "a") for i in range(8) for k in range(3)]
+    feedback = pd.DataFrame(rows, columns=["item_id", "annotator_id", "kind", "choice"])
+    groups = pd.Series([f"g{k}" for k in range(8)], index=[f"r{k}" for k in range(8)])
+    results = {
+        "majority": aggregate(feedback, "majority"),
+        "jury": aggregate(feedback, "jury", RuleInputs(None, groups)),
+    }
+    row = compare(feedback, results, groups).rules.set_index("rule").loc["jury"]
+    assert (row["decided"], row["unmeasured"]) == (0, 8)
+    # each group is on 3 items of 8, so its seat is empty on 5
+    assert row["reason"].startswith("8 of 8 items lack a rater of a group that has a seat (most often g")
+    assert row["reason"].endswith(": 5); items have 3 judgements at the median")
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e100, 1e-320])
+def test_sides_do_not_depend_on_the_scale(scale: float) -> None:
+    rated = FEEDBACK.assign(kind="scalar", value=FEEDBACK["choice"].map({"a": 1.0, "b": -1.0, "tie": 0.0}) * scale)
+    found = compare(rated, {"majority": aggregate(rated, "median")}, GROUPS)
+    assert found.cut == 0
+    assert found.items["side"].tolist() == [1, -1, 1, 0]  # medians a, b, a, tie (of a b tie a: the second lowest)
+
+
 def test_ratings_are_cut() -> None:
     rated = FEEDBACK.assign(kind="rating", value=FEEDBACK["choice"].map({"a": 5, "b": 1, "tie": 3}))
     results = {

@@ -139,6 +139,9 @@ def test_faults_are_named() -> None:
         calibrate(rows.assign(item_id="a"), rng=rng)
     with pytest.raises(ColumnError, match="choice"):
         calibrate(rows.assign(kind="pair"), rng=rng)
+    for values in ([1e308, -1e308], [5e-324, 0.0], [1e101, 0.0]):
+        with pytest.raises(RowError, match=r"a calibration takes values up to 1e\+100 with a range of at least 1e-100"):
+            calibrate(rows.assign(value=values), rng=rng)
 
 
 @needs("popquorn")

@@ -180,6 +180,9 @@ def test_flips_writes_three_tables_that_agree_with_its_json(folder: Path) -> Non
     assert "against own majority" in run(folder, command).stdout
     with pytest.raises(SettingsError, match="holds kinds pair, rating; choose one with --kind"):
         run(folder, "flips @f.jsonl --panel @panel.csv --by gender --out @flips")
+    for cut in ("nan", "inf"):
+        with pytest.raises(SettingsError, match=f"--cut {cut}; allowed: a finite number"):
+            run(folder, f"flips @f.jsonl --kind rating --panel @panel.csv --by gender --out @no --cut {cut}")
     with pytest.raises(SettingsError, match="rule = 'best'"):
         run(folder, f"{command} --rule best")
 
