@@ -4,6 +4,9 @@ Items chosen for what they teach are no random sample: a rate measured on them h
 the probability it had of being in the batch, given the candidates, the labels so far and the model. Chosen by design:
 1. Drawn from the rest with equal chance: drawn / rest. With a random part, weights 1 / probability make the batch stand
 for all candidates (Horvitz and Thompson 1952: what is taken for certain, and a simple random sample of the others).
+It is the whole batch that does: the random part alone stands for the candidates the design left over, which are those
+the model is surest about, and a rate measured on it is too good. Without a random part nothing stands for those left
+over, and there are no weights.
 """
 
 from __future__ import annotations
@@ -39,6 +42,14 @@ class Selection:
     reason: tuple[str, ...]
     known_least: tuple[str, ...]
     probability: Floats
+
+    def weight(self, candidates: int) -> Floats:
+        """(picks,) 1 / probability, how many of the ``candidates`` each pick stands for; NaN where some had no chance.
+
+        All had one where some were drawn from all that was left, or where all candidates were chosen.
+        """
+        stands = BY_LOT in self.reason or len(self.rows) == candidates
+        return 1 / self.probability if stands else np.full(len(self.rows), np.nan)
 
 
 def random_share(budget: int, explore: float) -> int:
@@ -146,7 +157,8 @@ def _coverage_reason(names: Sequence[str]) -> str:
     return "coverage " + ", ".join(names)
 
 
-def require(candidates: int, budget: int) -> None:
-    """Raise `InfeasibleError` where more items are asked for than there are."""
+def require(candidates: int, budget: int, left_out: str = "") -> None:
+    """Raise `InfeasibleError` where more items are asked for than there are; ``left_out``: what others are not."""
     if budget > candidates:
-        raise InfeasibleError(f"budget {budget}: only {candidates} candidates are left to choose from")
+        why = f" ({left_out})" if left_out else ""
+        raise InfeasibleError(f"budget {budget}: only {candidates} candidates are left to choose from{why}")

@@ -26,6 +26,14 @@ class Candidates:
     labelled: int
     copies: int
 
+    def left_out(self) -> str:
+        """The items that are no candidates, with the reasons; "" if there are none."""
+        parts = {
+            "have labels already": self.labelled,
+            "repeat the prompt and both responses of another item and were merged with it": self.copies,
+        }
+        return ", ".join(f"{number} items {text}" for text, number in parts.items() if number)
+
 
 def candidates(items: pd.DataFrame, labelled: Collection[str]) -> Candidates:
     """Split ``items`` (item_id, and `TEXTS` or not); of several copies the one of lowest item_id stays.
@@ -71,7 +79,8 @@ def selection_table(
     """One row for each pick, in order.
 
     item_id, rank, score (information in nats the label adds to those above it; missing where drawn), strategy, reason,
-    probability, then p_a and disagreement where a model says (by rater group where heads differ), and the groups.
+    probability, weight (`Selection.weight`), then p_a and disagreement where a model says (by rater group where heads
+    differ), and the groups.
     """
     table = pd.DataFrame(
         {
@@ -81,6 +90,7 @@ def selection_table(
             "strategy": strategy,
             "reason": found.reason,
             "probability": found.probability,
+            "weight": found.weight(len(pool)),
         }
     )
     if len(views) > 1:

@@ -18,9 +18,14 @@ if TYPE_CHECKING:
 
     from rlhf_fair.annotators.selection_strategies import View
 
-WARNING = (
-    "items chosen for what they teach are no random sample: measure accuracy and gaps on items drawn at random "
-    "(reason random, weighted by 1 / probability) or on a hold-out"
+WEIGHTED = (
+    "this batch is no random sample: measure accuracy and gaps on all of it, each item weighted by its weight "
+    "(1 / probability), with a model that has not learned from it, or on a hold-out drawn apart; rows drawn at random "
+    "stand only for what the design left over"
+)
+UNWEIGHTED = (
+    "this batch is no random sample, and candidates left over had no chance to be in it, so there are no weights: "
+    "measure accuracy and gaps on a hold-out drawn apart, or choose again with --explore (random: with lower minimums)"
 )
 
 
@@ -63,7 +68,11 @@ def select(
     """Choose the pairs whose labels teach most, within minimums for the groups of items.
 
     fisher: information about the reward model's last layer. disagreement: heads that fit the labels so far disagree.
-    random: a draw within the same minimums. Every pick has the probability it had.
+    random: a draw within the same minimums. Every pick has the probability it had of being in the batch.
+
+    A rate measured on the batch holds for all candidates if the whole batch is weighted by the column weight, which
+    is 1 / probability; there is one with --explore or random, since then every candidate had a chance. The rows of
+    reason random alone stand only for what the design left over.
 
     Example: rlhf-fair panel select --items pairs.jsonl --budget 200 --reward-model models/rm --labelled feedback.jsonl
     --group-column topic --at-least 0.1 --explore 0.1 --out next.csv
@@ -105,6 +114,7 @@ def _choose(request: Request, progress: Progress) -> tuple[pd.DataFrame, dict[st
     groups = read_groups(request.panel, request.by) if request.balance_groups else None
     shares = {} if feedback is None else selection_pool.label_shares(feedback, groups)
     pool = selection_pool.candidates(everything, () if feedback is None else set(feedback["item_id"]))
+    selection.require(len(pool.table), request.budget, pool.left_out())
     # of equal candidates the first is taken, so the order is drawn
     order = np.random.default_rng((request.seed, 0)).permutation(len(pool.table))
     table = pool.table.iloc[order].reset_index(drop=True)
@@ -116,7 +126,6 @@ def _choose(request: Request, progress: Progress) -> tuple[pd.DataFrame, dict[st
     if request.strategy == "random":
         found = selection.select_at_random(wanted, request.budget, rng=lots)
     else:
-        selection.require(len(table), request.budget)
         views, unread = _views(request, everything, table["item_id"].tolist(), shares, progress)
         found = selection.select_by_design(
             {name: view.design for name, view in views.items()},
@@ -176,12 +185,14 @@ def _write(out: Path, table: pd.DataFrame, summary: dict[str, Any], *, as_json: 
 
     write_table(out, table)
     drawn, by_design = int((table["reason"] == BY_LOT).sum()), summary["strategy"] != "random"
-    summary |= {"chosen": len(table), "drawn_at_random": drawn, "warning": WARNING if by_design else ""}
+    weighted = bool(table["weight"].notna().all())
+    warning = UNWEIGHTED if not weighted else WEIGHTED if by_design else ""
+    summary |= {"chosen": len(table), "drawn_at_random": drawn, "weighted": weighted, "warning": warning}
     lines = [f"{len(table)} of {summary['candidates']} candidates by {summary['strategy']}: {out}"]
     lines += [f"{drawn} of them drawn at random"] if drawn and by_design else []
     notes = {
         "labelled": "items left out: labelled already",
-        "copies": "items left out: copies of another pair",
+        "copies": "items merged: they repeat the prompt and both responses of another",
         "labelled_without_features": "labelled items are not among the items: not learned from",
         "raters_of_unknown_group": "raters of unknown group: in the head of everybody alone",
     }
@@ -192,5 +203,5 @@ def _write(out: Path, table: pd.DataFrame, summary: dict[str, Any], *, as_json: 
         lines.append(f"  {row['column']}={row['group']}: {row['chosen']} of {row['available']}{least}{forced}")
     for name, n in summary["chosen_for"].items():
         lines.append(f"  chosen for raters {name}: {n} (labelled so far: {summary['labelled_by_group'][name]})")
-    lines += [WARNING] if by_design else []
+    lines += [warning] if warning else []
     show({"out": str(out), **summary}, lines, as_json=as_json, quiet=quiet)

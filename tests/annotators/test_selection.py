@@ -172,6 +172,38 @@ def test_probabilities_weigh_the_batch_up_to_all_candidates() -> None:
     assert np.abs(frequency - np.array([stated[i] for i in range(40)])).max() < 4.5 * 0.5 / np.sqrt(4000)
 
 
+def test_accuracy_of_the_weighted_batch_is_that_of_all_candidates() -> None:
+    """A model that is right more often where its members agree; the design takes where they disagree.
+
+    The weighted batch estimates its accuracy on all candidates within three standard errors. Its random part alone is
+    another estimand, the accuracy where the design had not gone, and too high by far more than that.
+    """
+    rng = np.random.default_rng(0)
+    whole, alone = [], []
+    for _ in range(60):
+        quality, spread = rng.normal(0, 2, 300), rng.uniform(0.2, 2.5, 300)
+        design = ensemble_view(quality[:, None] + spread[:, None] * rng.normal(size=(300, 12))).design
+        right = rng.random(300) < 1 / (1 + np.exp(-np.abs(quality) / spread))
+        batch = select_by_design({"": design}, no_coverage(300), 120, explore=0.25, rng=rng)
+        weight = batch.weight(300)
+        assert weight.sum() == pytest.approx(300)
+        whole.append(np.average(right[batch.rows], weights=weight) - right.mean())
+        drawn = np.array(batch.reason) == BY_LOT
+        alone.append(np.average(right[batch.rows][drawn], weights=weight[drawn]) - right.mean())
+    standard_error = np.std(whole, ddof=1) / np.sqrt(60)
+    assert abs(np.mean(whole)) < 3 * standard_error
+    assert np.mean(alone) > 3 * standard_error
+
+
+def test_weights_need_a_chance_for_everybody() -> None:
+    design = designed(np.diag(np.arange(1.0, 41)), no_coverage(40), 10)
+    assert np.isnan(design.weight(40)).all()
+    assert designed(np.eye(5), no_coverage(5), 5).weight(5).tolist() == [1] * 5
+    groups = pd.DataFrame({"g": list("aaaabbbb")})  # all of the budget goes to a's minimum: b has no chance
+    assert np.isnan(drawn(coverage(groups, [AtLeast(2, False, "g", "a")], 2), 2, 0).weight(8)).all()
+    assert drawn(coverage(groups, [AtLeast(2, False, "g", "a")], 3), 3, 0).weight(8)[2] > 1
+
+
 def test_the_random_part() -> None:
     found = designed(np.diag(np.arange(1.0, 41)), no_coverage(40), 10, explore=0.2)
     assert found.reason == (BY_SCORE,) * 8 + (BY_LOT,) * 2

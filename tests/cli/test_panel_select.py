@@ -104,7 +104,28 @@ def test_with_a_reward_model_labels_minimums_and_a_random_part(folder: Path, mod
     assert by_group.groupby("column")["chosen"].sum().to_dict() == {"language": 20, "topic": 20}
     assert by_group.groupby("column")["available"].sum().tolist() == [summary["candidates"]] * 2
     assert "(unknown)" in set(by_group["group"])
-    assert "no random sample" in summary["warning"]
+    assert "no random sample: measure accuracy and gaps on all of it" in summary["warning"]
+    assert summary["weighted"]
+    assert batch["weight"].sum() == pytest.approx(summary["candidates"])  # 18 of weight 1, 2 of half the rest each
+
+
+def test_without_a_random_part_there_are_no_weights(folder: Path) -> None:
+    text = run(folder, "--budget 5 --features @features.npz")
+    assert "candidates left over had no chance to be in it, so there are no weights" in text
+    assert chosen(folder)["weight"].isna().all()
+
+
+def test_merged_copies_are_counted_aloud(folder: Path) -> None:
+    items = pd.read_json(folder / "pairs.jsonl", lines=True, dtype={"item_id": str}).head(12)
+    items[["prompt", "response_a", "response_b"]] = ["p", "x", "y"]
+    items.loc[11, "response_b"] = "z"
+    items.to_json(folder / "pairs.jsonl", orient="records", lines=True)
+    with pytest.raises(
+        InfeasibleError, match=r"only 2 candidates .*\(10 items repeat the prompt and both responses of an"
+    ):
+        run(folder, "--budget 5 --strategy random")
+    assert json.loads(run(folder, "--budget 2 --strategy random --json"))["copies"] == 10
+    assert "10 items merged: they repeat the prompt" in run(folder, "--budget 2 --strategy random")
 
 
 def test_equal_features_in_each_format_give_equal_batches(folder: Path) -> None:
