@@ -2,9 +2,12 @@
 
 One plan takes the cheapest people who meet the targets, which leaves others a probability of 0: no weighting can stand
 for them. A lottery draws one of several plans, each of which meets every demand and is as near its targets as the best;
-a person's inclusion probability is then the plans' chances times the share of the stratum that each of them takes. The
-lottery is the one of least expected cost under which every stratum that some plan can hold is drawn often enough. It is
-a linear program over all plans, solved by column generation, as for citizens' assemblies (Flanigan et al. 2021).
+a person's inclusion probability is then the plans' chances times the share of the stratum that each of them takes.
+
+First the cheapest allocation in fractions of persons that gives every stratum what was promised; then plans of whole
+persons that resemble it (`lottery_likeness`), and of these the lottery of least expected cost under which every stratum
+is drawn often enough. It is a linear program over all plans, solved by column generation, as for citizens' assemblies
+(Flanigan et al. 2021), whose lotteries need not resemble each other: they select, and infer nothing.
 """
 
 from __future__ import annotations
@@ -15,11 +18,18 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, sparse
 
-from rlhf_fair.annotators.integer_program import IntegerProgram
+from rlhf_fair.annotators.integer_program import EXACT, NODE_LIMIT, IntegerProgram
+from rlhf_fair.annotators.lottery_likeness import WIDE, Likeness
 from rlhf_fair.annotators.quotas import Quotas
 
-COVERING, PRICING = 200, 60
+COVERING, PRICING = 200, 400
 """Most plans made so that every stratum is in one, and most made to lower the cost."""
+
+OUT_OF_PLACE = 1.0
+"""What a person out of place costs, in persons of the highest price."""
+
+NEARLY, FEW_NODES, WIDE_PRICING = 0.1, 20, 15
+"""With more than `WIDE` strata: how near to the best a plan is sought, in how many branches, and how often."""
 
 NEGLIGIBLE = 1e-9
 
@@ -41,12 +51,16 @@ class Lottery:
         Part of the promised chance that the worst-off stratum lacks, among those that some plan can hold; 0 = none.
     settled
         Whether the expected cost is proved least (to the solver's tolerance), rather than the least when time was up.
+    unlike
+        Expected persons by which a drawn plan's totals miss those of the allocation aimed at (`lottery_likeness`),
+        rounded down or up; 0 = every plan resembles every other.
     """
 
     plans: IntArray
     chance: FloatArray
     shortfall: float = 0.0
     settled: bool = True
+    unlike: float = 0.0
 
     @property
     def expected(self) -> FloatArray:
@@ -68,25 +82,62 @@ def spread(quotas: Quotas, cheapest: IntArray) -> Lottery:
         return Lottery(cheapest[None, :], np.ones(1))
     available = quotas.strata.available
     promised = least * available * cheapest.sum() / available.sum()
-    program = _equals(quotas)
-    plans = _covering(quotas, cheapest)
-    reach = np.max(plans, axis=0) > 0
-    promised = np.where(reach, promised, 0.0)
-    settled = False
-    for _ in range(PRICING):
-        chance, worth, break_even = _master(np.array(plans), quotas.price, promised)
-        solution = program.improved(quotas.price - worth)
-        plan = None if solution is None else np.rint(solution[: len(cheapest)]).astype(np.int64)
-        if plan is None or (quotas.price - worth) @ plan > break_even - 1e-6 * max(1.0, abs(break_even)):
-            settled = plan is not None
-            break
-        plans.append(plan)
-    else:
-        chance, _, _ = _master(np.array(plans), quotas.price, promised)
+    anyhow = _covering(quotas, [cheapest], cheapest == 0)
+    promised = np.where(np.max(anyhow, axis=0) > 0, promised, 0.0)
+    likeness = Likeness.to(_allocation(quotas, promised, cheapest), quotas)
+    plans = _covering(quotas, anyhow, promised > 0, likeness)
+    chance, settled = _least_cost(quotas, plans, promised, likeness)
     used = chance > NEGLIGIBLE
     kept, share = np.array(plans)[used], chance[used] / chance[used].sum()
     lacking = np.divide(promised - share @ kept, promised, out=np.zeros(len(promised)), where=promised > 0)
-    return Lottery(kept, share, max(float(lacking.max()), 0.0) if lacking.max() > 1e-6 else 0.0, settled)
+    short = max(float(lacking.max()), 0.0) if lacking.max() > 1e-6 else 0.0
+    return Lottery(kept, share, short, settled, float(share @ likeness.distance(kept)))
+
+
+def _allocation(quotas: Quotas, promised: FloatArray, otherwise: IntArray) -> FloatArray:
+    """(strata,) the cheapest fractions of persons that meet every demand and promise.
+
+    Where they contradict each other, all promises are kept to the same share, as large as can be. ``otherwise``: what
+    to aim at where the solver finds none.
+    """
+    program = _equals(quotas, spare=1)
+    strata = len(promised)
+    blank = sparse.csr_array((strata, program.width - 1 - strata))
+    program.row([sparse.eye_array(strata, format="csr"), blank, promised[:, None]], promised, np.inf)
+    everything = float(quotas.price @ quotas.strata.available) + 1
+    found = program.relaxed(np.r_[quotas.price, np.zeros(program.width - 1 - strata), 1_000 * everything])
+    return otherwise.astype(float) if found is None else found[0][:strata]
+
+
+def _least_cost(
+    quotas: Quotas, plans: list[IntArray], promised: FloatArray, likeness: Likeness
+) -> tuple[FloatArray, bool]:
+    """Chances of ``plans``, to which better ones are added, and whether no further plan would lower the cost.
+
+    A person out of place counts as one of the dearest: where it can be had at all, likeness costs less than that.
+    """
+    strata, program = len(promised), _equals(quotas, spare=len(likeness.low))
+    fare = max(float(quotas.price.max()), NEGLIGIBLE) * OUT_OF_PLACE
+    held = program.width - len(likeness.low)
+    likeness.bind(program, held)
+    wide = strata > WIDE
+    gap, nodes = (NEARLY, FEW_NODES) if wide else (EXACT, NODE_LIMIT)
+    for _ in range(WIDE_PRICING if wide else PRICING):
+        table = np.array(plans)
+        cost = table @ quotas.price + fare * likeness.distance(table)
+        chance, worth, break_even = _master(table, cost, promised)
+        value = np.zeros(program.width)
+        value[:strata], value[held:] = quotas.price - worth, fare
+        solution = program.improved(value, gap=gap, nodes=nodes)
+        if solution is None:
+            return chance, False
+        plan = np.rint(solution[:strata]).astype(np.int64)
+        gain = (quotas.price - worth) @ plan + fare * float(likeness.distance(plan[None, :])[0])
+        if gain > break_even - 1e-6 * max(1.0, abs(break_even)):
+            return chance, not wide
+        plans.append(plan)
+    table = np.array(plans)
+    return _master(table, table @ quotas.price + fare * likeness.distance(table), promised)[0], False
 
 
 def _equals(quotas: Quotas, spare: int = 0) -> IntegerProgram:
@@ -103,23 +154,31 @@ def _equals(quotas: Quotas, spare: int = 0) -> IntegerProgram:
     return program
 
 
-def _covering(quotas: Quotas, first: IntArray) -> list[IntArray]:
-    """Plans that together hold every stratum that any plan can hold; ``first`` among them."""
-    strata = len(first)
-    program = _equals(quotas, spare=strata)
-    held = program.width - strata
+def _covering(
+    quotas: Quotas, first: list[IntArray], missing: NDArray[np.bool_], likeness: Likeness | None = None
+) -> list[IntArray]:
+    """``first``, and plans that hold the strata that are ``missing``, as many at once as can be.
+
+    With ``likeness``, only as many as fit into plans that resemble each other.
+    """
+    strata, totals = len(missing), 0 if likeness is None else len(likeness.low)
+    program = _equals(quotas, spare=strata + totals)
+    held = program.width - strata - totals
     taken = sparse.eye_array(strata, format="csr")
     blank = sparse.csr_array((strata, held - strata))
     program.row([-taken, blank, taken], -np.inf, np.zeros(strata))  # held at most as often as taken
     program.row([sparse.csr_array((strata, held)), taken], -np.inf, np.ones(strata))  # and counted once
-    plans = [first]
-    missing = first == 0
-    while missing.any() and len(plans) < COVERING:
-        gain = np.zeros(program.width)
-        gain[held:] = -missing.astype(float)
-        # Cost breaks ties only: all of it together weighs less than one stratum.
-        gain[:strata] = 0.5 * quotas.price / max(1.0, float(quotas.price.max()) * (quotas.demand.size + 1) * 2)
-        solution = program.improved(gain, gap=1e-3)
+    gain = np.zeros(program.width)
+    # Cost breaks ties only: all of it together weighs less than one stratum.
+    gain[:strata] = 0.5 * quotas.price / max(1.0, float(quotas.price.max()) * (quotas.demand.size + 1) * 2)
+    if likeness is not None:
+        likeness.bind(program, held + strata)
+        gain[held + strata :] = 2.0  # nobody is out of place for a stratum's sake
+    gap, nodes = (NEARLY, FEW_NODES) if likeness is not None and strata > WIDE else (1e-3, NODE_LIMIT)
+    plans, missing = list(first), missing.copy()
+    while missing.any() and len(plans) - len(first) < COVERING:
+        gain[held : held + strata] = -missing.astype(float)
+        solution = program.improved(gain, gap=gap, nodes=nodes)
         if solution is None:
             break
         plan = np.rint(solution[:strata]).astype(np.int64)
@@ -130,14 +189,14 @@ def _covering(quotas: Quotas, first: IntArray) -> list[IntArray]:
     return plans
 
 
-def _master(plans: IntArray, price: FloatArray, promised: FloatArray) -> tuple[FloatArray, FloatArray, float]:
+def _master(plans: IntArray, cost: FloatArray, promised: FloatArray) -> tuple[FloatArray, FloatArray, float]:
     """Chances of least expected cost; what one expected person of each stratum is worth; the value to beat.
 
-    Where not everybody can have what is promised, all get the same share of it, as large as can be (maximin).
+    ``cost``: (plans,). Where not everybody can have what is promised, all get the same share of it, as large as can be
+    (maximin).
     """
-    cost = plans @ price
     rows = np.flatnonzero(promised)
-    fine = 1_000 * (float(np.ptp(cost)) + float(price.max()) + 1)  # a lack weighs more than any money
+    fine = 1_000 * (float(np.ptp(cost)) + float(cost.max()) + 1)  # a lack weighs more than any money
     result = optimize.linprog(
         np.r_[cost, fine],
         A_ub=np.c_[-plans[:, rows].T, -promised[rows]],
@@ -147,6 +206,6 @@ def _master(plans: IntArray, price: FloatArray, promised: FloatArray) -> tuple[F
         method="highs",
     )
     assert result.x is not None  # a lack of everything is always allowed
-    worth = np.zeros(len(price))
+    worth = np.zeros(plans.shape[1])
     worth[rows] = -result.ineqlin.marginals
     return np.maximum(result.x[: len(plans)], 0), worth, float(result.eqlin.marginals[0])

@@ -31,8 +31,8 @@ class PanelPlan:
     ----------
     members
         Rows of the pool, in pool order, plus ``inclusion_probability`` in (0, 1]: the expected share of the stratum
-        drawn; and, the same in every row, ``unreached_share``: see `unreached_share`. Where drop-out is expected also
-        ``retention``, the probability of finishing.
+        drawn; and, the same in every row, ``unreached_share`` (`Strata.unreached_share`). Where drop-out is expected
+        also ``retention``, the probability of finishing.
     targets
         One row for each margin cell: attribute, level, target, planned, available, slack (persons beyond the
         tolerance: positive short, negative over). Where drop-out is expected, planned persons are those invited, slack
@@ -114,11 +114,6 @@ class PanelPlan:
         empty = (self.targets["target"] > 0) & (self.targets["planned"] == 0)
         return self.targets.loc[empty, ["attribute", "level", "target", "available"]]
 
-    @property
-    def unreached_share(self) -> float:
-        """Share of the eligible for whom this panel cannot stand (`Strata.unreached`); 0 = nobody; range [0, 1]."""
-        return _unreached_share(self.quotas.strata, self.counts, self.lottery)
-
     def prices(self) -> pd.DataFrame:
         """What one more person of each cell would cost, see `prices.marginal_prices`."""
         return marginal_prices(self.quotas, self.counts)
@@ -140,7 +135,7 @@ class PanelPlan:
             "persons_out_of_place": self.lottery.unlike,
             "strata": len(self.counts),
             "strata_left_empty": self.quotas.strata.left_empty(self.counts, self.lottery.expected).to_dict("records"),
-            "unreached_share": self.unreached_share,
+            "unreached_share": self.quotas.strata.unreached_share(self.counts, self.lottery.expected),
         }
 
     def _finishing(self) -> dict[str, object]:
@@ -208,9 +203,8 @@ def plan_for(pool: pd.DataFrame, population: Population, demand: Demand, *, rng:
     chosen = strata.draw(counts, rng)
     probability = strata.inclusion_probability(lottery.expected)
     placed = strata.code >= 0
-    members = pool[chosen].assign(
-        inclusion_probability=probability[chosen], unreached_share=_unreached_share(strata, counts, lottery)
-    )
+    unreached = strata.unreached_share(counts, lottery.expected)
+    members = pool[chosen].assign(inclusion_probability=probability[chosen], unreached_share=unreached)
     if quotas.leaving:
         members["retention"] = retention[chosen]
     members = members.reset_index(drop=True)
@@ -228,11 +222,6 @@ def plan_for(pool: pd.DataFrame, population: Population, demand: Demand, *, rng:
         counts=counts,
         unplaced_by=_unplaced(pool[able.allowed], population),
     )
-
-
-def _unreached_share(strata: Strata, counts: IntArray, lottery: Lottery) -> float:
-    missing = strata.available[strata.unreached(counts, lottery.expected)]
-    return float(missing.sum() / strata.available.sum())
 
 
 def _unplaced(pool: pd.DataFrame, population: Population) -> dict[str, int]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from rlhf_fair.annotators.multi_select import canonical_table
 from rlhf_fair.annotators.population import Population
-from rlhf_fair.errors import SettingsError
+from rlhf_fair.errors import RowError
 from rlhf_fair.tables import ATTRIBUTE_PREFIX, require_columns
 
 MAX_TIERS = 8
@@ -18,6 +18,9 @@ MAX_TIERS = 8
 
 RETENTION_TIERS = 4
 """More distinct probabilities of finishing than this form quantile tiers; each stratum counts with its own mean."""
+
+MOST_COST = 1e9
+"""Highest cost of one person: solvers add costs up with numbers of persons, and tell 1e-6 of either from nothing."""
 
 FloatArray = NDArray[np.float64]
 
@@ -61,8 +64,9 @@ class Strata:
         columns = [ATTRIBUTE_PREFIX + name for name in population.attributes]
         require_columns(pool, columns, "pool")
         cost = pool["cost"].to_numpy(float) if "cost" in pool else np.ones(len(pool))
-        if not np.all(np.isfinite(cost) & (cost >= 0)):
-            raise SettingsError("pool: every 'cost' must be a number >= 0")
+        if len(wrong := np.flatnonzero(~((cost >= 0) & (cost <= MOST_COST)))):
+            who = f"of {pool['annotator_id'].iloc[wrong[0]]}" if "annotator_id" in pool else f"in row {wrong[0] + 1}"
+            raise RowError(f"pool: cost {cost[wrong[0]]:g} {who}; allowed: a number from 0 to {MOST_COST:g}")
         cells = canonical_table(pool, population)[columns]
         known = cells.notna().all(axis=1).to_numpy() & (True if allowed is None else allowed)
         placed = cells[known].astype("str").assign(price=_tiers(cost[known], MAX_TIERS))
@@ -102,6 +106,25 @@ class Strata:
         """Of each pool row: the share of its stratum drawn (or expected to be); 0 for rows without a stratum."""
         probability = np.append(counts / self.available, 0.0)
         return probability[self.code]
+
+    def left_empty(self, counts: NDArray[np.int64], expected: FloatArray) -> pd.DataFrame:
+        """One row for each stratum that had a chance and of which nobody is taken: attr.*, price, available, …
+
+        ``inclusion_probability``: of each of its persons, > 0.
+        """
+        empty = (counts == 0) & (expected > 0)
+        return self.table[empty].assign(inclusion_probability=(expected / self.available)[empty])
+
+    def unreached_share(self, counts: NDArray[np.int64], expected: FloatArray) -> float:
+        """Share of the eligible for whom a panel of ``counts`` cannot stand; 0 = nobody; range [0, 1].
+
+        They had no chance, or nobody of their price is taken. Margins can be met by weighting; prices are in no margin,
+        so who has a price that nobody in the panel has is missing from whatever the weights are applied to.
+        """
+        code, prices = pd.factorize(self.price)
+        taken = np.bincount(code, counts, minlength=len(prices))
+        missing = (expected == 0) | (taken[code] == 0)
+        return float(self.available[missing].sum() / self.available.sum())
 
 
 def _tiers(values: FloatArray, most: int) -> FloatArray:

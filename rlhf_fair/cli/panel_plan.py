@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 DRAW_ALL = 0.1
 """Share of an equal chance that ``--draw-all`` promises everybody."""
 
+UNLIKE = 0.05
+"""Fewer persons than this are not worth a line."""
+
 
 def plan(
     pool: Annotated[
@@ -113,6 +116,8 @@ def _write(pool: Path, population: Path, demand: Demand, out: Path, seed: int, *
     write_json(out / "certificate.json", certificate)
     if len(candidates.rejects):
         write_table(out / "rejects.csv", candidates.rejects)
+    else:
+        (out / "rejects.csv").unlink(missing_ok=True)  # of an earlier plan in this folder
     return certificate
 
 
@@ -151,7 +156,7 @@ def plan_lines(certificate: Mapping[str, Any], out: Path) -> list[str]:
             f"{certificate['wanted_finishers']}: {certificate['chance_of_fewer_finishers']:.3f}"
         )
     if certificate["least_chance"]:
-        lines.append(_chances(certificate))
+        lines += _chances(certificate)
     lines += [_price(row) for row in certificate["prices"] if row["exact"] or (row["dual"] and row["exact"] is None)]
     lines += [certificate["prices_note"]] if certificate["prices_note"] else []
     notes = {
@@ -160,6 +165,11 @@ def plan_lines(certificate: Mapping[str, Any], out: Path) -> list[str]:
         "rejected": "rows of the pool were unusable, see rejects.csv",
     }
     lines += [f"{persons} candidates may not be asked ({why})" for why, persons in certificate["ineligible"].items()]
+    if unreached := certificate["unreached_share"]:
+        lines.append(
+            f"{unreached:.1%} of the candidates are not stood for: they had no chance, or nobody of their price was "
+            "drawn"
+        )
     for key, note in notes.items():
         if certificate[key]:
             lines.append(f"{certificate[key]} {note}")
@@ -167,7 +177,8 @@ def plan_lines(certificate: Mapping[str, Any], out: Path) -> list[str]:
     return lines
 
 
-def _chances(certificate: Mapping[str, Any]) -> str:
+def _chances(certificate: Mapping[str, Any]) -> list[str]:
+    """What the lottery promises, and what the plan drawn lacks of it."""
     expected, least = certificate["expected_planning_cost"], certificate["least_planning_cost"]
     text = (
         f"inclusion probabilities {certificate['least_inclusion_probability']:.3g} to "
@@ -176,7 +187,16 @@ def _chances(certificate: Mapping[str, Any]) -> str:
     )
     if certificate["chance_shortfall"]:
         text += f"; the promised chance was out of reach by {certificate['chance_shortfall']:.0%}"
-    return text if certificate["lottery_settled"] else text + " (not proved least)"
+    lines = [text if certificate["lottery_settled"] else text + " (not proved least)"]
+    if (unlike := certificate["persons_out_of_place"]) > UNLIKE:
+        lines.append(f"its plans differ by {unlike:.1f} persons more than rounding asks for, so estimates vary more")
+    if empty := certificate["strata_left_empty"]:
+        persons = sum(row["available"] for row in empty)
+        lines.append(
+            f"nobody was drawn from {len(empty)} of {certificate['strata']} strata that had a chance ({persons} "
+            "candidates), see certificate.json"
+        )
+    return lines
 
 
 def _price(row: Mapping[str, Any]) -> str:
