@@ -113,7 +113,8 @@ class Strata:
         ``inclusion_probability``: of each of its persons, > 0.
         """
         empty = (counts == 0) & (expected > 0)
-        return self.table[empty].assign(inclusion_probability=(expected / self.available)[empty])
+        probability = (expected / self.available)[empty]
+        return pd.DataFrame(self.table[empty].assign(inclusion_probability=probability))
 
     def unreached_share(self, counts: NDArray[np.int64], expected: FloatArray) -> float:
         """Share of the eligible for whom a panel of ``counts`` cannot stand; 0 = nobody; range [0, 1].

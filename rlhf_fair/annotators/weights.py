@@ -33,7 +33,14 @@ from rlhf_fair.annotators.weights_report import (
     replicate_notes,
     response_notes,
 )
-from rlhf_fair.annotators.weights_response import Response, design_weights, read_responded, response_classes
+from rlhf_fair.annotators.weights_response import (
+    Response,
+    design_notes,
+    design_weights,
+    read_responded,
+    response_classes,
+    unreached_share,
+)
 from rlhf_fair.annotators.weights_trimming import least_error_cap, rake_under_cap
 from rlhf_fair.errors import SettingsError
 from rlhf_fair.stats.columns import kish_effective_n
@@ -93,6 +100,8 @@ class PanelWeights:
         A column of weights for each replicate; None if not asked for.
     notes
         What a reader has to know, as sentences.
+    unreached_share
+        Share of the pool for whom the panel cannot stand (`weights_response.unreached_share`), NaN where not known.
     """
 
     weights: pd.Series
@@ -106,6 +115,7 @@ class PanelWeights:
     response: Response | None = None
     replicates: pd.DataFrame | None = None
     notes: list[str] = field(default_factory=list)
+    unreached_share: float = np.nan
 
     @property
     def trimmed(self) -> int:
@@ -165,7 +175,8 @@ def weigh_panel(
     Parameters
     ----------
     members
-        Panel rows: annotator_id, ``attr.*``, optionally inclusion_probability in (0, 1] and responded (yes or no).
+        Panel rows: annotator_id, ``attr.*``, optionally inclusion_probability in (0, 1] (empty for who joined after
+        the draw), unreached_share and responded (yes or no).
     responded
         (n,) who responded; default: the column of that name, and everybody where there is none.
     rng
@@ -193,7 +204,9 @@ def weigh_panel(
     weights = weigh(start.drawn)
     index = pd.Index(members["annotator_id"][start.here], name="annotator_id")
     notes = [] if free.settled else [conflict_note(miss, conflicts)]
-    notes += response_notes(start.response, start.drawn) + margin_notes(cells, base, weights, cap)
+    notes += (
+        design_notes(members) + response_notes(start.response, start.drawn) + margin_notes(cells, base, weights, cap)
+    )
     replicates = None
     if chosen.replicates:
         assert rng is not None
@@ -212,6 +225,7 @@ def weigh_panel(
         response=start.response,
         replicates=replicates,
         notes=notes,
+        unreached_share=unreached_share(members),
     )
 
 

@@ -2,7 +2,9 @@
 
 Whatever is computed with the weights has an interval that knows how they were made: compute it with each replicate too
 (delete-a-group jackknife, Kott 2001, with every step of the weighting done again). Members are taken to be drawn
-independently; a panel planned by quota varies less than that, so the interval is rather too wide than too narrow.
+independently. A panel that takes every stratum in the numbers expected varies less than that, so that intervals are
+rather too wide. Of people who had no chance, or of whose price nobody was drawn, replicates know nothing: where such
+are many no interval can be trusted, and `weights_response.design_notes` says so.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from rlhf_fair.annotators.weights_raking import FloatArray, IntArray
-from rlhf_fair.errors import SettingsError
+from rlhf_fair.errors import RowError, SettingsError
 from rlhf_fair.records import Estimate
 from rlhf_fair.stats.grouped_jackknife import LeaveOuts, deal, grouped_jackknife
 
@@ -48,7 +50,13 @@ def replicate_table(
     count = int(group.max(initial=-1)) + 1
     columns = {}
     for k in range(count):
-        columns[f"{PREFIX}{k + 1}"] = weigh(np.where(group == k, 0.0, base))
+        weights = weigh(np.where(group == k, 0.0, base))
+        if not weights.any():
+            raise RowError(
+                f"without replicate group {k + 1} of {count} nobody is left of the {len(weights)} members to weigh; "
+                "replicates need at least 2 who responded, in different groups: ask for more replicates, or for none"
+            )
+        columns[f"{PREFIX}{k + 1}"] = weights
         if heard is not None:
             heard(k + 1, count)
     return pd.DataFrame(columns)

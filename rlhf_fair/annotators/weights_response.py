@@ -7,6 +7,7 @@ as people of one class respond, or not, whatever their judgements would have bee
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -66,16 +67,58 @@ class Response:
 
 
 def design_weights(members: pd.DataFrame) -> FloatArray:
-    """(n,) 1/``inclusion_probability`` (Horvitz and Thompson 1952); 1 where the panel has no such column."""
+    """(n,) 1/``inclusion_probability`` (Horvitz and Thompson 1952); 1 where the panel has no such column.
+
+    Who has no probability, having joined after the draw, starts from the mean weight of the others with the same
+    attributes, or of all others where there are none: an assumption, which `design_notes` says aloud.
+    """
     if "inclusion_probability" not in members:
         return np.ones(len(members))
     given = members["inclusion_probability"]
     probability = pd.to_numeric(given, errors="coerce").to_numpy(float)
-    wrong = np.flatnonzero(~((probability > 0) & (probability <= 1)))
-    if len(wrong):
-        value = str(given.iloc[wrong[0]])
-        raise RowError(f"panel row {wrong[0] + 1}: inclusion_probability {value!r}; allowed: a number in (0, 1]")
-    return 1 / probability
+    joined = _without_probability(members)
+    wrong = np.flatnonzero(~((probability > 0) & (probability <= 1)) & ~joined)
+    if len(wrong) or joined.all():
+        row = int(wrong[0]) if len(wrong) else 0
+        value = "" if joined[row] else str(given.iloc[row])
+        raise RowError(f"panel row {row + 1}: inclusion_probability {value!r}; allowed: a number in (0, 1]")
+    weights = pd.Series(1 / probability, index=members.index)
+    columns = [str(name) for name in members.columns if str(name).startswith(ATTRIBUTE_PREFIX)]
+    alike = weights.groupby(_classes(members, [name.removeprefix(ATTRIBUTE_PREFIX) for name in columns]))
+    return np.asarray(weights.fillna(alike.transform("mean")).fillna(weights.mean()), dtype=float)
+
+
+def design_notes(members: pd.DataFrame) -> list[str]:
+    """What starting weights rest on besides chances that are known, and for whom the panel cannot stand."""
+    found = []
+    if "inclusion_probability" in members and (joined := int(_without_probability(members).sum())):
+        found.append(
+            f"{joined} members have no inclusion probability (joined after the draw): each starts from the mean weight "
+            "of members with the same attributes, or of all, as if drawn like them; intervals take that for granted"
+        )
+    if (share := unreached_share(members)) > 0:
+        found.append(
+            f"warning: {share:.1%} of the candidates had no chance to be drawn, or a price of which nobody was drawn; "
+            "no weights stand for them, and intervals made of replicates leave out how they differ"
+        )
+    return found
+
+
+def unreached_share(members: pd.DataFrame) -> float:
+    """The column of that name as planning wrote it (`strata.Strata.unreached_share`); 0 = nobody, NaN = not known."""
+    if "unreached_share" not in members:
+        return math.nan
+    given = members["unreached_share"].dropna()
+    share = pd.to_numeric(given, errors="coerce").to_numpy(float)
+    if len(wrong := np.flatnonzero(~((share >= 0) & (share <= 1)))):
+        raise RowError(f"panel: unreached_share {str(given.iloc[wrong[0]])!r}; allowed: a number in [0, 1]")
+    return float(share.max()) if len(share) else math.nan
+
+
+def _without_probability(members: pd.DataFrame) -> NDArray[np.bool_]:
+    """(n,) whose inclusion probability is empty."""
+    given = members["inclusion_probability"]
+    return np.asarray(given.isna() | (given.astype("str").str.strip() == ""), dtype=bool)
 
 
 def read_responded(members: pd.DataFrame) -> NDArray[np.bool_] | None:

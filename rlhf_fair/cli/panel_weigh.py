@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from rlhf_fair.annotators.weights import PanelWeights, Weighting
+
+
+UNREACHED = 0.01
+"""Candidates left out, as a share, who are few enough to let intervals stand: a mean can be off by their share times
+how much they differ."""
 
 
 def weigh(
@@ -134,6 +140,8 @@ def _summary(found: PanelWeights, notes: list[str]) -> dict[str, Any]:
         "responded": None if found.response is None else int(found.response.responded.sum()),
         "response_by": None if found.response is None else found.response.attributes,
         "replicates": 0 if found.replicates is None else found.replicates.shape[1],
+        "unreached_share": found.unreached_share,
+        "intervals_trusted": None if math.isnan(found.unreached_share) else found.unreached_share <= UNREACHED,
         "notes": notes,
         "margins": found.margins.to_dict("records"),
     }

@@ -394,3 +394,38 @@ def test_intervals_from_replicates_cover_and_weights_remove_the_bias() -> None:
         plain += abs(float(own.mean()) - 0.5) <= half
     assert 180 <= covered <= 198
     assert plain < 0.85 * runs  # the mean of those who answered, with the usual interval
+
+
+def test_who_joined_after_the_draw_starts_from_the_mean_of_their_like() -> None:
+    # Young women were drawn with 1/2 and 1/4: a joined one starts from (2 + 4)/2 = 3. Old men were not drawn at all, so
+    # the joined one starts from the mean of all that are known, (2 + 4 + 5)/3 = 11/3.
+    members = make_members(3, 1, 0, 1).assign(inclusion_probability=[0.5, 0.25, np.nan, 0.2, np.nan])
+    assert design_weights(members).tolist() == pytest.approx([2, 4, 3, 5, 11 / 3])
+    as_read = members.assign(inclusion_probability=["0.5", "0.25", None, "0.2", " "])
+    assert design_weights(as_read).tolist() == pytest.approx([2, 4, 3, 5, 11 / 3])
+    notes = weigh_panel(members, PEOPLE, Weighting(accept_gap=np.inf)).notes
+    assert any(note.startswith("2 members have no inclusion probability (joined after the draw)") for note in notes)
+    with pytest.raises(RowError, match="panel row 1: inclusion_probability ''; allowed"):
+        design_weights(members.assign(inclusion_probability=np.nan))
+
+
+def test_people_for_whom_the_panel_cannot_stand_are_said() -> None:
+    members = make_members(5, 5, 5, 5)
+    found = weigh_panel(members.assign(unreached_share=0.5), PEOPLE)
+    assert found.unreached_share == 0.5
+    assert any(note.startswith("warning: 50.0% of the candidates had no chance") for note in found.notes)
+    assert weigh_panel(members.assign(unreached_share=0.0), PEOPLE).notes == weigh_panel(members, PEOPLE).notes
+    assert np.isnan(weigh_panel(members, PEOPLE).unreached_share)
+    with pytest.raises(RowError, match=r"unreached_share '2'; allowed: a number in \[0, 1\]"):
+        weigh_panel(members.assign(unreached_share=2), PEOPLE)
+
+
+@pytest.mark.parametrize(("size", "replicates"), [(1, 4), (1, 2)])
+def test_replicates_of_one_member_are_refused(size: int, replicates: int) -> None:
+    with pytest.raises(RowError, match="replicates need at least 2 who responded"):
+        weigh_panel(
+            make_members(size, 0, 0, 0),
+            PEOPLE,
+            Weighting(replicates=replicates, accept_gap=np.inf),
+            rng=np.random.default_rng(0),
+        )
