@@ -48,7 +48,9 @@ def repair(
     by: By = None,
     unreplaced: Annotated[Path | None, typer.Option(help="Table of judgements nobody could take, with why.")] = None,
     rest: Annotated[Path | None, typer.Option(help="Table of assignments still to be judged.")] = None,
-    panel_out: Annotated[Path | None, typer.Option(help="Panel to write, with those of --pool who stand in.")] = None,
+    panel_out: Annotated[
+        Path | None, typer.Option(help="Panel to write, with those of --pool who stand in: use it from then on.")
+    ] = None,
     seed: Seed = 0,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -86,14 +88,19 @@ def repair(
             rng=np.random.default_rng(seed),
         )
         progress("repairing", 2, 3)
-        written = {unreplaced: done.unreplaced, rest: _rest(done, state), panel_out: _joined(members, others, done)}
+        joined = _joined(members, others, done)
+        written = {unreplaced: done.unreplaced, rest: _rest(done, state), panel_out: joined}
         for path, part in {out: done.assignments, **written}.items():
             if path is not None:
                 write_table(path, part)
         progress("repairing", 3, 3)
     heeded = work is not None and any(name in work for name in NEEDS)
-    summary = {"out": str(out), **_summary(done, state), "eligibility_heeded": heeded}
+    newcomers = len(joined) - len(members)
+    summary = {"out": str(out), **_summary(done, state), "newcomers": newcomers, "eligibility_heeded": heeded}
     lines = _lines(summary, done, distinct_groups)
+    if newcomers:
+        where = f"{panel_out}: the panel from here on" if panel_out else "no panel table yet: that needs --panel-out"
+        lines.append(f"{newcomers} newcomers, without an inclusion probability, are in {where}")
     if work is None and "languages" in members:
         lines.append("languages and skills were not looked at: that needs --items")
     show(summary, lines, as_json=as_json, quiet=quiet)
@@ -150,7 +157,11 @@ def _rest(done: Repair, state: _State) -> pd.DataFrame:
 
 
 def _joined(members: pd.DataFrame, others: pd.DataFrame | None, done: Repair) -> pd.DataFrame:
-    """The panel, and below it those of the pool who stand in; a cost that the pool does not name is left out."""
+    """The panel, and below it those of the pool who stand in; a cost that the pool does not name is left out.
+
+    ``joined``: draw or repair. Nobody knows with what probability a stand-in would have been drawn, so it stays empty,
+    even where the pool is a panel drawn for another purpose.
+    """
     import pandas as pd
 
     if others is None:
@@ -159,8 +170,13 @@ def _joined(members: pd.DataFrame, others: pd.DataFrame | None, done: Repair) ->
         others["annotator_id"].isin(done.replaced["annotator_id"])
         & ~others["annotator_id"].isin(members["annotator_id"])
     ]
-    columns = [name for name in members if name in new or name != "cost"]
-    return pd.concat([members[columns], new.reindex(columns=columns)], ignore_index=True) if len(new) else members
+    before = members if "joined" in members else members.assign(joined="draw")
+    columns = [name for name in before if name in new or name != "cost"]
+    new = new.reindex(columns=columns).assign(joined="repair")
+    for name in ("inclusion_probability", "unreached_share"):
+        if name in new:
+            new[name] = float("nan")
+    return pd.concat([before[columns], new], ignore_index=True) if len(new) else before
 
 
 def _summary(done: Repair, state: _State) -> dict[str, Any]:

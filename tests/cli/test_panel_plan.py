@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from rlhf_fair.annotators.conflict import ConflictError
 from rlhf_fair.cli.panel import app
-from rlhf_fair.errors import SettingsError
+from rlhf_fair.errors import RowError, SettingsError
 
 POPULATION = """
 multi_select = ["race"]
@@ -107,3 +107,54 @@ def test_how_many_raters(folder: Path) -> None:
 
 def test_help_has_an_example() -> None:
     assert "Example: rlhf-fair panel size" in " ".join(CliRunner().invoke(app, ["size", "--help"]).stdout.split())
+
+
+def test_an_earlier_plans_rejects_do_not_stay(folder: Path) -> None:
+    sound = (folder / "pool.csv").read_text()
+    (folder / "pool.csv").write_text(sound + "300,woman,White,cheap,yes,en\n")
+    assert json.loads(run(folder, f"{PLAN} --json"))["rejected"] == 1
+    assert (folder / "panel/rejects.csv").is_file()
+    (folder / "pool.csv").write_text(sound)
+    assert json.loads(run(folder, f"{PLAN} --json"))["rejected"] == 0
+    assert not (folder / "panel/rejects.csv").exists()
+
+
+def test_weighing_knows_for_whom_a_plan_cannot_stand(folder: Path) -> None:
+    options = "--population @population.toml --replicates 10 --accept-gap 1 --out @w.csv"
+    run(folder, f"{PLAN} --draw-all")
+    assert json.loads(run(folder, f"weigh --panel @panel/panel.csv {options} --json"))["intervals_trusted"] is True
+    share = json.loads(run(folder, f"{PLAN} --json"))["unreached_share"]  # the dear half, but for what quotas ask
+    assert share > 0.3
+    told = json.loads(run(folder, f"weigh --panel @panel/panel.csv {options} --json"))
+    assert (told["unreached_share"], told["intervals_trusted"]) == (pytest.approx(share), False)
+    assert f"warning: {share:.1%} of the candidates had no chance" in run(
+        folder, f"weigh --panel @panel/panel.csv {options}"
+    )
+    assert f"{share:.1%} of the candidates are not stood for" in run(folder, PLAN)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ("--tolerance inf", "tolerance = inf; allowed: size >= 1, the others finite and >= 0"),
+        ("--budget inf", "budget = inf; allowed: a finite number >= 0, or none"),
+    ],
+)
+def test_endless_demands_are_refused(folder: Path, options: str, says: str) -> None:
+    with pytest.raises(SettingsError, match=says):
+        run(folder, f"{PLAN} {options}")
+
+
+def test_costs_beyond_any_are_refused(folder: Path) -> None:
+    pool = pd.read_csv(folder / "pool.csv", dtype=str)
+    pool.loc[3, "cost"] = "1e308"
+    pool.to_csv(folder / "pool.csv", index=False)
+    with pytest.raises(RowError, match=r"pool: cost 1e\+308 of 003; allowed: a number from 0 to 1e\+09"):
+        run(folder, PLAN)
+
+
+@pytest.mark.parametrize("command", ["plan", "assign", "repair", "simulate", "weigh", "agree", "select"])
+def test_seeds_are_not_negative(command: str) -> None:
+    result = CliRunner().invoke(app, [command, "--seed", "-1"])
+    assert result.exit_code == 2
+    assert not isinstance(result.exception, ValueError)

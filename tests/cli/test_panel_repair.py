@@ -85,6 +85,37 @@ def test_a_collection_is_mended_and_finished(folder: Path) -> None:
     assert both.groupby("item_id")["annotator_id"].nunique().eq(3).all()
 
 
+def test_newcomers_are_in_the_panel_from_then_on(folder: Path) -> None:
+    # 15 women drawn with chance 0.1 and 15 men with 0.2; a newcomer starts from what the drawn of its gender weigh.
+    panel = pd.read_csv(folder / "panel.csv", dtype=str)
+    drawn = panel.assign(inclusion_probability=["0.1", "0.2"] * 15, unreached_share="0")
+    drawn.to_csv(folder / "drawn.csv", index=False)
+    (folder / "people.toml").write_text("[margins.gender]\nwoman = 1\nman = 1\n")
+    leavers = ",".join(panel["annotator_id"][:10])  # 90 judgements, and 20 * (12 - 9) = 60 places left
+    command = REPAIR.replace("@panel.csv", "@drawn.csv") + f" --dropped {leavers}"
+    assert "newcomers, without an inclusion probability, are in no panel table yet" in run(folder, command)
+    told = json.loads(run(folder, f"{command} --panel-out @both.csv --json"))
+    both = pd.read_csv(folder / "both.csv", dtype={"annotator_id": "str"})
+    new = both[both["joined"] == "repair"]
+    assert told["newcomers"] == len(new) > 3
+    assert set(new["annotator_id"]) == {who for who in table(folder, "r.csv")["annotator_id"] if who.startswith("new")}
+    assert new["inclusion_probability"].isna().all()
+    assert (both["joined"] == "draw").sum() == 30
+
+    # every command that follows knows them
+    run(folder, f"{CHECK} --left {leavers} --json")
+    run(folder, "simulate --panel @both.csv --assignments @r.csv --out @f3.jsonl")
+    options = "--population @people.toml --responded @f3.jsonl --replicates 5 --out @w.csv --json"
+    weighed = json.loads(run(folder, f"weigh --panel @both.csv {options}"))
+    told_of = [note for note in weighed["notes"] if "no inclusion probability" in note]
+    assert told_of[0].startswith(f"{len(new)} members have no inclusion probability (joined after the draw)")
+    assert not any("not in the panel" in note for note in weighed["notes"])
+    assert weighed["intervals_trusted"] is True
+    weights = pd.read_csv(folder / "w.csv", dtype={"annotator_id": "str"}).merge(both, on="annotator_id")
+    assert set(new["annotator_id"]) <= set(weights["annotator_id"])
+    run(folder, "agree --feedback @f3.jsonl --panel @both.csv --by gender --out @agreement")
+
+
 def test_answers_at_hand_tell_the_same_as_what_is_open(folder: Path) -> None:
     leavers = ",".join(sorted(set(table(folder, "open.csv")["annotator_id"])))
     run(folder, f"{REPAIR} --open @open.csv --rest @rest.csv")
