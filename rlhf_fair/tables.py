@@ -465,8 +465,8 @@ def as_text(value: object) -> str:
 
     Texts stay as they are: ``"7.0"``, ``"007"`` and ``"7"`` are three different ids.
     """
-    if isinstance(value, float | np.floating) and float(value).is_integer() and abs(value) < 2**53:
-        return str(int(value))
+    if isinstance(value, float | np.floating) and (number := float(value)).is_integer() and abs(number) < 2**53:
+        return str(int(number))
     return str(value)
 
 

@@ -33,6 +33,10 @@ class Gate:
             raise SettingsError(f"k is {self.k}; below 2 nobody is hidden: allowed is 2 and more")
         if self.l < 1:
             raise SettingsError(f"l is {self.l}; allowed is 1 and more")
+        if self.sensitive and self.l < 2:
+            raise SettingsError(
+                f"l is {self.l}, which protects nothing of {', '.join(self.sensitive)}: allowed is 2 and more"
+            )
         if self.l > 1 and not self.sensitive:
             raise SettingsError(f"l is {self.l}, but no sensitive column is named")
 

@@ -75,21 +75,35 @@ def export(
     quasi: Annotated[list[str] | None, typer.Option(help="Attribute that may single people out; repeat.")] = None,
     sensitive: Annotated[list[str] | None, typer.Option(help="Sensitive attribute, see --l; repeat.")] = None,
     k: Annotated[int, typer.Option(help="Least people who share all --quasi attributes.")] = 5,
-    l: Annotated[int, typer.Option("--l", help="Least different values of a sensitive attribute.")] = 1,  # noqa: E741
+    l: Annotated[  # noqa: E741
+        int | None, typer.Option("--l", help="Least different values of a sensitive attribute. Default: 2.")
+    ] = None,
+    allow_below_k: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of people who may be among fewer than k in all that leaves.")
+    ] = 0.0,
+    keep: Annotated[list[str] | None, typer.Option(help="Further column that may leave; repeat.")] = None,
     key_file: KeyFile = None,
     key_env: KeyEnv = None,
+    purpose: Annotated[str, typer.Option(help="Whom it is for: pseudonyms of their own, from the same key.")] = "",
+    history: Annotated[
+        Path | None, typer.Option(help="File of what has left before. Default: beside --key-file.")
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Write feedback for another tool; without FEEDBACK, the items as tasks to label (Label Studio).
 
-    Attributes (attr.*) stay at home unless --with-attributes lets them through the gate; exit code 1 if it is shut.
+    Only the columns of feedback leave, and --keep. Attributes (attr.*) stay at home unless --with-attributes lets them
+    through the gate: all are quasi-identifiers, with those that left before, unless --sensitive. Exit code 1 and no
+    file if the gate is shut, or if more people than --allow-below-k can be told apart by everything together.
 
     Example: rlhf-fair feedback export feedback.jsonl --format label-studio --items items.jsonl --out tasks.json
     """
     from rlhf_fair.annotators.exchange.formats import export_feedback, write_entries
     from rlhf_fair.annotators.exchange.label_studio import blank_tasks
     from rlhf_fair.annotators.privacy_cells import Gate
+    from rlhf_fair.annotators.privacy_history import earlier_columns, history_beside, record_release
+    from rlhf_fair.annotators.privacy_release import columns_about_people, leaving_columns
     from rlhf_fair.errors import SettingsError
     from rlhf_fair.tables import FEEDBACK, ITEMS, attribute_columns, simulated_rows
 
@@ -101,33 +115,52 @@ def export(
         told = {"out": str(out), "tasks": len(texts)}
         show(told, [f"{len(texts)} tasks to label: {out}"], as_json=as_json, quiet=quiet)
         return
-    key, table = pseudonym_key(key_file, key_env), accepted(feedback, FEEDBACK)
-    kept_home = attribute_columns(table)
+    key, table = pseudonym_key(key_file, key_env, purpose), accepted(feedback, FEEDBACK)
+    leaving, kept_home = leaving_columns(table, keep or [])
+    personal = columns_about_people(table, keep or [])
     summary: dict[str, Any] = {"out": str(out), "rows": len(table), "attributes": []}
     summary["simulated_rows"] = simulated_rows(table)
     lines = simulated_lines(table)
-    if with_attributes:
-        if form in ("label-studio", "argilla"):
+    if with_attributes or personal:
+        if with_attributes and form in ("label-studio", "argilla"):
             raise SettingsError(f"--with-attributes: {form} keeps no attributes; allowed: jsonl, csv, parquet")
-        gate = Gate(k=k, l=l, sensitive=tuple(sensitive or ()))
-        table, told, gate_lines = _released(table, panel, quasi or [], gate)
+        least = l if l is not None else 2 if sensitive else 1
+        gate = Gate(k=k, l=least, sensitive=tuple(sensitive or ()))
+        before = history or (history_beside(key_file) if key_file else None)
+        earlier = earlier_columns(before) if before is not None else ()
+        people = _people(table, panel, [*personal, *earlier])
+        columns, hidden = attribute_names(people, quasi or []), attribute_names(people, gate.sensitive)
+        if with_attributes and not columns:
+            columns = [name for name in attribute_columns(people) if name not in hidden]
+        released, told, gate_lines = _released(people, [*columns, *personal], gate, earlier, allow_below_k)
+        table = table[[name for name in leaving if name not in personal]]
+        table = table.merge(released, on="annotator_id", how="left", validate="many_to_one")
+        if before is not None:
+            record_release(before, [*columns, *personal, *hidden], purpose)
+        kept_home = [name for name in kept_home if name not in table]
         summary |= told
         lines += gate_lines
     else:
-        table = table.drop(columns=kept_home)
-        summary["kept_home"] = kept_home
-        lines += [f"{len(kept_home)} attributes stay at home: {', '.join(kept_home)}"] if kept_home else []
+        table = table[leaving]
+    summary["kept_home"] = kept_home
+    lines += [f"{len(kept_home)} columns stay at home: {', '.join(kept_home)}"] if kept_home else []
     lost = export_feedback(hide(table, key), out, form, items=texts)
     summary["lost"] = [asdict(entry) for entry in lost]
     lines += [*loss_lines("lost", lost), f"{len(table)} rows of feedback: {out}"]
     show(summary, lines, as_json=as_json, quiet=quiet)
 
 
-def pseudonym_key(key_file: Path | None, key_env: str | None) -> bytes | None:
-    """The key, where one is named."""
-    from rlhf_fair.annotators.privacy_pseudonyms import read_key
+def pseudonym_key(key_file: Path | None, key_env: str | None, purpose: str = "") -> bytes | None:
+    """The key, where one is named, or the one that follows from it for a purpose."""
+    from rlhf_fair.annotators.privacy_pseudonyms import key_for, read_key
+    from rlhf_fair.errors import SettingsError
 
-    return None if key_file is None and key_env is None else read_key(key_file=key_file, variable=key_env)
+    if key_file is None and key_env is None:
+        if purpose:
+            raise SettingsError(f"--purpose {purpose} needs --key-file or --key-env to make pseudonyms from")
+        return None
+    key = read_key(key_file=key_file, variable=key_env)
+    return key_for(key, purpose) if purpose else key
 
 
 def hide(table: pd.DataFrame, key: bytes | None) -> pd.DataFrame:
@@ -142,36 +175,54 @@ def loss_lines(what: str, lost: Sequence[Lost]) -> list[str]:
     return [f"{what}: {e.cells} {'of ' + e.column if e.column else 'entries'} ({e.code}): {e.message}" for e in lost]
 
 
-def _released(
-    table: pd.DataFrame, panel: Path | None, quasi: Sequence[str], gate: Gate
-) -> tuple[pd.DataFrame, dict[str, Any], list[str]]:
-    """The feedback with the attributes that pass the gate; ends with exit code 1 where none does."""
-    from dataclasses import replace
-
-    from rlhf_fair.annotators.privacy_release import people_of, release_attributes
-    from rlhf_fair.tables import ANNOTATORS, attribute_columns
+def _people(table: pd.DataFrame, panel: Path | None, columns: Sequence[str]) -> pd.DataFrame:
+    """Who gave the feedback, one row each: their attributes, and those of ``columns`` that the feedback has."""
+    from rlhf_fair.annotators.privacy_release import people_of
+    from rlhf_fair.tables import ANNOTATORS
 
     people = accepted(panel, ANNOTATORS) if panel is not None else people_of(table)
-    hidden = attribute_names(people, gate.sensitive)
-    columns = attribute_names(people, quasi) or [name for name in attribute_columns(people) if name not in hidden]
-    people = people[people["annotator_id"].isin(set(table["annotator_id"]))].reset_index(drop=True)
-    released = release_attributes(people, columns, replace(gate, sensitive=tuple(hidden)))
-    leaving = [*columns, *hidden]
-    told = {
-        "attributes": leaving,
-        "people": len(people),
-        "withheld": released.withheld,
-        "too_few": released.too_few,
-        "companions": released.companions,
-        "too_alike": released.too_alike,
-    }
+    attributes = [name for name in people if name == "annotator_id" or str(name).startswith("attr.")]
+    further = [name for name in dict.fromkeys(columns) if name in table and name not in attributes]
+    own = table[["annotator_id", *further]].drop_duplicates("annotator_id")
+    return people[attributes].merge(own, on="annotator_id", validate="one_to_one")
+
+
+def _released(
+    people: pd.DataFrame, columns: list[str], gate: Gate, earlier: Sequence[str], allowed: float
+) -> tuple[pd.DataFrame, dict[str, Any], list[str]]:
+    """The attributes that pass the gate, by annotator; ends with exit code 1 where it is shut."""
+    from dataclasses import replace
+
+    from rlhf_fair.annotators.privacy_release import release_attributes
+    from rlhf_fair.errors import SettingsError
+
+    for name in earlier:
+        if name not in people:
+            raise SettingsError(
+                f"{name!r} has left before and counts with what leaves now; give the --panel that has it"
+            )
+    gate = replace(gate, sensitive=tuple(attribute_names(people, gate.sensitive)))
+    released = release_attributes(people, columns, gate, earlier=earlier)
+    leaving, n, found = [*columns, *gate.sensitive], len(people) - released.withheld, released.together
+    told = {name: getattr(released, name) for name in ("withheld", "too_few", "companions", "too_alike")}
+    told |= {"attributes": leaving, "people": len(people), "earlier": list(earlier)}
+    told["together"] = asdict(found) if found else None
     lines = [
-        f"attributes {', '.join(leaving)} of {len(people) - released.withheld} people leave; those of "
+        f"attributes {', '.join(leaving)} of {n} people leave; those of "
         f"{released.withheld} are withheld: {released.too_few} in cells of fewer than {gate.k}, {released.companions} "
         f"in cells that would give those away, {released.too_alike} in cells of fewer than {gate.l} sensitive values"
     ]
-    if not released.passed:
-        typer.echo(f"nothing written: {lines[0]}; name fewer or coarser attributes with --quasi", err=True)
+    if earlier:
+        lines.append(f"counted with what has left before: {', '.join(earlier)}")
+    if found:
+        lines.append(
+            f"by all of it together {found.unique} of {n} people ({100 * found.unique / n:.1f} %) are unique and "
+            f"{found.below_k} among fewer than {gate.k}; the smallest group is of {found.smallest}"
+        )
+    if not released.passed or released.share_below_k > allowed:
+        more = "name fewer or coarser attributes with --quasi" + (
+            ", or accept it with --allow-below-k" if found else ""
+        )
+        typer.echo(f"nothing written: {'; '.join(lines)}; {more}", err=True)
         raise typer.Exit(1)
-    rows = table.drop(columns=attribute_columns(table))
-    return rows.merge(released.people, on="annotator_id", how="left", validate="many_to_one"), told, lines
+    return released.people, told, lines

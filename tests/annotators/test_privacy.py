@@ -214,6 +214,20 @@ def test_people_who_are_all_alike_are_withheld() -> None:
     assert released.people.loc[released.people[WITHHELD], "ill"].isna().all()
 
 
+def test_the_risk_is_told_over_everything_together() -> None:
+    # 6 y, of whom 4 say yes and 2 no: all below 5, though a alone keeps to k and holds both answers
+    table = people({("y", "u"): 3, ("y", "v"): 3}).assign(ill=["yes"] * 2 + ["no"] * 2 + ["yes"] * 2)
+    released = release_attributes(table, ["a"], Gate(k=5, l=2, sensitive=("ill",)))
+    assert (released.withheld, released.share_below_k) == (0, 1.0)
+    assert released.together is not None
+    assert (released.together.smallest, released.together.unique) == (2, 0)
+    released = release_attributes(table, ["a"], Gate(k=3, l=2, sensitive=("ill",)), earlier=["b"])
+    assert list(released.people) == ["annotator_id", "a", "ill", WITHHELD]
+    assert released.together is not None
+    # u yes 2, u no 1, v no 1, v yes 2
+    assert (released.together.smallest, released.together.unique, released.together.below_k) == (1, 2, 6)
+
+
 def test_where_nothing_may_leave_the_gate_is_shut() -> None:
     assert not release_attributes(people({("x",): 3, ("y",): 1}), ["a"], Gate(k=5)).passed
 
@@ -231,6 +245,8 @@ def test_faults_are_named() -> None:
         Gate(k=1)
     with pytest.raises(SettingsError, match="no sensitive column"):
         Gate(l=2)
+    with pytest.raises(SettingsError, match="l is 1, which protects nothing of ill"):
+        Gate(sensitive=("ill",))
     with pytest.raises(ColumnError, match="lacks column 'b'"):
         risk(table, ["b"])
     with pytest.raises(SettingsError, match="at least one"):

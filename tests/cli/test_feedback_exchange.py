@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -10,8 +11,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from rlhf_fair.cli.feedback import app
-from rlhf_fair.errors import RowError, SettingsError
+from rlhf_fair.errors import ColumnError, IntegrityError, RowError, SettingsError
 
+POPQUORN = Path(__file__).parents[3] / "shared/data/popquorn/offensiveness/raw_data.csv.gz"
 KEY = "0123456789abcdef0123456789abcdef"
 
 
@@ -81,6 +83,121 @@ def test_a_sensitive_attribute_that_a_group_shares(folder: Path) -> None:
         folder, "export @f.jsonl --format csv --out @o.csv --with-attributes --quasi gender --sensitive city --l 7"
     )
     assert result.exit_code == 1  # the women live in 6 cities
+
+
+def panel_of(tmp_path: Path, people: list[tuple[str, str, str]]) -> None:
+    """Feedback of two rows each by people of gender, race and illness."""
+    rows = [
+        {"item_id": f"i{i}", "annotator_id": f"r{n}", "kind": "rating", "value": (n + i) % 5, "attr.gender": gender}
+        | {"attr.race": race, "attr.ill": ill}
+        for n, (gender, race, ill) in enumerate(people)
+        for i in range(2)
+    ]
+    (tmp_path / "p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+# 10 women and 10 men; both of 8 White and 2 Black people; illness: one x, the others y, in each gender
+PEOPLE = [(g, "White" if n < 8 else "Black", "x" if n == 9 else "y") for g in ("woman", "man") for n in range(10)]
+
+
+def test_everything_that_leaves_is_looked_at_together(folder: Path) -> None:
+    panel_of(folder, PEOPLE)
+    command = "export @p.jsonl --format csv --out @o.csv --with-attributes --quasi gender --sensitive race"
+    result = run(folder, command)
+    # gender alone keeps to k = 5, and each gender has two races: but with race, 2 and 2 are among fewer than 5
+    assert result.exit_code == 1
+    assert "4 among fewer than 5; the smallest group is of 2" in result.stderr
+    assert not (folder / "o.csv").exists()
+    result = run(folder, f"{command} --sensitive ill --allow-below-k 0.2 --json")
+    assert result.exit_code == 0
+    told = json.loads(result.stdout)
+    # by gender, race and illness: 8 + 1 + 1 of each gender
+    assert {name: told["together"][name] for name in ("unique", "below_k", "smallest")} == {
+        "unique": 4,
+        "below_k": 4,
+        "smallest": 1,
+    }
+    assert run(folder, f"{command} --allow-below-k 0.19").exit_code == 1
+    with pytest.raises(SettingsError, match=r"l is 1, which protects nothing of race"):
+        run(folder, f"{command} --l 1")
+
+
+def test_popquorn_sensitive_columns_are_no_way_around_k(tmp_path: Path) -> None:
+    if not POPQUORN.exists():
+        pytest.skip("data set not at hand: ../shared/data/popquorn")
+    ratings = pd.read_csv(POPQUORN, dtype="str", keep_default_na=False)
+    columns = {name: f"attr.{name}" for name in ("gender", "race", "age", "education")}
+    table = ratings.rename(columns=columns | {"user_id": "annotator_id", "instance_id": "item_id"})
+    table = table.drop_duplicates("annotator_id").assign(item_id="i", kind="rating", value=1.0)
+    table[["item_id", "annotator_id", "kind", "value", *columns.values()]].to_csv(tmp_path / "f.csv", index=False)
+    command = "export @f.csv --format csv --out @o.csv --with-attributes --quasi gender --sensitive race"
+    result = run(tmp_path, f"{command} --sensitive age --sensitive education --k 5")
+    assert result.exit_code == 1
+    alike = table.groupby(["attr.gender", "attr.race", "attr.age", "attr.education"])["annotator_id"].transform("size")
+    told = re.search(r"together (\d+) of (\d+) people .* and (\d+) among fewer than 5", result.stderr)
+    assert told is not None
+    # as counted over all 262, less the few of a gender that is withheld, who may be among the unique
+    unique, n, below = (int(number) for number in told.groups())
+    assert 262 - n < 10
+    assert 0 <= (alike == 1).sum() - unique <= 262 - n
+    assert 0 <= (alike < 5).sum() - below <= 262 - n
+    assert not (tmp_path / "o.csv").exists()
+
+
+def test_what_has_left_counts_with_what_leaves(folder: Path) -> None:
+    genders = [(g, "White" if n < 12 else "Black", "y") for g in ("woman", "man") for n in range(15)]
+    panel_of(folder, genders + [("other", "White", "y")] * 5)
+    alone = run(folder, "export @p.jsonl --format csv --with-attributes --out @alone.csv --quasi race --json")
+    assert json.loads(alone.stdout)["withheld"] == 0  # 29 White and 6 Black people
+    command = "export @p.jsonl --format csv --with-attributes --key-file @key"
+    assert run(folder, f"{command} --out @one.csv --quasi gender --purpose one").exit_code == 0
+    assert json.loads((folder / "key.released.jsonl").read_text()) == {"columns": ["attr.gender"], "purpose": "one"}
+    result = run(folder, f"{command} --out @two.csv --quasi race --purpose two --json")
+    told = json.loads(result.stdout)
+    # with gender, which has left already, the 6 are 3 Black women and 3 Black men
+    assert (told["earlier"], told["too_few"]) == (["attr.gender"], 6)
+    one, two = pd.read_csv(folder / "one.csv"), pd.read_csv(folder / "two.csv")
+    assert "attr.gender" not in two
+    assert not set(one["annotator_id"]) & set(two["annotator_id"])  # ids of two purposes do not join
+    # but rows do, in the order of the file: what is known together is of 5 people or more
+    both = one[["annotator_id", "attr.gender"]].assign(race=two["attr.race"]).drop_duplicates().dropna()
+    assert both.groupby(["attr.gender", "race"]).size().min() >= 5
+    (folder / "key.released.jsonl").write_text("{}\n")
+    with pytest.raises(IntegrityError, match="line 1 is no entry"):
+        run(folder, f"{command} --out @two.csv --quasi race")
+    (folder / "key.released.jsonl").write_text('{"columns": ["attr.faith"]}\n')
+    with pytest.raises(SettingsError, match=r"'attr.faith' has left before .* --panel"):
+        run(folder, f"{command} --out @two.csv --quasi race")
+
+
+def test_only_columns_of_feedback_leave(folder: Path) -> None:
+    table = pd.read_json(folder / "f.jsonl", lines=True)
+    table["email"] = table["annotator_id"] + "@example.org"
+    table["Attr.race"], table["note"] = "r", [f"n{n}" for n in range(len(table))]
+    table["gender"] = table["attr.gender"]
+    table.to_json(folder / "g.jsonl", orient="records", lines=True)
+    command = "export @g.jsonl --format csv --out @o.csv"
+    result = run(folder, command)
+    assert "6 columns stay at home: attr.gender, attr.city, email, Attr.race, note, gender" in result.stdout
+    assert list(pd.read_csv(folder / "o.csv")) == ["item_id", "annotator_id", "kind", "choice"]
+    assert run(folder, f"{command} --keep note").exit_code == 0
+    assert "note" in pd.read_csv(folder / "o.csv")
+    (folder / "o.csv").unlink()
+    # a column that says the same in all rows of a person is an attribute, whatever its name
+    assert run(folder, f"{command} --keep email").exit_code == 1
+    assert not (folder / "o.csv").exists()
+    told = json.loads(run(folder, f"{command} --keep gender --json").stdout)
+    assert (told["attributes"], told["withheld"]) == (["gender"], 8)  # 2 non-binary people, and the 6 men with them
+    for name in ("attr.city", "Attr.race"):
+        with pytest.raises(SettingsError, match=rf"{name}' is an attribute of people"):
+            run(folder, f"{command} --keep {name}")
+    with pytest.raises(ColumnError, match="lacks column 'age'"):
+        run(folder, f"{command} --keep age")
+
+
+def test_a_purpose_needs_a_key(folder: Path) -> None:
+    with pytest.raises(SettingsError, match="--purpose x needs --key-file"):
+        run(folder, "export @f.jsonl --format csv --out @o.csv --purpose x")
 
 
 def test_set_aside_entries_are_written_and_set_the_exit_code(folder: Path) -> None:
