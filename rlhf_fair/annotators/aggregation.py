@@ -116,8 +116,9 @@ def aggregate_ratings(
 
 def require_finite_sums(values: pd.Series) -> None:
     """Raise `RowError` where a value is so large that sums or squares would overflow."""
-    if len(values) and not values.abs().max() <= LARGEST:
-        largest = values.loc[values.abs().idxmax()]
+    numbers = values.to_numpy(float)
+    if len(numbers) and not np.abs(numbers).max() <= LARGEST:
+        largest = float(numbers[np.abs(numbers).argmax()])
         raise RowError(f"feedback holds value {largest:g}; allowed: -{LARGEST:g} to {LARGEST:g}")
 
 
