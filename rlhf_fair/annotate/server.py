@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 LOOPBACK = ("127.0.0.1", "localhost")
 ANYWHERE = ("0.0.0.0", "::", "")
-CONCURRENT = 1000
-"""Connections kept at once; a browser keeps up to six, so a room of a hundred raters fits."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +102,7 @@ def _server(store: Store, address: Address) -> uvicorn.Server:
     try:
         import uvicorn
 
+        from rlhf_fair.annotate.connections import CONCURRENT, PatientProtocol
         from rlhf_fair.annotate.door import application
     except ModuleNotFoundError as error:
         raise SettingsError(
@@ -117,7 +116,8 @@ def _server(store: Store, address: Address) -> uvicorn.Server:
         proxy_headers=False,  # a header anybody can send is no address to limit by
         ws="none",
         lifespan="off",
-        limit_concurrency=CONCURRENT,
+        http=PatientProtocol,
+        limit_concurrency=CONCURRENT + 1,  # the protocol makes room at CONCURRENT; beyond it are requests under way
         timeout_keep_alive=5,
         timeout_graceful_shutdown=5,
         ssl_certfile=str(address.certfile) if address.certfile else None,

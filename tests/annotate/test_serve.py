@@ -6,6 +6,7 @@ import json
 import random
 import re
 import shutil
+import socket
 import ssl
 import stat
 import subprocess
@@ -338,3 +339,75 @@ def test_limits_are_as_the_help_says(pairs, serve) -> None:
     time.sleep(float(reply.headers["Retry-After"]))
     assert rater.client.get("/consent").status_code == 200  # who waits as told gets on
     rater.client.close()
+
+
+def open_lines(url: str, number: int, sent: bytes) -> list[socket.socket]:
+    """Connections that begin a request and do not end it."""
+    host, port = url.removeprefix("http://").split(":")
+    lines = []
+    for _ in range(number):
+        line = socket.create_connection((host, int(port)), timeout=10)
+        line.sendall(sent)
+        lines.append(line)
+    return lines
+
+
+def closed(line: socket.socket, within: float) -> bool:
+    line.settimeout(within)
+    try:
+        return line.recv(1) == b""
+    except ConnectionError:
+        return True
+    except TimeoutError:
+        return False
+
+
+HALF = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: "
+
+
+@pytest.mark.parametrize("number", [300, 1010])
+def test_half_sent_headers_shut_nobody_out(pairs, serve, number: int) -> None:
+    """Whoever sends a whole request is served at once, even from the address that holds the lines open."""
+    server = serve(pairs.path)
+    lines = open_lines(server.url, number, HALF)
+    try:
+        begun = time.monotonic()
+        with httpx2.Client(base_url=server.url, trust_env=False) as client:
+            assert client.get(f"/start/{pairs.tokens['007']}").status_code == 303
+            assert client.get("/consent").status_code == 200
+        assert time.monotonic() - begun < 2
+        assert closed(lines[0], 2)  # the first to come has waited longest, and went to make room
+        assert not closed(lines[-1], 0.1)
+    finally:
+        for line in lines:
+            line.close()
+    assert server.stop() == (0, "")
+
+
+def test_headers_have_ten_seconds_also_after_a_first_request(pairs, serve) -> None:
+    from rlhf_fair.annotate.connections import HEADER_SECONDS
+
+    server = serve(pairs.path)
+    whole = HALF + b"y\r\n\r\n"
+    slow, second = (open_lines(server.url, 1, sent)[0] for sent in (HALF, whole + HALF))
+    begun = time.monotonic()
+    assert second.recv(12) == b"HTTP/1.1 403"  # no personal link
+    slow.settimeout(0.5)
+    while time.monotonic() - begun < HEADER_SECONDS + 3:
+        try:
+            slow.sendall(b"x")  # a byte now and then does not help
+            if slow.recv(1) == b"":
+                break
+        except TimeoutError:
+            continue
+        except ConnectionError:
+            break
+    assert HEADER_SECONDS - 1 < time.monotonic() - begun < HEADER_SECONDS + 2
+    second.settimeout(3)
+    try:
+        while second.recv(65536):
+            pass
+    except ConnectionError:
+        pass
+    for line in (slow, second):
+        line.close()
