@@ -35,6 +35,16 @@ class Demographic(Settings):
             raise ValueError(f"{FORM_TOKEN!r} is taken by the form itself; choose another name")
         return name
 
+    @field_validator("choices", mode="before")
+    @classmethod
+    def _choices_are_a_table(cls, choices: object) -> object:
+        if not isinstance(choices, Mapping):
+            raise ValueError(
+                "each choice needs the value that is stored and the words that are shown, such as "
+                'choices = { woman = "Woman", man = "Man" }'
+            )
+        return choices
+
     @property
     def options(self) -> dict[str, str]:
         """The choices and "prefer not to say", in the study's own words where it has some for it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Self
 
 from pydantic import field_validator, model_validator
@@ -40,6 +41,13 @@ class StudySettings(Settings):
         if not LANGUAGE.fullmatch(language):
             raise ValueError("not a language tag such as 'en' or 'pt-BR'")
         return language
+
+    @field_validator("demographics", mode="before")
+    @classmethod
+    def _questions_are_several(cls, demographics: object) -> object:
+        if isinstance(demographics, Mapping):
+            raise ValueError("there may be several questions, so each begins with [[demographics]], in two brackets")
+        return demographics
 
     @model_validator(mode="after")
     def _names_are_distinct(self) -> Self:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,6 +22,8 @@ from rlhf_fair.annotate.questions import (
     read_submission,
 )
 from rlhf_fair.annotate.study_settings import StudySettings
+from rlhf_fair.errors import SettingsError
+from rlhf_fair.settings import read_toml
 
 GENDER = Demographic(name="gender", text="Gender?", choices={"woman": "Woman"})
 RACE = Demographic(name="race", text="Race?", choices={"asian": "Asian", "white": "White"}, several=True)
@@ -113,3 +117,16 @@ def test_settings_name_what_is_wrong() -> None:
         Demographic(name="token", text="Gender?", choices={"woman": "Woman"})
     with pytest.raises(ValidationError, match="not a language tag"):
         StudySettings(language='"><script>')
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('[[demographics]]\nname = "g"\ntext = "?"\nchoices = ["Woman", "Man"]', r'choices = { woman = "Woman", man ='),
+        ('[demographics]\nname = "g"\ntext = "?"\nchoices = { a = "A" }', r"each begins with \[\[demographics\]\]"),
+    ],
+)
+def test_a_wrong_shape_is_answered_with_the_right_one(tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / "study.toml").write_text(text)
+    with pytest.raises(SettingsError, match=says):
+        read_toml(tmp_path / "study.toml", StudySettings, "study")
