@@ -15,17 +15,22 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from rlhf_fair.annotate.demographics import read_demographics
 from rlhf_fair.annotate.questions import (
+    KINDS,
     MAX_REMARK,
     MAX_TEXT,
     PAIR_SCALE,
     REASONS,
     Answer,
+    Submission,
     position_on_scale,
     read_submission,
 )
 from rlhf_fair.annotate.records import Rater, Task, Time
-from rlhf_fair.annotate.store import Store
+from rlhf_fair.annotate.store import ChangedMeanwhileError, Store
 from rlhf_fair.artifacts import sha256_bytes
+
+ITEM_FIELDS = (*KINDS, "comment", "cannot_judge", "reason", "words", "visible_ms")
+"""What a rater fills in about an item, and the time it took."""
 
 TEMPLATES = Path(__file__).parent / "templates"
 STATIC = {"page.css": "text/css", "page.js": "text/javascript"}
@@ -60,6 +65,7 @@ class Pages:
         )
         versions = {name: sha256_bytes(content)[:12] for name, content in self.static.items()}
         environment.globals |= {"study": self.settings, "scale": PAIR_SCALE, "reasons": REASONS, "versions": versions}
+        environment.globals |= {"position_on_scale": position_on_scale}
         environment.globals |= {"max_text": MAX_TEXT, "max_remark": MAX_REMARK}
         self.templates = environment
 
@@ -125,13 +131,25 @@ class Pages:
         sent, problems = read_submission(task.asked, task.order, visit.form, comment=wants_comment)
         if problems:
             return self._item_page(visit, task, visit.form, problems)
-        self.store.save(visit.rater.annotator_id, task.item_id, sent, visit.time)
+        try:
+            self.store.save(visit.rater.annotator_id, task.item_id, sent, visit.time, seen=_seen(visit.form))
+        except ChangedMeanwhileError:
+            return self._both(visit, position, sent)
         return to(f"/item/{position + 1}" if position < visit.rater.total else "/done")
 
     def _item_page(self, visit: Visit, task: Task, given: Mapping[str, str], problems: Mapping[str, str]) -> Response:
         answers = (task.texts.get(f"response_{name}") for name in task.order)
-        shown = {"task": task, "given": given, "problems": problems, "answers": list(answers)}
+        version = task.version if visit.form is None else _seen(visit.form)  # of a form with problems: its own
+        shown = {"task": task, "given": given, "problems": problems, "answers": list(answers), "version": version}
         return self._form("item", visit, 422 if problems else 200, **shown)
+
+    def _both(self, visit: Visit, position: int, sent: Submission) -> Response:
+        """The answer saved since and the one just sent, side by side; nothing is stored until one is chosen."""
+        task = self.store.task(visit.rater.annotator_id, position)
+        if task is None or task.sent is None or visit.form is None:  # withdrawn in between
+            return to("/")
+        fields = {name: value for name, value in visit.form.items() if name in ITEM_FIELDS}
+        return self._form("both", visit, 409, task=task, saved=task.sent, new=sent, fields=fields)
 
     def done(self, visit: Visit) -> Response:
         """Thanks, once all is answered."""
@@ -149,6 +167,12 @@ class Pages:
 
     def _form(self, template: str, visit: Visit, status: int = 200, **values: Any) -> Response:
         return self.render(template, status, rater=visit.rater, token=visit.token, **values)
+
+
+def _seen(form: Mapping[str, str]) -> int:
+    """The version a form was opened on; a form that does not say was opened on nothing."""
+    text = form.get("version", "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else 0
 
 
 def _as_form(task: Task) -> dict[str, str]:

@@ -22,7 +22,10 @@ class Rater:
 
 @dataclass(frozen=True)
 class Task:
-    """One item as one rater sees it, with what they last sent about it, if anything."""
+    """One item as one rater sees it, with what they last sent about it, if anything.
+
+    ``version`` tells one thing sent from the next: larger for a later one, 0 where nothing was sent.
+    """
 
     position: int
     item_id: str
@@ -31,6 +34,7 @@ class Task:
     language: str | None
     texts: Mapping[str, str]
     sent: Submission | None
+    version: int = 0
 
     @property
     def answers(self) -> dict[str, Answer]:

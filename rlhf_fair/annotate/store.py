@@ -27,6 +27,10 @@ class NoConsentError(Exception):
     """Something was to be stored of a rater who has not agreed, or not any more."""
 
 
+class ChangedMeanwhileError(Exception):
+    """Something else was sent about the item after the page was opened whose form is being saved."""
+
+
 class Store:
     """Reads and writes of one study; each call has a connection of its own, so threads may share a `Store`."""
 
@@ -98,7 +102,7 @@ class Store:
             row = db.execute(query, (annotator_id, position)).fetchone()
             if row is None:
                 return None
-            content = _last_content(db, annotator_id, row["item_id"])
+            version, content = _last(db, annotator_id, row["item_id"])
         return Task(
             position=position,
             item_id=row["item_id"],
@@ -107,6 +111,7 @@ class Store:
             language=row["language"],
             texts={name: row[name] for name in ("prompt", "response_a", "response_b", "response") if row[name]},
             sent=None if content is None else _submission(content),
+            version=version,
         )
 
     def demographics(self, annotator_id: str) -> dict[str, tuple[str, ...]]:
@@ -137,14 +142,21 @@ class Store:
             rows = [(annotator_id, name, value) for name, values in answers.items() for value in values]
             db.executemany("INSERT INTO demographics VALUES (?, ?, ?)", rows)
 
-    def save(self, annotator_id: str, item_id: str, sent: Submission, time: Time) -> None:
-        """Everything about one item in one transaction; the same again changes nothing, not even its time."""
+    def save(self, annotator_id: str, item_id: str, sent: Submission, time: Time, *, seen: int | None = None) -> None:
+        """Everything about one item in one transaction; the same again changes nothing, not even its time.
+
+        ``seen``: the `Task.version` the rater had before them; where another was saved since, nothing is stored and
+        `ChangedMeanwhileError` is raised. None overwrites whatever is there.
+        """
         content = json.dumps(asdict(sent), ensure_ascii=False)
         who = (annotator_id, item_id)
         with self.writing() as db:
             _require_consent(db, annotator_id)
-            if content == _last_content(db, *who):
+            version, last = _last(db, *who)
+            if content == last:
                 return
+            if seen not in (None, version):
+                raise ChangedMeanwhileError(item_id)
             _require_whole(db, item_id, sent)
             db.execute(
                 f"""INSERT INTO submissions
@@ -208,10 +220,13 @@ def _require_whole(db: sqlite3.Connection, item_id: str, sent: Submission) -> No
     assert [answer.kind for answer in sent.answers] == asked, "an item is answered whole or not at all"
 
 
-def _last_content(db: sqlite3.Connection, annotator_id: str, item_id: str) -> str | None:
-    query = "SELECT content FROM submissions WHERE annotator_id = ? AND item_id = ? ORDER BY number DESC LIMIT 1"
+def _last(db: sqlite3.Connection, annotator_id: str, item_id: str) -> tuple[int, str | None]:
+    """Number and content of what was last sent about an item; 0 and None where nothing was."""
+    query = (
+        "SELECT number, content FROM submissions WHERE annotator_id = ? AND item_id = ? ORDER BY number DESC LIMIT 1"
+    )
     row: Any = db.execute(query, (annotator_id, item_id)).fetchone()
-    return None if row is None else str(row[0])
+    return (0, None) if row is None else (int(row[0]), str(row[1]))
 
 
 def _submission(content: str) -> Submission:

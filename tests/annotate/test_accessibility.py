@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from rlhf_fair.annotate.questions import MAX_REMARK
+from rlhf_fair.annotate.questions import MAX_REMARK, CannotJudge, Submission
+from rlhf_fair.annotate.records import Time
 from tests.annotate.conftest import Screen, Study
 
 pytestmark = pytest.mark.browser
@@ -137,6 +138,19 @@ def _items(screen: Screen, study: Study, send) -> Iterator[str]:
     yield "pair could not be judged"
     screen.open(f"/item/{place[1]}")
     yield "pair answered"
+    texts = next(p for p in asked if asked[p] != ("pair",))
+    for position, name in ((texts, "two answers in texts"), (place[1], "two answers to a pair")):
+        screen.open(f"/item/{position}")
+        task = study.store.task("007", position)  # meanwhile another tab says:
+        study.store.save("007", task.item_id, Submission(cannot_judge=CannotJudge("other", "Hm.")), Time(1, 1.0))
+        page.fill("#comment", "mine")
+        page.click("form > .actions button")
+        page.wait_for_selector("text=Just sent, not saved")
+        yield name
+        screen.tab_to("main button")
+        screen.press("Enter")
+        screen.leads_to(f"/item/{position + 1}" if position < 4 else "/done")
+        assert study.store.task("007", position).sent.comment == "mine"
 
 
 @pytest.fixture(scope="session")
@@ -162,7 +176,7 @@ def test_nothing_is_amiss_on_any_page(browser, full, serve, axe: str, width: int
         said = [(rule["id"], [node["html"] for node in rule["nodes"]]) for rule in found["violations"]]
         assert said == [], name
         check(screen.page, name)
-    assert len(seen) == len(set(seen)) == 21
+    assert len(seen) == len(set(seen)) == 23
     screen.context.close()
 
 

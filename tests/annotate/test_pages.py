@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 import time
 
@@ -16,6 +17,7 @@ testclient = pytest.importorskip("starlette.testclient", reason="the extra 'anno
 from rlhf_fair.annotate.door import Limits, application  # noqa: E402
 
 ROOMY = Limits(address=(1e6, 10**6), rater=(1e6, 10**6), unknown=(1e6, 10**6))
+HIDDEN = r'type="hidden" name="(\w+)" value="([^"]*)"'
 FORM = "application/x-www-form-urlencoded"
 
 
@@ -38,8 +40,12 @@ class Reader:
     def token(self, path: str) -> str:
         return re.search(r'name="token" value="([^"]+)"', self.get(path).text).group(1)
 
+    def hidden(self, path: str) -> dict[str, str]:
+        """What the page's form carries without being asked."""
+        return dict(re.findall(HIDDEN, self.get(path).text))
+
     def send(self, path: str, **fields: str):
-        return self.client.post(path, data={"token": self.token(path), **fields})
+        return self.client.post(path, data={**self.hidden(path), **fields})
 
     def agree(self) -> Reader:
         self.send("/consent", agree="yes")
@@ -278,6 +284,48 @@ def test_every_reply_is_guarded(study, path: str) -> None:
         assert reply.headers[name] == value
     assert "server" not in reply.headers
     assert ("immutable" if path.endswith("page.js") else "no-store") in reply.headers["Cache-Control"]
+
+
+def test_a_page_opened_earlier_asks_before_it_overwrites(full) -> None:
+    reader = Reader(full, "007").agree()
+    reader.send("/about")
+    position = next(p for p in range(1, 5) if full.store.task("007", p).asked == ("pair",))
+    for before in range(1, position):
+        reader.send(f"/item/{before}", cannot_judge="yes")
+    path = f"/item/{position}"
+    blank, newer = reader.hidden(path), reader.hidden(path)
+    assert blank["version"] == "0"
+    assert reader.client.post(path, data={**newer, "pair": "1", "comment": "<b>first</b>"}).url.path != path
+    again = reader.client.post(path, data={**newer, "pair": "1", "comment": "<b>first</b>"})
+    assert again.status_code == 200  # the same twice is no conflict
+    asked = reader.client.post(path, data={**blank, "pair": "7", "comment": '"second"'})
+    assert asked.status_code == 409
+    assert all(words in asked.text for words in ("First is much better", "Second is much better", "&lt;b&gt;first"))
+    assert full.store.task("007", position).answers["pair"].strength == 3
+    assert full.store.task("007", position).sent.comment == "<b>first</b>"
+    assert full.count("judgements") == position
+    # the form of that page saves the other one, unless a third was saved meanwhile
+    form = {name: html.unescape(value) for name, value in re.findall(HIDDEN, asked.text)}
+    assert (form["pair"], form["comment"]) == ("7", '"second"')
+    reader.send(path, pair="4")
+    assert reader.client.post(path, data=form).status_code == 409
+    assert full.store.task("007", position).answers["pair"].choice == "tie"
+    form["version"] = str(full.store.task("007", position).version)
+    assert reader.client.post(path, data=form).status_code == 200
+    assert full.store.task("007", position).sent.comment == '"second"'
+
+
+def test_a_form_with_something_amiss_keeps_the_version_it_was_opened_on(pairs) -> None:
+    reader = Reader(pairs, "007").agree()
+    reader.send("/about")
+    blank = reader.hidden("/item/1")
+    reader.send("/item/1", pair="1")
+    returned = reader.client.post("/item/1", data=blank)  # nothing chosen
+    assert returned.status_code == 422
+    form = dict(re.findall(HIDDEN, returned.text))
+    assert reader.client.post("/item/1", data={**form, "pair": "7"}).status_code == 409
+    for forged in ("x", "-1", "9" * 40):
+        assert reader.client.post("/item/1", data={**form, "pair": "7", "version": forged}).status_code == 409
 
 
 def test_our_own_fault_says_nothing_of_the_inside(study, monkeypatch) -> None:
