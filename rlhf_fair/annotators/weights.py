@@ -37,6 +37,7 @@ from rlhf_fair.annotators.weights_response import (
     Response,
     design_notes,
     design_weights,
+    leans,
     read_responded,
     response_classes,
     unreached_share,
@@ -102,6 +103,8 @@ class PanelWeights:
         What a reader has to know, as sentences.
     unreached_share
         Share of the pool for whom the panel cannot stand (`weights_response.unreached_share`), NaN where not known.
+    leans
+        Whether fewer than five people carry a tenth of the starting weight (`weights_response.leans`).
     """
 
     weights: pd.Series
@@ -116,6 +119,7 @@ class PanelWeights:
     replicates: pd.DataFrame | None = None
     notes: list[str] = field(default_factory=list)
     unreached_share: float = np.nan
+    leans: bool = False
 
     @property
     def trimmed(self) -> int:
@@ -226,6 +230,7 @@ def weigh_panel(
         replicates=replicates,
         notes=notes,
         unreached_share=unreached_share(members),
+        leans=leans(start.drawn),
     )
 
 

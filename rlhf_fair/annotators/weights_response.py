@@ -23,6 +23,9 @@ from rlhf_fair.tables import ATTRIBUTE_PREFIX, require_columns
 THIN = 5
 """Fewer people than this stand for others at their peril."""
 
+HEAVY = 3
+"""Weights above so many times the mean stand for kinds of people who had less of a chance."""
+
 YES = {"1", "1.0", "true", "yes", "y"}
 NO = {"0", "0.0", "false", "no", "n"}
 
@@ -96,12 +99,34 @@ def design_notes(members: pd.DataFrame) -> list[str]:
             f"{joined} members have no inclusion probability (joined after the draw): each starts from the mean weight "
             "of members with the same attributes, or of all, as if drawn like them; intervals take that for granted"
         )
+    if leans(drawn := design_weights(members)):
+        count, share = leaning(drawn)
+        found.append(
+            f"warning: {count} members carry {share:.1%} of the starting weight; fewer than {THIN} cannot tell how "
+            "much their kind varies, so intervals made of replicates may be too narrow"
+        )
     if (share := unreached_share(members)) > 0:
         found.append(
             f"warning: {share:.1%} of the candidates had no chance to be drawn, or a price of which nobody was drawn; "
             "no weights stand for them, and intervals made of replicates leave out how they differ"
         )
     return found
+
+
+def leaning(drawn: FloatArray) -> tuple[int, float]:
+    """How many members weigh more than `HEAVY` times the mean, and the share of all weight that is theirs; [0, 1].
+
+    >>> leaning(np.array([1.0] * 18 + [9.0, 9.0]))  # mean 1.8
+    (2, 0.5)
+    """
+    heavy = drawn > HEAVY * drawn.mean()
+    return int(heavy.sum()), float(drawn[heavy].sum() / drawn.sum())
+
+
+def leans(drawn: FloatArray) -> bool:
+    """Whether fewer than `THIN` people carry a tenth of the weight, so that an interval rests on what they say."""
+    count, share = leaning(drawn)
+    return count < THIN and share > 0.1
 
 
 def unreached_share(members: pd.DataFrame) -> float:

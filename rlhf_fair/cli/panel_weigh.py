@@ -141,10 +141,17 @@ def _summary(found: PanelWeights, notes: list[str]) -> dict[str, Any]:
         "response_by": None if found.response is None else found.response.attributes,
         "replicates": 0 if found.replicates is None else found.replicates.shape[1],
         "unreached_share": found.unreached_share,
-        "intervals_trusted": None if math.isnan(found.unreached_share) else found.unreached_share <= UNREACHED,
+        "intervals_trusted": _trusted(found),
         "notes": notes,
         "margins": found.margins.to_dict("records"),
     }
+
+
+def _trusted(found: PanelWeights) -> bool | None:
+    """Whether intervals made of replicates can stand; None where it is not known whom the panel leaves out."""
+    if found.leans or found.unreached_share > UNREACHED:
+        return False
+    return None if math.isnan(found.unreached_share) else True
 
 
 def _lines(found: PanelWeights, notes: list[str], out: Path) -> list[str]:

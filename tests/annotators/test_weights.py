@@ -429,3 +429,13 @@ def test_replicates_of_one_member_are_refused(size: int, replicates: int) -> Non
             Weighting(replicates=replicates, accept_gap=np.inf),
             rng=np.random.default_rng(0),
         )
+
+
+def test_a_panel_that_leans_on_few_people_says_so() -> None:
+    # 18 drawn with 0.9 and 2 with 0.1: 2 * 10 of 18 / 0.9 + 20 = 40 is half of the weight; of five such people, more.
+    members = make_members(5, 5, 5, 5).assign(inclusion_probability=[0.9] * 18 + [0.1] * 2)
+    found = weigh_panel(members, PEOPLE, Weighting(accept_gap=np.inf))
+    assert found.leans
+    assert any(note.startswith("warning: 2 members carry 50.0% of the starting weight") for note in found.notes)
+    more = make_members(20, 20, 20, 20).assign(inclusion_probability=[0.9] * 75 + [0.1] * 5)
+    assert not weigh_panel(more, PEOPLE, Weighting(accept_gap=np.inf)).leans

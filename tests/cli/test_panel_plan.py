@@ -121,8 +121,12 @@ def test_an_earlier_plans_rejects_do_not_stay(folder: Path) -> None:
 
 def test_weighing_knows_for_whom_a_plan_cannot_stand(folder: Path) -> None:
     options = "--population @population.toml --replicates 10 --accept-gap 1 --out @w.csv"
-    run(folder, f"{PLAN} --draw-all")
+    run(folder, f"{PLAN} --least-chance 0.8")
     assert json.loads(run(folder, f"weigh --panel @panel/panel.csv {options} --json"))["intervals_trusted"] is True
+    run(folder, f"{PLAN} --draw-all")  # 0.1 * 40 / 2: two or so of the dear half, who alone stand for their like
+    told = json.loads(run(folder, f"weigh --panel @panel/panel.csv {options} --json"))
+    assert (told["unreached_share"], told["intervals_trusted"]) == (0, False)
+    assert any("of the starting weight; fewer than 5 cannot tell" in note for note in told["notes"])
     share = json.loads(run(folder, f"{PLAN} --json"))["unreached_share"]  # the dear half, but for what quotas ask
     assert share > 0.3
     told = json.loads(run(folder, f"weigh --panel @panel/panel.csv {options} --json"))
