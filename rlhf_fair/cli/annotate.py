@@ -99,7 +99,8 @@ def serve(
 
     Who asks too often is told to wait (status 429): a rater may send 60 requests at once and 5 a second after that;
     one address 2000 at once and 200 a second, so that a room of raters behind one router gets through; and one
-    address 10 unknown links at once and one more every 10 seconds.
+    address 10 unknown links at once and one more every 10 seconds. Headers have 10 seconds to arrive; an address may
+    hold 250 connections, all together 800.
 
     Example: rlhf-fair annotate serve --db study.db
     """
