@@ -28,7 +28,7 @@ COVERING, PRICING = 200, 400
 OUT_OF_PLACE = 1.0
 """What a person out of place costs, in persons of the highest price."""
 
-NEARLY, FEW_NODES, WIDE_PRICING = 0.1, 20, 15
+NEARLY, FEW_NODES, WIDE_PRICING = 0.1, 20, 60
 """With more than `WIDE` strata: how near to the best a plan is sought, in how many branches, and how often."""
 
 NEGLIGIBLE = 1e-9
