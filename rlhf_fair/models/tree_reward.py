@@ -49,6 +49,7 @@ class TreeFacts(Settings):
     encoder_sha256: str
     pooling: Pooling = "mean"
     max_length: int = Field(ge=1)
+    truncation_side: Literal["left", "right"] = "right"
     best_round: int = Field(ge=1)
     heads: RewardHeads = RewardHeads()
 
@@ -77,6 +78,7 @@ class TreeReward:
         facts = _facts(place)
         source = resolve(facts.encoder, place)
         encoder = load_encoder(source, pooling=facts.pooling, max_length=facts.max_length, device=device)
+        encoder.tokenizer.truncation_side = facts.truncation_side
         if (found := model_digest(source)) != facts.encoder_sha256:
             raise ModelLoadError(
                 f"model {folder}: its encoder {facts.encoder} is not the one its trees were grown on "

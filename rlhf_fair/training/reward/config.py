@@ -173,6 +173,11 @@ class RewardConfig(Settings):
         return next((name for name, groups in self.groups.items() if groups.of == "raters"), None)
 
     @property
+    def truncation_side(self) -> Literal["left", "right"]:
+        """Which end of a longer text is cut: of a dialogue the beginning, unless the config says otherwise."""
+        return self.training.truncation_side or ("left" if self.objective == "preference" else "right")
+
+    @property
     def learns_by_raters(self) -> bool:
         """Whether a head or a mitigation looks at rater groups; if none does, they serve the held-out table alone."""
         named = {self.heads.groups} | {m.groups for m in self.mitigations if not isinstance(m, Swaps)}

@@ -76,6 +76,7 @@ def _learn_network(config: RewardConfig, rows: Rows, place: Workplace) -> Learnt
     source = resolve(config.model, place.data_dir)
     loaded = load_for_reward(source, seed=config.training.seed, heads=len(prepared.heads.names))
     declare_heads(loaded.model.config, prepared.heads)
+    loaded.tokenizer.truncation_side = config.truncation_side
     n_steps = steps_of(prepared.n_rows, config.training)
     run = train_reward_model(
         loaded.model,
@@ -95,6 +96,7 @@ def _learn_trees(config: RewardConfig, rows: Rows, place: Workplace) -> Learnt:
     started = time.perf_counter()
     source = resolve(config.model, place.data_dir)
     encoder = load_encoder(source, max_length=config.training.max_length, device=config.training.device)
+    encoder.tokenizer.truncation_side = config.truncation_side
     digest = model_digest(source)  # of a hub id there is a copy only now
     embeds = CachedEmbeddings(encoder, place.out / EMBEDDINGS_NAME / "by-text.sqlite", digest)
     prepared = prepare(rows.train, config, place.find)
@@ -113,6 +115,7 @@ def _learn_trees(config: RewardConfig, rows: Rows, place: Workplace) -> Learnt:
         encoder=config.model if config.model.startswith("package:") else source,
         encoder_sha256=digest,
         max_length=encoder.max_length,
+        truncation_side=config.truncation_side,
         best_round=grown.best_round,
         heads=prepared.heads,
     )

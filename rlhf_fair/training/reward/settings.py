@@ -24,6 +24,9 @@ class LoRA(Settings):
 class RewardSettings(Settings):
     """``dropout`` None keeps the model's own; ``max_length`` is in tokens.
 
+    ``truncation_side`` says which end of a longer text is cut; None: the beginning of a dialogue, so that the answer
+    stays, and the end of any other text.
+
     ``batch_size`` is the rows of one optimiser step in one process; ``micro_batch_size`` (None: all of them) those that
     pass through the model at once. ``checkpoint_steps``: a checkpoint after so many steps, and after every epoch.
     ``trackers`` get the curve live, through accelerate. ``trainable``: head trains the last linear layer alone and
@@ -36,6 +39,7 @@ class RewardSettings(Settings):
     batch_size: int = Field(32, ge=1)
     micro_batch_size: int | None = Field(None, ge=1)
     max_length: int = Field(128, ge=1)
+    truncation_side: Literal["left", "right"] | None = None
     warmup_share: float = Field(0.1, ge=0, lt=1)
     weight_decay: float = Field(0.01, ge=0)
     clip_norm: float = Field(1.0, gt=0)

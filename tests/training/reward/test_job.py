@@ -266,3 +266,29 @@ def test_pairs_are_put_into_the_models_chat_template(tmp_path: Path) -> None:
     wants = config.model_copy(update={"chat": "yes", "model": "plain"})
     with pytest.raises(SettingsError, match="has no chat template"):
         in_chat_form(items, wants, tmp_path)
+
+
+def test_of_a_long_dialogue_the_answer_is_what_stays(tmp_path: Path) -> None:
+    tiny_bert().base_model.save_pretrained(tmp_path / "base")
+    tiny_tokenizer().save_pretrained(tmp_path / "base")
+    long = "the cat is old . " * 5
+    content = [
+        {"prompt": long, "response_a": f"good {word}", "response_b": f"bad {word}", "p_a": 1.0} for word in WORDS
+    ]
+    pd.DataFrame(content).assign(prompt=lambda t: [f"{word} {long}" for word in WORDS]).to_csv(
+        tmp_path / "pairs.csv", index=False
+    )
+    right = PAIRS_CONFIG.replace("max_length = 16", "max_length = 16\nlearning_rate = 5e-3\ndropout = 0.0").replace(
+        "epochs = 1", "epochs = 20"
+    )
+    (tmp_path / "left.toml").write_text(right)
+    job = train_reward(tmp_path / "left.toml", tmp_path, tmp_path / "left")
+    assert job.metrics["test"]["pooled"]["accuracy"]["estimate"] > 0.9
+    saved = RewardModel.load(tmp_path / "left")
+    assert saved.tokenizer.truncation_side == "left"
+    assert saved.score([f"{long} good"])[0] > saved.score([f"{long} bad"])[0]
+
+    (tmp_path / "right.toml").write_text(right.replace("dropout = 0.0", 'dropout = 0.0\ntruncation_side = "right"'))
+    job = train_reward(tmp_path / "right.toml", tmp_path, tmp_path / "right")
+    assert job.metrics["truncated_texts"] > 0
+    assert job.metrics["test"]["pooled"]["accuracy"]["estimate"] == 0.5  # both sides were cut to the same text
