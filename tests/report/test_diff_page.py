@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from pathlib import Path
 
 import pytest
 
@@ -165,25 +164,17 @@ def test_verify_reads_a_comparison_and_notices_other_data_in_its_page(diff, tmp_
 
 @pytest.mark.browser
 @pytest.mark.parametrize("width", [320, 1280])
-def test_it_draws_in_a_browser_without_noise_and_fits(diff, tmp_path, width):
-    chromium = shutil.which("chromium") or "/usr/bin/chromium"
-    if not Path(chromium).exists():
-        pytest.skip("Chromium is not installed")
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+def test_it_draws_in_a_browser_without_noise_and_fits(browser, diff, tmp_path, width):
     path, noise = write_diff(tmp_path, diff), []
-    options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=chromium, args=options)
-        page = browser.new_context(viewport={"width": width, "height": 900}).new_page()
-        page.on("console", lambda message: noise.append(message.text))
-        page.on("pageerror", lambda error: noise.append(str(error)))
-        page.goto(path.as_uri())
-        page.wait_for_function("document.documentElement.dataset.plots", timeout=60_000)
-        assert page.evaluate("document.documentElement.dataset.plots") == "4"
-        assert page.evaluate("document.documentElement.scrollWidth") == width
-        still = browser.new_context(viewport={"width": width, "height": 900}, java_script_enabled=False).new_page()
-        still.goto(path.as_uri())
-        assert still.locator("#claims-table tbody tr").count() == 4
-        assert still.locator("#claims-table").is_visible()
-        browser.close()
+    page = browser.new_context(viewport={"width": width, "height": 900}).new_page()
+    page.on("console", lambda message: noise.append(message.text))
+    page.on("pageerror", lambda error: noise.append(str(error)))
+    page.goto(path.as_uri())
+    page.wait_for_function("document.documentElement.dataset.plots", timeout=60_000)
+    assert page.evaluate("document.documentElement.dataset.plots") == "4"
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    still = browser.new_context(viewport={"width": width, "height": 900}, java_script_enabled=False).new_page()
+    still.goto(path.as_uri())
+    assert still.locator("#claims-table tbody tr").count() == 4
+    assert still.locator("#claims-table").is_visible()
     assert noise == []
