@@ -327,7 +327,9 @@ def test_limits_are_as_the_help_says(pairs, serve) -> None:
     server = serve(pairs.path)
     rater = Rater(server.url, pairs.tokens["007"])  # its link and two redirects are the first requests
     begun = time.monotonic()
-    codes = [rater.client.get("/consent").status_code for _ in range(80)]
+    codes = []
+    while 429 not in codes and len(codes) < 2000:  # on a busy machine the bucket fills up nearly as fast
+        codes.append(rater.client.get("/consent").status_code)
     refilled = 5 * (time.monotonic() - begun + 1)
     assert codes[0] == 200
     assert 429 in codes
