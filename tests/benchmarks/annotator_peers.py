@@ -137,7 +137,8 @@ def compare_raking(data: Path, python: Path, folder: Path) -> list[list[str]]:
 
 def anaesthetists() -> pd.DataFrame:
     """Dawid and Skene's own table of 45 patients, from the tests."""
-    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+    root = Path(__file__).resolve().parents[2]
+    sys.path[:0] = [str(root), str(root / "tests")]  # tests import each other's helpers from there
     from tests.annotators.test_aggregation_models import anaesthetists as table
 
     return table()
