@@ -21,6 +21,21 @@ LANGUAGES = ["en", "de", "sw"]
 SKILLS = ["law", "medicine"]
 
 
+def assigned(items: pd.DataFrame, members: pd.DataFrame, terms: Terms, rng: np.random.Generator) -> pd.DataFrame | None:
+    """An assignment under the terms, or None where there is none."""
+    try:
+        return assign(
+            items,
+            members,
+            ratings_per_item=terms.ratings_per_item,
+            distinct_groups=terms.distinct_groups,
+            group_columns=terms.group_columns,
+            rng=rng,
+        )
+    except InfeasibleError:
+        return None
+
+
 def random_instance(rng: np.random.Generator) -> tuple[pd.DataFrame, pd.DataFrame, Terms]:
     n, people = int(rng.integers(1, 13)), int(rng.integers(1, 15))
     listed = [";".join(rng.permutation(SKILLS)[: rng.integers(0, 3)]) or None for _ in range(people)]

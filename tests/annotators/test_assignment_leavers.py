@@ -8,13 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlhf_fair.annotators.assignment import assign
 from rlhf_fair.annotators.assignment_check import ANNOTATOR_ORDER, GROUPS, ITEM_ORDER, RATINGS, check
 from rlhf_fair.annotators.assignment_leavers import Leavers, has_judgement, not_assigned
 from rlhf_fair.annotators.assignment_openings import RepairTerms
 from rlhf_fair.annotators.assignment_repair import ALL_THERE, FULL, repair
-from rlhf_fair.errors import InfeasibleError, RowError
-from tests.annotators.test_assignment_eligibility import random_instance
+from rlhf_fair.errors import RowError
+from tests.annotators.test_assignment_eligibility import assigned, random_instance
 from tests.annotators.test_assignment_repair import most_replaceable
 
 
@@ -23,16 +22,8 @@ from tests.annotators.test_assignment_repair import most_replaceable
 def test_what_is_judged_stays_and_as_much_as_can_be_is_given_to_others(seed: int) -> None:
     rng = np.random.default_rng(seed)
     items, members, terms = random_instance(rng)
-    try:
-        table = assign(
-            items,
-            members,
-            ratings_per_item=terms.ratings_per_item,
-            distinct_groups=terms.distinct_groups,
-            group_columns=terms.group_columns,
-            rng=rng,
-        )
-    except InfeasibleError:
+    table = assigned(items, members, terms, rng)
+    if table is None:
         return
     judged = rng.random(len(table)) < 0.5
     dropped = members["annotator_id"][rng.random(len(members)) < 0.4].tolist()

@@ -19,8 +19,8 @@ from rlhf_fair.annotators.assignment_check import (
 )
 from rlhf_fair.annotators.assignment_openings import RepairTerms
 from rlhf_fair.annotators.assignment_repair import ALL_THERE, FULL, NOBODY, repair
-from rlhf_fair.errors import InfeasibleError, RowError, SettingsError
-from tests.annotators.test_assignment_eligibility import may, random_instance
+from rlhf_fair.errors import RowError, SettingsError
+from tests.annotators.test_assignment_eligibility import assigned, may, random_instance
 
 
 @settings(max_examples=500, deadline=None)
@@ -28,16 +28,8 @@ from tests.annotators.test_assignment_eligibility import may, random_instance
 def test_a_repair_keeps_every_promise_and_leaves_open_what_nobody_could_take(seed: int) -> None:
     rng = np.random.default_rng(seed)
     items, members, terms = random_instance(rng)
-    try:
-        table = assign(
-            items,
-            members,
-            ratings_per_item=terms.ratings_per_item,
-            distinct_groups=terms.distinct_groups,
-            group_columns=terms.group_columns,
-            rng=rng,
-        )
-    except InfeasibleError:
+    table = assigned(items, members, terms, rng)
+    if table is None:
         return
     _, pool, _ = random_instance(rng)
     pool["annotator_id"] = "new-" + pool["annotator_id"]

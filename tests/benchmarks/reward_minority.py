@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from paired import interval
 from scipy.special import expit
-from scipy.stats import t as student
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
@@ -169,13 +169,6 @@ def table(rows: pd.DataFrame) -> str:
         cells.append(" / ".join(f"{100 * value:.1f}" for value in heads.dropna()))
         lines.append(f"| {method} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
-
-
-def interval(values: pd.Series) -> str:
-    if len(values) < 2:
-        return f"{values.mean():+.1f}"
-    half = student.ppf(0.975, len(values) - 1) * values.std() / np.sqrt(len(values))
-    return f"{values.mean():+.1f} [{values.mean() - half:+.1f}, {values.mean() + half:+.1f}]"
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t as student
+from paired import interval
 from sklearn.metrics import roc_auc_score
 
 from rlhf_fair.audit.plan import load_plan
@@ -182,13 +182,6 @@ def table(rows: pd.DataFrame) -> str:
         cells += ["", ""] if name == "none" else [interval(removed), interval(lost)]
         lines.append(f"| {name} | {len(part)} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
-
-
-def interval(values: pd.Series) -> str:
-    if len(values) < 2:
-        return f"{values.mean():.1f}"
-    half = student.ppf(0.975, len(values) - 1) * values.std() / np.sqrt(len(values))
-    return f"{values.mean():.1f} [{values.mean() - half:.1f}, {values.mean() + half:.1f}]"
 
 
 def main() -> None:
