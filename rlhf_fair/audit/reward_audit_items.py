@@ -88,13 +88,18 @@ def _add_pairs(items: Items, plan: RewardPlan, folder: Path, people: list[reward
     items.sources["prompts with a better and a worse answer"] = f"{settings.prompts}, written for this audit"
 
 
+def _without_data(items: Items, probe: str, folder: str, data_dir: Path | None) -> bool:
+    """Whether a probe has nowhere to read from, which is then noted."""
+    if data_dir is None:
+        items.missing[probe] = f"{NO_DATA_DIR}: it holds {folder}"
+    return data_dir is None
+
+
 def _add_dialect(items: Items, plan: RewardPlan, data_dir: Path | None) -> None:
     settings, probe = plan.dialect, reward_dialect.PROBE
-    if settings is None:
+    if settings is None or _without_data(items, probe, settings.folder, data_dir):
         return
-    if data_dir is None:
-        items.missing[probe] = f"{NO_DATA_DIR}: it holds {settings.folder}"
-        return
+    assert data_dir is not None
     try:
         read = load_dialect(data_dir / settings.folder, settings.pairs)
     except MissingFileError as error:
@@ -108,11 +113,9 @@ def _add_dialect(items: Items, plan: RewardPlan, data_dir: Path | None) -> None:
 
 def _add_terms(items: Items, plan: RewardPlan, data_dir: Path | None) -> None:
     settings, probe = plan.identity_terms, reward_terms.PROBE
-    if settings is None:
+    if settings is None or _without_data(items, probe, settings.folder, data_dir):
         return
-    if data_dir is None:
-        items.missing[probe] = f"{NO_DATA_DIR}: it holds {settings.folder}"
-        return
+    assert data_dir is not None
     try:
         table = reward_terms.load_madlibs(data_dir / settings.folder, names=settings.names, seed=plan.seed)
     except MissingFileError as error:
