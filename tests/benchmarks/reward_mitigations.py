@@ -43,6 +43,7 @@ METHODS: dict[str, tuple[str, str]] = {
     "none": (RATERS, ""),
     "counterfactual consistency, 1": (RATERS, f'[[mitigations]]\nkind = "counterfactual"\nstrength = 1.0\n{SWAPS}'),
     "counterfactual consistency, 5": (RATERS, f'[[mitigations]]\nkind = "counterfactual"\nstrength = 5.0\n{SWAPS}'),
+    "counterfactual consistency, 20": (RATERS, f'[[mitigations]]\nkind = "counterfactual"\nstrength = 20.0\n{SWAPS}'),
     "gap constraint": (
         RATERS,
         '[[mitigations]]\nkind = "gap_constraint"\ntolerance = 0.05\nrate = 0.05\nbatch_size = 4\n'
@@ -58,7 +59,7 @@ METHODS: dict[str, tuple[str, str]] = {
         '[[mitigations]]\nkind = "gradient_reversal"\ngroups = "named"\nstrength = 1.0\n',
     ),
 }
-"""Name -> (groups, mitigation) sections. "1" and "5" are strengths, chosen before any run."""
+"""Name -> (groups, mitigation) sections. "1" and "5" are strengths chosen before any run, "20" after the first run with 5."""
 
 
 def write_config(folder: Path, name: str, seed: int) -> Path:
