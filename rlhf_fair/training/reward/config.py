@@ -120,6 +120,21 @@ class Panel(Settings):
     trim: float = Field(5.0, gt=1)
 
 
+class Raters(Settings):
+    """Whose judgements are learnt from: ``only`` gives levels by attribute, e.g. {gender = ["Female"]}.
+
+    The held-out test texts keep everybody's judgements, so models of different raters can be compared on them.
+    """
+
+    only: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _levels_are_named(self) -> Raters:
+        if not all(self.only.values()):
+            raise ValueError("raters.only: each attribute needs at least one level")
+        return self
+
+
 class Split(Settings):
     """Shares of the texts set aside, drawn by text: equal texts fall on the same side whatever their source.
 
@@ -160,6 +175,7 @@ class RewardConfig(Settings):
     target: Literal["common_scale", "within_source"] = "common_scale"
     sources: tuple[SourceSettings, ...] = Field(min_length=1)
     panel: Panel | None = None
+    raters: Raters = Raters()
     split: Split = Split()
     groups: dict[str, Groups] = Field(default_factory=dict)
     heads: Heads = Heads()

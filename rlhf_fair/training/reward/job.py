@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ import pandas as pd
 
 from rlhf_fair.artifacts import (
     MANIFEST_NAME,
+    canonical_json,
     make_folder,
     read_json,
     sha256_bytes,
@@ -28,7 +30,7 @@ from rlhf_fair.models.reward_scorer import RewardScorer
 from rlhf_fair.records import TrainingRun
 from rlhf_fair.settings import read_toml
 from rlhf_fair.tables import write_table
-from rlhf_fair.training.reward.config import FeedbackSource, RatingSource, RewardConfig
+from rlhf_fair.training.reward.config import FeedbackSource, Raters, RatingSource, RewardConfig
 from rlhf_fair.training.reward.feedback import read_feedback
 from rlhf_fair.training.reward.group_quality import group_predictions, group_quality
 from rlhf_fair.training.reward.learners import (
@@ -42,6 +44,7 @@ from rlhf_fair.training.reward.learners import (
 )
 from rlhf_fair.training.reward.mitigations import Swaps
 from rlhf_fair.training.reward.quality import evaluate, virtue_quality
+from rlhf_fair.training.reward.rater_choice import as_judged_by
 from rlhf_fair.training.reward.sources import Source, read_pairs, read_ratings
 from rlhf_fair.training.reward.splits import rows_of, split_items
 from rlhf_fair.training.reward.trainer import RewardRun
@@ -61,10 +64,22 @@ class RewardJob:
     already_done: bool
 
 
-def train_reward(config_path: Path, data_dir: Path, out: Path, *, progress: Progress | None = None) -> RewardJob:
-    """Train what ``config_path`` describes into ``out``; the same call resumes a stopped run, skips a finished one."""
+def train_reward(
+    config_path: Path,
+    data_dir: Path,
+    out: Path,
+    *,
+    only: Mapping[str, Sequence[str]] | None = None,
+    progress: Progress | None = None,
+) -> RewardJob:
+    """Train what ``config_path`` describes into ``out``; the same call resumes a stopped run, skips a finished one.
+
+    ``only`` stands in for the config's ``raters.only``.
+    """
     progress = progress or (lambda what, done, total: None)
     config = read_toml(config_path, RewardConfig, "training config")
+    if only:
+        config = config.model_copy(update={"raters": Raters(only={k: tuple(v) for k, v in only.items()})})
     inputs = _inputs(config, config_path, data_dir)
     if (out / MANIFEST_NAME).is_file():
         if read_json(out / MANIFEST_NAME, "manifest")["inputs"] != inputs:
@@ -78,10 +93,19 @@ def train_reward(config_path: Path, data_dir: Path, out: Path, *, progress: Prog
     write_table(out / "rejects.csv", rejects)
 
     find = partial(_find, config_path, data_dir)
-    rows = Rows(*(rows_of(split, items, sources, config, find) for split in ("train", "validation")))
+    taught, teachers, without = items, sources, 0
+    if config.raters.only:
+        taught, teachers, without = as_judged_by(config.raters.only, items, sources)
+    rows = Rows(*(rows_of(split, taught, teachers, config, find) for split in ("train", "validation")))
     learnt = learn(config, rows, Workplace(data_dir, out, progress, find))
     held_out = predict(learnt.model, items[items["split"] != "train"], progress)
     metrics = _summary(config, items, sources, excluded, learnt)
+    if config.raters.only:
+        metrics["raters"] = {
+            **config.raters.model_dump(mode="json"),
+            "judgements": {source.name: len(source.ratings) for source in teachers},
+            "items_that_none_of_them_judged": without,
+        }
     metrics |= evaluate(held_out, sources, seed=config.split.seed)
     if learnt.model.heads.kind == "objectives":
         metrics["test_by_virtue"] = virtue_quality(held_out, learnt.model.heads, seed=config.split.seed)
@@ -168,7 +192,10 @@ def _inputs(config: RewardConfig, config_path: Path, data_dir: Path) -> dict[str
     swaps = [m for m in config.mitigations if isinstance(m, Swaps)]
     terms = {part.terms for part in [*swaps, *config.groups.values()] if part.terms is not None}
     data |= {f"terms/{path}": sha256_file(_find(config_path, data_dir, path)) for path in sorted(terms)}
-    return {"config": sha256_file(config_path), "base_model": model, **data}
+    raters = (
+        {"raters": sha256_bytes(canonical_json(config.raters.model_dump(mode="json")))} if config.raters.only else {}
+    )
+    return {"config": sha256_file(config_path), "base_model": model, **raters, **data}
 
 
 def _find(config_path: Path, data_dir: Path, name: str) -> Path:

@@ -90,7 +90,7 @@ def _split(items: pd.DataFrame, source: Source, config: RewardConfig, by_raters:
         judgements = judgements.assign(**{column: rater_group(judgements, config.groups[name], source.name)})
         by.append(column)
     value = "rating" if "rating" in items else "p_a"
-    means = _means(judgements, by).rename(columns={"value": value})
+    means = judgement_means(judgements, by).rename(columns={"value": value})
     merged = items.drop(columns=[value]).merge(means, on="item_id", validate="one_to_many")
     return merged.assign(weight=merged["weight"] * merged.pop("share"))
 
@@ -107,7 +107,7 @@ def rater_group(judgements: pd.DataFrame, groups: Groups, source: str) -> pd.Ser
     return labels.astype("object").where(labels.notna(), None)
 
 
-def _means(judgements: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+def judgement_means(judgements: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     """``by``, value (weighted mean) and share of the item's weight; raters of no weight share by their number."""
     weighted = judgements.assign(n=1.0, product=judgements["value"] * judgements["weight"])
     sums = weighted.groupby(by, sort=True, dropna=False)[["product", "weight", "value", "n"]].sum().reset_index()
