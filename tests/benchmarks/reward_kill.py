@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -69,22 +70,31 @@ def main() -> None:
         whole = time.perf_counter() - began
         print(f"uninterrupted: {whole:.0f} s", flush=True)
         done = 0
-        for number in range(options.kills):
+        while done < options.kills:
             process = start(folder / "config.toml", options.data, folder / "killed")
             # at a point of its own between the loading of the libraries and the end
             time.sleep(rng.uniform(0.25, 0.8) * whole)
-            if process.poll() is not None:
-                break
+            if process.poll() is not None:  # it came to its end before: compare, and begin anew
+                compare(folder)
+                shutil.rmtree(folder / "killed")
+                continue
             os.kill(process.pid, signal.SIGKILL)
             process.wait()
             done += 1
             kept = (folder / "killed" / CHECKPOINT_NAME).is_file()
-            print(f"kill {number + 1}: {'a checkpoint lies there' if kept else 'no checkpoint yet'}", flush=True)
+            print(f"kill {done}: {'a checkpoint lies there' if kept else 'no checkpoint yet'}", flush=True)
         assert start(folder / "config.toml", options.data, folder / "killed").wait() == 0
-        one, other = (load_file(folder / run / "model.safetensors") for run in ("whole", "killed"))
-        equal = one.keys() == other.keys() and all(np.array_equal(one[key], other[key]) for key in one)
-        print(f"{done} kills; {len(one)} tensors, bit-equal: {equal}")
-        raise SystemExit(0 if equal else 1)
+        print(f"{done} kills")
+        compare(folder)
+
+
+def compare(folder: Path) -> None:
+    """Ends with an error unless both runs have the same weights to the bit."""
+    one, other = (load_file(folder / run / "model.safetensors") for run in ("whole", "killed"))
+    equal = one.keys() == other.keys() and all(np.array_equal(one[key], other[key]) for key in one)
+    print(f"{len(one)} tensors, bit-equal: {equal}", flush=True)
+    if not equal:
+        raise SystemExit(1)
 
 
 if __name__ == "__main__":

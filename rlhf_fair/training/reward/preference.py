@@ -55,11 +55,11 @@ class PairData:
         return bradley_terry_loss(outputs[0, :, 0] - outputs[1, :, 0], p_a, margin)
 
     def metrics(self, outputs: torch.Tensor, rows: torch.Tensor) -> dict[str, float]:
-        """Accuracy: the share of decided pairs whose better side gets more; ties are left out."""
+        """Accuracy: the share of decided pairs whose better side gets more, equal rewards being half right."""
         p_a = self._tensors[0][rows].to(outputs.device)
         difference = outputs[0, :, 0] - outputs[1, :, 0]
         decided = p_a != 0.5
-        agrees = ((difference > 0) == (p_a > 0.5))[decided].float()
+        agrees = torch.where(difference == 0, 0.5, ((difference > 0) == (p_a > 0.5)).float())[decided]
         return {"accuracy": float(agrees.mean()) if len(agrees) else float("nan")}
 
     def parameters(self) -> list[torch.nn.Parameter]:

@@ -76,7 +76,7 @@ def test_batch_loss_is_weighted_and_accuracy_leaves_ties_out() -> None:
     value, metrics = batch_loss(data, [[0.0, 3.0, 1.0], [0.0, 0.0, 0.0]])
     # weights 2, 0, 1 have mean 1; losses ln 2, (unused), ln(1 + e)
     assert value == pytest.approx((2 * math.log(2) + math.log(1 + math.e)) / 3)
-    assert metrics["accuracy"] == 0.0  # row 1 is undecided by the model, row 3 wrong, row 2 a tie
+    assert metrics["accuracy"] == 0.25  # row 1 is undecided by the model: a half, row 3 wrong, row 2 a tie
 
 
 def test_rating_loss_by_hand() -> None:

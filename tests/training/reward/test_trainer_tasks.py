@@ -163,6 +163,21 @@ def test_unknown_lora_targets_are_one_clear_error() -> None:
         train_reward_model(tiny_bert(), tiny_tokenizer(), good_or_bad(), settings)
 
 
+def test_the_curve_reaches_tensorboard(tmp_path: Path) -> None:
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    settings = SETTINGS.model_copy(update={"epochs": 2, "trackers": ("tensorboard",)})
+    run = train_reward_model(
+        tiny_bert(), tiny_tokenizer(), good_or_bad(), settings, checkpoint=tmp_path / "checkpoint.pt"
+    )
+    folders = {path.parent for path in tmp_path.rglob("events.out.tfevents.*")}
+    read = {}
+    for folder in folders:
+        found = events.EventAccumulator(str(folder)).Reload()
+        read |= {name: found.Scalars(name) for name in found.Tags()["scalars"]}
+    assert [event.step for event in read["loss"]] == list(range(1, run.steps + 1))
+    assert [event.value for event in read["loss"]] == pytest.approx([row["loss"] for row in run.curve])
+
+
 def test_a_loss_that_is_not_a_number_stops_the_run() -> None:
     settings = SETTINGS.model_copy(update={"learning_rate": 1e30, "clip_norm": 1e30})
     with pytest.raises(SettingsError, match=r"the loss is .*lower the learning rate"):
