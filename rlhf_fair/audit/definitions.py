@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from rlhf_fair.audit.scorers import KINDS, ScorerPlan
 from rlhf_fair.probes.missing import REFUSALS
 from rlhf_fair.probes.missing import UNMEASURED as UNMEASURED_GAP
+from rlhf_fair.probes.scorers import KINDS, ScorerPlan
 
 STAR, FILLED = "*", "{}"
 

@@ -16,11 +16,11 @@ from pydantic import Field, field_validator, model_validator
 
 from rlhf_fair.audit.own_prompts import CounterfactualPlan, completed, expand
 from rlhf_fair.audit.plan import Limits, Plan, Policy
-from rlhf_fair.audit.scorers import ScorerPlan
 from rlhf_fair.errors import RowError
 from rlhf_fair.models.requests import Decoding
 from rlhf_fair.probes.generation_scores import PREFIX, Refusals
 from rlhf_fair.probes.missing import UNMEASURED
+from rlhf_fair.probes.scorers import ScorerPlan
 from rlhf_fair.settings import Settings
 from rlhf_fair.tables import read_table, require_columns
 

@@ -12,9 +12,9 @@ from rlhf_fair.audit.definitions import REFUSAL as REFUSAL_GAP
 from rlhf_fair.audit.findings import build_findings
 from rlhf_fair.audit.generation import REFUSAL, SCORE, GenerationPlan
 from rlhf_fair.audit.generation_gaps import measure, refusal_gaps, refusal_rate, unmeasured_gaps
-from rlhf_fair.audit.scorers import ScorerPlan
 from rlhf_fair.metrics.gaps import group_labels, group_names
 from rlhf_fair.probes.generation_scores import PREFIX
+from rlhf_fair.probes.scorers import ScorerPlan
 from rlhf_fair.records import Finding, Results
 from rlhf_fair.stats.no_change import Range
 

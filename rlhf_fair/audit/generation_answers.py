@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 
 from rlhf_fair.audit.generation import GenerationPlan
-from rlhf_fair.audit.scorers import Ruler, open_scorer
 from rlhf_fair.errors import RowError, SettingsError
 from rlhf_fair.models.refusal import is_refusal
 from rlhf_fair.models.requests import Decoding, Generation, ScoresQuality
 from rlhf_fair.probes.generation_scores import Refusals
+from rlhf_fair.probes.scorers import Ruler, open_scorer
 from rlhf_fair.tables import read_table, require_columns
 
 Ask = Callable[[Sequence[Generation], Decoding], Sequence[str | None]]

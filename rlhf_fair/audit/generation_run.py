@@ -19,11 +19,11 @@ from rlhf_fair.audit.generation_answers import answers_from, answers_from_file, 
 from rlhf_fair.audit.own_prompts import with_account
 from rlhf_fair.audit.plan import load_plan
 from rlhf_fair.audit.scorer_check import TABLE, ScorerCheck, check_scorers
-from rlhf_fair.audit.scorers import Ruler, judge_failures, scorer_inputs
 from rlhf_fair.audit.sequential import check_plan, given_answers, model_answers, run_until_decisive, score_bounds
 from rlhf_fair.audit.source import Hear, Source, open_source
 from rlhf_fair.audit.target import Access, Target
 from rlhf_fair.errors import MissingFileError
+from rlhf_fair.probes.scorers import Ruler, judge_failures, scorer_inputs
 from rlhf_fair.records import Results
 from rlhf_fair.tables import write_table
 

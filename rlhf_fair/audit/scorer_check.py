@@ -17,7 +17,6 @@ import pandas as pd
 from rlhf_fair.audit.findings import Measurement
 from rlhf_fair.audit.generation import SHIFT, Attribute, GenerationPlan
 from rlhf_fair.audit.scorer_check_wording import said_of
-from rlhf_fair.audit.scorers import ScorerPlan
 from rlhf_fair.metrics.gaps import group_labels, group_names
 from rlhf_fair.models.lexicon import LexiconScorer
 from rlhf_fair.models.requests import ScoresQuality
@@ -32,6 +31,7 @@ from rlhf_fair.probes.scorer_bias import (
     scorer_bias_records,
 )
 from rlhf_fair.probes.scorer_bias_words import Terms, own_words, scorer_bias_words
+from rlhf_fair.probes.scorers import ScorerPlan
 
 PROBE = "scorer_bias"
 """Takes the probe's place in the findings of the check."""

@@ -30,11 +30,11 @@ from rlhf_fair.audit.findings import build_findings
 from rlhf_fair.audit.generation import SCORE, GenerationPlan
 from rlhf_fair.audit.generation_answers import Ask, answers_from, score_answers
 from rlhf_fair.audit.generation_gaps import measurement
-from rlhf_fair.audit.scorers import Ruler
 from rlhf_fair.audit.sequential_gaps import Watched, watch
 from rlhf_fair.audit.source import Hear
 from rlhf_fair.errors import SettingsError
 from rlhf_fair.metrics.gaps import group_labels
+from rlhf_fair.probes.scorers import Ruler
 from rlhf_fair.records import Finding, Verdict
 from rlhf_fair.stats.confidence_sequence import units_for_equivalence
 from rlhf_fair.stats.equivalence import verdict

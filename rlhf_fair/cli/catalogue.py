@@ -42,7 +42,7 @@ def scorers(as_json: AsJson = False) -> None:
 
     Example: rlhf-fair list scorers
     """
-    from rlhf_fair.audit.scorers import KINDS
+    from rlhf_fair.probes.scorers import KINDS
 
     _show({str(kind): text for kind, text in KINDS.items()}, as_json)
 

@@ -10,9 +10,9 @@ from typer.testing import CliRunner
 
 from rlhf_fair.audit.benchmarks.registry import NAMES
 from rlhf_fair.audit.plan import shipped_audits
-from rlhf_fair.audit.scorers import Kind
 from rlhf_fair.cli.app import app
 from rlhf_fair.metrics.rates import ROW_METRICS
+from rlhf_fair.probes.scorers import Kind
 from rlhf_fair.settings import read_toml_table
 
 

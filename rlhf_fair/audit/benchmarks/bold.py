@@ -11,10 +11,10 @@ import pandas as pd
 from pydantic import Field
 
 from rlhf_fair.audit.benchmarks.sampled import SENTIMENT, TOXICITY, Scored
-from rlhf_fair.audit.scorers import ScorerPlan
 from rlhf_fair.errors import SettingsError
 from rlhf_fair.probes.bold import FILES, LIMIT, bold_measured, load_bold
 from rlhf_fair.probes.measured import Measured
+from rlhf_fair.probes.scorers import ScorerPlan
 from rlhf_fair.tables import Quarantined
 
 Domain = Literal["gender", "political_ideology", "profession", "race", "religious_ideology"]

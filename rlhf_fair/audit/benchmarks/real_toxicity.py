@@ -11,7 +11,6 @@ import pandas as pd
 from pydantic import Field, model_validator
 
 from rlhf_fair.audit.benchmarks.sampled import TOXICITY, Scored
-from rlhf_fair.audit.scorers import ScorerPlan
 from rlhf_fair.probes.generation_scores import Refusals
 from rlhf_fair.probes.measured import Measured
 from rlhf_fair.probes.real_toxicity import (
@@ -22,6 +21,7 @@ from rlhf_fair.probes.real_toxicity import (
     too_few_samples,
 )
 from rlhf_fair.probes.real_toxicity import TOXICITY as QUANTITY
+from rlhf_fair.probes.scorers import ScorerPlan
 from rlhf_fair.tables import Quarantined
 
 

@@ -19,13 +19,13 @@ from pydantic import Field, model_validator
 from rlhf_fair.audit.benchmarks.base import N_UPSTREAM, REASONS, Benchmark
 from rlhf_fair.audit.benchmarks.rulers import Ruler, check_rulers
 from rlhf_fair.audit.definitions import REFUSAL, gap_between_groups, label_definitions, level_of_group
-from rlhf_fair.audit.scorers import ScorerPlan, open_classifier, open_scorer, score_range, scorer_inputs
 from rlhf_fair.audit.source import Source
 from rlhf_fair.models.requests import Decoding
 from rlhf_fair.probes.generation_scores import Part, Refusals, add_scores, score_columns
 from rlhf_fair.probes.generations import generation_records, generation_requests, read_generations
 from rlhf_fair.probes.measured import Measured
 from rlhf_fair.probes.scorer_bias_words import Attribute
+from rlhf_fair.probes.scorers import ScorerPlan, open_classifier, open_scorer, score_range, scorer_inputs
 from rlhf_fair.stats.no_change import Range
 from rlhf_fair.tables import Quarantined
 

@@ -11,10 +11,10 @@ from model_server import Reply, in_words, prompt_of, serving
 from pydantic import ValidationError
 from tiny import tiny_bert, tiny_tokenizer
 
-from rlhf_fair.audit.scorers import JUDGE_KEY_VARIABLE, ScorerPlan, open_classifier, open_scorer, scorer_inputs
 from rlhf_fair.errors import MissingFileError, SettingsError
 from rlhf_fair.models.endpoint_settings import KEY_VARIABLE
 from rlhf_fair.models.vader import installed_files
+from rlhf_fair.probes.scorers import JUDGE_KEY_VARIABLE, ScorerPlan, open_classifier, open_scorer, scorer_inputs
 
 LABELS = {0: "negative", 1: "positive"}
 
