@@ -90,6 +90,18 @@ class PolicyRun:
 
 
 @dataclass(frozen=True)
+class Ingredients:
+    """Folders of what policies are made from; ``panels`` and ``rewards`` by name of the panel."""
+
+    base: Path
+    sft: Path
+    pairs: Path
+    scorer: Path
+    panels: dict[str, Path]
+    rewards: dict[str, Path]
+
+
+@dataclass(frozen=True)
 class Trained:
     """Folders of everything the loop made."""
 
@@ -107,6 +119,18 @@ class Trained:
 
 def run_pipeline(world: World, settings: PipelineSettings, stages: Stages, *, progress: Progress) -> Trained:
     """Train everything: base, SFT, two panels with their reward models, and PPO with and without the penalty."""
+    loop, made = _Loop(world, settings, progress), prepare(world, settings, stages, progress=progress)
+    policies = []
+    for stage, panel in POLICIES:
+        name = f"{stage.replace('_', '-')}-{panel}"
+        penalty = made.scorer if stage == "fair_ppo" else None
+        build = partial(loop.optimise, name, panel, made.sft, made.rewards[panel], penalty, made.pairs)
+        policies.append(PolicyRun(name, stage, panel, stages.run(name, build)))
+    return Trained(made.base, made.sft, made.panels, made.rewards, tuple(policies))
+
+
+def prepare(world: World, settings: PipelineSettings, stages: Stages, *, progress: Progress) -> Ingredients:
+    """Make all that a policy is optimised from: base and SFT model, pairs, panels, reward models, training scorer."""
     loop = _Loop(world, settings, progress)
     base = stages.run("base", loop.pretrain)
     sft = stages.run("sft", partial(loop.fine_tune, base))
@@ -114,13 +138,7 @@ def run_pipeline(world: World, settings: PipelineSettings, stages: Stages, *, pr
     scorer = stages.run("training-scorer", partial(loop.learn_scorer, pairs))
     panels = {p: stages.run(f"panel-{p}", partial(loop.ask_panel, p, pairs)) for p in PANELS}
     rewards = {p: stages.run(f"reward-{p}", partial(loop.train_reward, p, base, pairs, panels[p])) for p in PANELS}
-    policies = []
-    for stage, panel in POLICIES:
-        name = f"{stage.replace('_', '-')}-{panel}"
-        penalty = scorer if stage == "fair_ppo" else None
-        build = partial(loop.optimise, name, panel, sft, rewards[panel], penalty, pairs)
-        policies.append(PolicyRun(name, stage, panel, stages.run(name, build)))
-    return Trained(base, sft, panels, rewards, tuple(policies))
+    return Ingredients(base, sft, pairs, scorer, panels, rewards)
 
 
 class PolicyReward:
