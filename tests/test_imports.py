@@ -41,6 +41,7 @@ ALLOWED: dict[str, set[str]] = {
     "compliance": BASE,
     "report": BASE | {"compliance"},
     "stages": BASE,
+    "audit_callback": AUDIT,
     "pipeline": PIPELINE,
     "pipeline_audit": PIPELINE,
     "demo": PIPELINE | REPORT,
