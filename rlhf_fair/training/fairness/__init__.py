@@ -1,0 +1,43 @@
+"""The fairness penalty: a per-sample reward shaping whose policy gradient is the gradient of a group disparity.
+
+Cells c are groups within strata (template, topic; without strata: groups), p_c their shares of the prompts, s_i the
+score of sample i and m_c = E[s | c]. For any disparity Phi of the cell means, the objective is J = E[r] - Phi(m). Then
+
+    grad m_c = E[ 1{c_i = c} / p_c * (s_i - b_c) * grad log pi ]         score function; any baseline b_c of the prompt
+    grad Phi = sum_c dPhi/dm_c * grad m_c                                chain rule; p_c does not depend on the policy
+             = E[ (dPhi/dm_c(i)) / p_c(i) * (s_i - m_c(i)) * grad log pi ]       exchange sum and mean, b_c = m_c
+    grad J   = E[ (r_i - price_c(i) * (s_i - m_c(i))) * grad log pi ],   price_c = (dPhi/dm_c) / p_c
+
+so plain policy gradients on the shaped reward in the last line climb J. Half the between-group variance has the price
+strength * (m_g - m), and within strata strength * (m_sg - m_s): the share of the stratum cancels. A difference
+D = sum_g a_g m_g has kappa * a_g / p_g, or kappa * a_g / p_g|s within strata. Floors, refusals and lengths are further
+terms of Phi, each with scores and prices of its own.
+
+Subtracting the disparity itself from every reward does nothing: a constant vanishes in any baseline or whitening.
+Group means and shares are running estimates, since one batch holds too few samples of each group; the guards are part
+of the objective: no group may fall below its reference level, and a group with too few samples is left alone.
+
+Which objective for whom: under E[r], which weighs every prompt the same, closing a gap is cheapest in small groups, so
+that is who moves, under the variance as under a contrast (for two groups the variance is p_1 p_2 D^2). They differ in
+the size of single penalties: a contrast's grow with 1 / p_g, the variance's do not. Floors keep a better-off minority
+where it is; ``moved:<group>`` shows it either way.
+"""
+
+from rlhf_fair.training.fairness.settings import FairnessSettings, MultiplierSettings
+from rlhf_fair.training.fairness.shaper import FairnessShaper, Shaped
+from rlhf_fair.training.fairness.snapshot import GroupSnapshot, StratifiedSnapshot
+from rlhf_fair.training.fairness.store import GroupState, GroupStore, LocalStore
+from rlhf_fair.training.fairness.sums import BatchSums
+
+__all__ = [
+    "BatchSums",
+    "FairnessSettings",
+    "FairnessShaper",
+    "GroupSnapshot",
+    "GroupState",
+    "GroupStore",
+    "LocalStore",
+    "MultiplierSettings",
+    "Shaped",
+    "StratifiedSnapshot",
+]

@@ -1,0 +1,124 @@
+"""Group means at one moment, over everything and within strata, with the disparity they show and its noise floor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from rlhf_fair.training.fairness.store import GroupState, RunningMoments
+from rlhf_fair.training.fairness.sums import ONE_STRATUM, Floats
+
+
+@dataclass(frozen=True)
+class GroupSnapshot:
+    """Running state of every group. means: score units. counts: Kish's effective samples behind each mean.
+
+    ``score_sd`` is over all groups together; ``within_sds``, where known, within each.
+    """
+
+    groups: tuple[str, ...]
+    shares: Floats
+    means: Floats
+    counts: Floats
+    score_sd: float
+    within_sds: Floats | None = None
+
+    @property
+    def overall(self) -> float:
+        """Share-weighted mean of the group means."""
+        return float(self.shares @ self.means)
+
+    @property
+    def between_group_variance(self) -> float:
+        """sum_g p_g (mu_g - mu)^2: squared score units, 0 = parity."""
+        return float(self.shares @ (self.means - self.overall) ** 2)
+
+    @property
+    def between_group_sd(self) -> float:
+        """Root of `between_group_variance`: score units, 0 = parity."""
+        return float(np.sqrt(self.between_group_variance))
+
+    @property
+    def noise_variance(self) -> float:
+        """What `between_group_variance` averages to by chance alone, with these counts and no disparity."""
+        return float(self.shares @ (self.score_sd**2 / np.maximum(self.counts, 1.0) * (1 - self.shares)))
+
+    @property
+    def noise_floor(self) -> float:
+        """What `between_group_sd` would show by chance alone with these counts and no disparity."""
+        return float(np.sqrt(self.noise_variance))
+
+    @property
+    def standard_errors(self) -> Floats:
+        """(groups,) of the means, from each group's own spread where known; NaN below two effective samples."""
+        sds = np.full(len(self.groups), self.score_sd) if self.within_sds is None else self.within_sds
+        # n - 1: the spread is measured from the group's own mean
+        return np.where(self.counts > 1, sds / np.sqrt(np.maximum(self.counts - 1, 1e-12)), np.nan)
+
+
+@dataclass(frozen=True)
+class StratifiedSnapshot:
+    """One measure over everything and within each stratum. weights: (strata,) shares of the samples, summing to 1."""
+
+    pooled: GroupSnapshot
+    strata: tuple[str, ...]
+    weights: Floats
+    within: tuple[GroupSnapshot, ...]
+
+    @classmethod
+    def of(cls, state: GroupState, measure: str) -> StratifiedSnapshot:
+        """The state of one measure."""
+        by_stratum: dict[str, dict[str, RunningMoments]] = {}
+        for cell, moments in state.cells.items():
+            if cell.measure == measure:
+                by_stratum.setdefault(cell.stratum, {})[cell.group] = moments
+        strata = tuple(sorted(by_stratum))
+        mass = np.array([sum(moments.mass for moments in by_stratum[stratum].values()) for stratum in strata])
+        within = tuple(_snapshot(by_stratum[stratum]) for stratum in strata)
+        pooled = within[0] if len(within) == 1 else _snapshot(_merged(by_stratum.values()))
+        return cls(pooled, strata, mass / max(mass.sum(), 1e-12), within)
+
+    @classmethod
+    def unstratified(cls, snapshot: GroupSnapshot) -> StratifiedSnapshot:
+        """Everything is one stratum."""
+        return cls(snapshot, (ONE_STRATUM,), np.ones(1), (snapshot,))
+
+    @cached_property
+    def gap(self) -> float:
+        """Root of the mean over strata of the variance between groups: score units, 0 = parity in every stratum."""
+        return float(np.sqrt(self._mean([snapshot.between_group_variance for snapshot in self.within])))
+
+    @cached_property
+    def noise_floor(self) -> float:
+        """What `gap` would show by chance alone."""
+        return float(np.sqrt(self._mean([snapshot.noise_variance for snapshot in self.within])))
+
+    def _mean(self, values: list[float]) -> float:
+        return float(self.weights @ np.array(values)) if values else 0.0
+
+
+def _merged(strata: Iterable[Mapping[str, RunningMoments]]) -> dict[str, RunningMoments]:
+    merged: dict[str, RunningMoments] = {}
+    for cells in strata:
+        for group, moments in cells.items():
+            old = merged.get(group)
+            merged[group] = (
+                moments if old is None else RunningMoments(*(a + b for a, b in zip(old, moments, strict=True)))
+            )
+    return merged
+
+
+def _snapshot(cells: Mapping[str, RunningMoments]) -> GroupSnapshot:
+    """Means and counts of one stratum's groups, in order of name."""
+    groups = tuple(sorted(cells))
+    table = np.array([cells[group] for group in groups]).reshape(len(groups), 4)
+    mass, squared_mass, total, squares = table.T
+    counts = mass**2 / np.maximum(squared_mass, 1e-300)
+    means = total / np.maximum(mass, 1e-12)
+    n = max(float(mass.sum()), 1e-12)
+    variance = max(float(squares.sum()) / n - (float(total.sum()) / n) ** 2, 0.0)
+    within = np.sqrt(np.maximum(squares / np.maximum(mass, 1e-12) - means**2, 0.0))
+    return GroupSnapshot(groups, mass / n, means, counts, float(np.sqrt(variance)), within)
