@@ -25,7 +25,7 @@ class ChatLM:
         self.model = model
         self.template = template
         self._asked = copy.copy(model)
-        self._asked.tokenizer = _Wrapped(model.tokenizer, _end_tokens(model))
+        self._asked.tokenizer = ChatTokenizer(model.tokenizer, end_tokens(model))
 
     def answers(
         self, requests: Sequence[Generation], decoding: Decoding, *, progress: Progress | None = None
@@ -47,7 +47,7 @@ class ChatLM:
         return self.model.pseudo_log_likelihoods(requests, progress=progress)
 
 
-class _Wrapped:
+class ChatTokenizer:
     """A tokenizer for texts that a template made: special tokens are in them, and a turn has several ways to end."""
 
     def __init__(self, tokenizer: Any, ends: frozenset[int]) -> None:
@@ -65,7 +65,7 @@ class _Wrapped:
         return getattr(self._tokenizer, name)
 
 
-def _end_tokens(model: CausalLM) -> frozenset[int]:
+def end_tokens(model: CausalLM) -> frozenset[int]:
     """The tokenizer's end of text and those of the model's own settings for generation, such as an end of turn."""
     named = getattr(model.model.generation_config, "eos_token_id", None)
     ends = [model.tokenizer.eos_token_id, *(named if isinstance(named, list) else [named])]
