@@ -1,8 +1,8 @@
 """What is penalised: disparities of group means, each with its price for one unit of score in every cell.
 
-A cell c is a group within a stratum, with share p_c of all samples and mean m_c. For a disparity D of the cell means, the
-price of cell c is (dD / dm_c) / p_c; the package docstring says why that and the score's distance from m_c is all that
-policy gradients need.
+A cell c is a group within a stratum, with share p_c of all samples and mean m_c. For a disparity D of the cell means,
+the price of cell c is (dD / dm_c) / p_c; the package docstring says why that and the score's distance from m_c is all
+that policy gradients need.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def disparities(snapshot: StratifiedSnapshot, settings: FairnessSettings) -> lis
 
 
 def between_groups(snapshot: StratifiedSnapshot, minimum_count: float, *, shrinkage: bool = False) -> Disparity:
-    """sum_s w_s sum_g p_g|s (m_sg - m_s)^2; half of it has the price m_sg - m_s. Cells with too few samples have none."""
+    """sum_s w_s sum_g p_g|s (m_sg - m_s)^2; half of it has the price m_sg - m_s, 0 in cells with too few samples."""
     prices = {}
     for stratum, within in zip(snapshot.strata, snapshot.within, strict=True):
         level = shrunk_means(within) if shrinkage else within.means
@@ -124,7 +124,7 @@ def contrast_in_each(
 def standardized_contrast(
     name: str, coefficients: Mapping[str, float], snapshot: StratifiedSnapshot, settings: FairnessSettings
 ) -> Disparity:
-    """sum_s w_s sum_g a_g m_sg over the strata that hold the contrast's groups: the directly standardized difference."""
+    """sum_s w_s sum_g a_g m_sg over the strata that hold the contrast's groups: a directly standardized difference."""
     parts = zip(snapshot.strata, snapshot.weights, snapshot.within, strict=True)
     all_parts = [(_contrast(name, stratum, coefficients, within, settings), w) for stratum, w, within in parts]
     prices = {stratum: price for part, _ in all_parts for stratum, price in part.prices.items()}

@@ -2,8 +2,8 @@
 
 Both moving rules keep one-sided multipliers for constraints ``cost <= limit``. A difference that must lie within +-eps
 is two of them, on +D and on -D, and their difference is the price: noise pushes both in turn and cancels, while one
-multiplier on abs(D) would be pumped up by noise, as E abs(D) is never 0. A squared disparity is one, on what exceeds its
-chance value, against eps^2; both sides are divided by eps, so that rates have the same unit for both.
+multiplier on abs(D) would be pumped up by noise, as E abs(D) is never 0. A squared disparity is one, on what exceeds
+its chance value, against eps^2; both sides are divided by eps, so that rates have the same unit for both.
 """
 
 from __future__ import annotations

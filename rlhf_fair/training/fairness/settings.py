@@ -21,10 +21,10 @@ KEYS_OF_KIND = {
 class MultiplierSettings(Settings):
     """How the strength of the penalty is set: ``fixed``, or moved by a ``dual`` ascent or a ``pid`` controller.
 
-    ``tolerance`` is the disparity that is put up with, in score units; it must lie above the noise floor. ``cap`` bounds
-    every multiplier. ``rate`` is the dual's step; ``proportional``, ``integral`` and ``derivative`` are the controller's
-    gains, with exponential averages of memory ``proportional_memory`` and ``derivative_memory`` and a look-back of
-    ``delay`` steps. A key of another kind is an error.
+    ``tolerance`` is the disparity that is put up with, in score units; it must lie above the noise floor. ``cap``
+    bounds every multiplier. ``rate`` is the dual's step; ``proportional``, ``integral`` and ``derivative`` are the
+    controller's gains, with exponential averages of memory ``proportional_memory`` and ``derivative_memory`` and a
+    look-back of ``delay`` steps. A key of another kind is an error.
     """
 
     kind: Literal["fixed", "dual", "pid"] = "fixed"
@@ -46,8 +46,8 @@ class MultiplierSettings(Settings):
             raise ValueError(f"kind {self.kind!r} does not use {', '.join(foreign)}; keys of this kind: {allowed}")
         if self.kind != "fixed" and self.tolerance == 0:
             raise ValueError(
-                f"kind {self.kind!r} needs a tolerance above 0: a measured disparity is never exactly 0, so without one "
-                "the multiplier follows noise"
+                f"kind {self.kind!r} needs a tolerance above 0: a measured disparity is never exactly 0, so without "
+                "one the multiplier follows noise"
             )
         return self
 

@@ -19,7 +19,7 @@ def between_group_signal(snapshot: GroupSnapshot) -> float:
 
 
 def shrunk_means(snapshot: GroupSnapshot) -> Floats:
-    """(groups,) mu + B_g (mu_g - mu) with B_g = tau^2 / (tau^2 + sigma^2 / n_g): B is 1 without noise, 0 without signal.
+    """(groups,) mu + B_g (mu_g - mu) with B_g = tau^2 / (tau^2 + sigma^2 / n_g): 1 without noise, 0 without signal.
 
     n_g is Kish's effective sample and sigma the spread within groups (each mean is weighed by its own noise, all groups
     by one spread: that of a small group is itself hardly known).
