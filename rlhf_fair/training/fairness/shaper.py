@@ -67,7 +67,7 @@ class FairnessShaper:
         given = {SCORE: scores, REWARD: rewards, REFUSED: refused, LENGTH: lengths}
         measures = {name: np.asarray(values, dtype=float) for name, values in given.items() if values is not None}
         sums = BatchSums.of(groups, measures, strata)
-        state = self._take(sums)
+        state = self.take(sums)
         snapshots = {measure: StratifiedSnapshot.of(state, measure) for measure in measures}
         found = disparities(snapshots[SCORE], self.settings)
         prices = {measure: self._measure_prices(measure, snapshots[measure], found) for measure in measures}
@@ -79,9 +79,27 @@ class FairnessShaper:
         row |= {"version": float(state.version), "staleness": float(self._staleness)}
         return Shaped(measures[REWARD] - penalties, penalties, row)
 
+    def take(self, sums: BatchSums) -> GroupState:
+        """Add a batch and move the multipliers once for every whole step; frozen, read alone.
+
+        A store that moves multipliers for all its users says so, and then theirs are taken.
+        """
+        if self._frozen:
+            return self.store.read()
+        state = self.store.add(sums)
+        # batches that others added since this process last looked: its last penalties knew nothing of them
+        self._staleness = max(state.version - self._version - 1, 0)
+        self._version = state.version
+        if state.multipliers is not None:
+            self.multipliers.load_state_dict(state.multipliers)
+        elif math.floor(state.steps) > self._moved_at:
+            self._moved_at = math.floor(state.steps)
+            self.multipliers.move(disparities(StratifiedSnapshot.of(state, SCORE), self.settings))
+        return state
+
     def update(self, groups: Sequence[str | None], scores: Floats) -> GroupSnapshot:
         """Take in one batch of scores (NaN ones are left out) and return the state to shape it with."""
-        state = self._take(BatchSums.of(groups, {SCORE: np.asarray(scores, dtype=float)}))
+        state = self.take(BatchSums.of(groups, {SCORE: np.asarray(scores, dtype=float)}))
         return StratifiedSnapshot.of(state, SCORE).pooled
 
     def snapshot(self) -> GroupSnapshot:
@@ -123,19 +141,6 @@ class FairnessShaper:
         counters = state["counters"]
         self._version, self._moved_at = int(counters["version"]), int(counters["moved_at"])
         self._staleness = int(counters["staleness"])
-
-    def _take(self, sums: BatchSums) -> GroupState:
-        """Add the batch and move the multipliers once for every whole step; frozen, read alone."""
-        if self._frozen:
-            return self.store.read()
-        state = self.store.add(sums)
-        # batches that others added since this process last looked: its last penalties knew nothing of them
-        self._staleness = max(state.version - self._version - 1, 0)
-        self._version = state.version
-        if math.floor(state.steps) > self._moved_at:
-            self._moved_at = math.floor(state.steps)
-            self.multipliers.move(disparities(StratifiedSnapshot.of(state, SCORE), self.settings))
-        return state
 
     def _measure_prices(self, measure: str, snapshot: StratifiedSnapshot, found: Sequence[Disparity]) -> Prices:
         if measure == SCORE:

@@ -35,24 +35,27 @@ NOTHING = RunningMoments(0.0, 0.0, 0.0, 0.0)
 class GroupState:
     """What is known of all cells. version: batches added so far, by anyone. steps: the same in whole training batches.
 
-    The two differ where a batch arrives in pieces (`LocalStore`'s ``rows_per_step``).
+    The two differ where a batch arrives in pieces (`LocalStore`'s ``rows_per_step``). multipliers: the state of those
+    that the store moves for all its users; None where each moves its own.
     """
 
     cells: Mapping[Cell, RunningMoments] = field(default_factory=dict)
     version: int = 0
     steps: float = 0.0
+    multipliers: Mapping[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain lists and numbers, cells in order."""
         cells = [[*cell, *moments] for cell, moments in sorted(self.cells.items())]
-        return {"version": self.version, "steps": self.steps, "cells": cells}
+        moved = {} if self.multipliers is None else {"multipliers": dict(self.multipliers)}
+        return {"version": self.version, "steps": self.steps, "cells": cells} | moved
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> GroupState:
         """Restore what `to_json` gave."""
         try:
             cells = {Cell(*map(str, row[:3])): RunningMoments(*map(float, row[3:])) for row in content["cells"]}
-            return cls(cells, int(content["version"]), float(content["steps"]))
+            return cls(cells, int(content["version"]), float(content["steps"]), content.get("multipliers"))
         except (KeyError, TypeError, ValueError) as error:
             raise RlhfFairError(f"this is no state of group statistics: {error!r}") from error
 
