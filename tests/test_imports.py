@@ -45,7 +45,8 @@ ALLOWED: dict[str, set[str]] = {
     "pipeline": PIPELINE,
     "pipeline_audit": PIPELINE,
     "demo": PIPELINE | REPORT,
-    "cli": PIPELINE | REPORT | {"annotate", "backends", "demo"},
+    "mitigations": PIPELINE | {"demo"},
+    "cli": PIPELINE | REPORT | {"annotate", "backends", "demo", "mitigations"},
 }
 """Part of the package -> the parts it may import besides itself."""
 

@@ -1,0 +1,116 @@
+"""What the comparison trains and measures, and the options of each method."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from rlhf_fair.pipeline import PipelineSettings
+from rlhf_fair.settings import Settings
+from rlhf_fair.training.ppo.trainer import PPOSettings
+
+SFT, PLAIN = "sft", "plain-ppo"
+"""The two policies that every other is compared with; they are always part of a comparison."""
+
+
+class BestOfN(Settings):
+    """``n`` answers are drawn and the best is given. ``rounds`` batches of training prompts settle the fair price."""
+
+    n: int = Field(4, ge=2)
+    rounds: int = Field(24, ge=1)
+    batch_size: int = Field(128, ge=1)
+
+
+class Rules(Settings):
+    """``blocked_words``: how many words are forbidden, those that the training scorer rates lowest.
+
+    ``lowest_share``: answers that score below this quantile of the SFT policy's are drawn again, ``tries`` times at
+    most; then ``fallback`` is given.
+    """
+
+    blocked_words: int = Field(12, ge=1)
+    lowest_share: float = Field(0.25, ge=0, lt=1)
+    tries: int = Field(8, ge=1)
+    fallback: str = " I cannot comment on this candidate."
+
+
+class Adversarial(Settings):
+    """Strength of the adversary against the reward model's features."""
+
+    strength: float = Field(1.0, gt=0)
+    hidden: int = Field(64, ge=1)
+
+
+class Consistent(Settings):
+    """Price of a reward that differs between a text and its twin; ``batch_size`` twins per step."""
+
+    strength: float = Field(5.0, gt=0)
+    batch_size: int = Field(16, ge=1)
+
+
+class MaxMin(Settings):
+    """Annotator attributes whose crossed groups get a head each; a group with fewer judgements gets none."""
+
+    attributes: tuple[str, ...] = ("gender", "ethnicity")
+    at_least: int = Field(200, ge=1)
+
+
+class DPO(Settings):
+    """Direct preference optimisation in TRL. ``pairs``: at most so many are learnt from."""
+
+    beta: float = Field(0.1, gt=0)
+    learning_rate: float = Field(5e-4, gt=0)
+    batch_size: int = Field(32, ge=1)
+    epochs: int = Field(1, ge=1)
+    pairs: int = Field(6_144, ge=1)
+
+
+class MitigationSettings(Settings):
+    """One comparison: world, methods, seeds, and the sizes that all methods share.
+
+    ``panel``: whose reward model the policies maximise. ``bias`` scales what is planted in the world. ``plan`` is the
+    audit that measures: its names, templates and scorer take no part in training. ``kl_prompts``: held-out prompts on
+    which the distance to the SFT policy is estimated. ``alpha`` is that of all intervals.
+    """
+
+    world: Literal["demo"] = "demo"
+    bias: float = Field(1.0, ge=0)
+    plan: str = "hiring"
+    methods: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = Field((0,), min_length=1)
+    panel: Literal["diverse", "convenience"] = "diverse"
+    kl_prompts: int = Field(512, ge=2)
+    pipeline: PipelineSettings = PipelineSettings()
+    best_of_n: BestOfN = BestOfN()
+    rules: Rules = Rules()
+    adversarial: Adversarial = Adversarial()
+    consistent: Consistent = Consistent()
+    max_min: MaxMin = MaxMin()
+    dpo: DPO = DPO()
+
+    @field_validator("seeds")
+    @classmethod
+    def _are_distinct(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) < len(seeds) or min(seeds) < 0:
+            raise ValueError("seeds are whole numbers from 0 on, each once")
+        return seeds
+
+
+QUICK: dict[str, Any] = {
+    "kl_prompts": 16,
+    "pipeline": PipelineSettings(
+        documents=200,
+        demonstrations=64,
+        pairs=64,
+        ratings_per_pair=2,
+        panel_size=40,
+        rated_answers=64,
+        ppo=PPOSettings(steps=2, batch_size=16, minibatch_size=8, max_new_tokens=12),
+    ),
+    "best_of_n": BestOfN(n=2, rounds=2, batch_size=16),
+    "rules": Rules(tries=2),
+    "max_min": MaxMin(attributes=("gender",), at_least=1),
+    "dpo": DPO(pairs=32, batch_size=16),
+}
+"""Sizes with which everything runs within a minute and nothing is learnt: to try a command, never to read numbers."""
