@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from rlhf_fair.errors import RlhfFairError
 from rlhf_fair.training.fairness.curve_row import curve_row
 from rlhf_fair.training.fairness.disparities import Disparity, Prices, between_groups, disparities
+from rlhf_fair.training.fairness.groups import Labels, as_labels
 from rlhf_fair.training.fairness.levelling_down import floor_prices
 from rlhf_fair.training.fairness.multipliers import Multipliers
 from rlhf_fair.training.fairness.settings import FairnessSettings
@@ -66,14 +68,16 @@ class FairnessShaper:
         """
         given = {SCORE: scores, REWARD: rewards, REFUSED: refused, LENGTH: lengths}
         measures = {name: np.asarray(values, dtype=float) for name, values in given.items() if values is not None}
-        sums = BatchSums.of(groups, measures, strata)
+        labels = as_labels(groups)
+        _check_shapes(measures, len(labels), strata)
+        sums = BatchSums.of(labels, measures, strata)
         state = self.take(sums)
         snapshots = {measure: StratifiedSnapshot.of(state, measure) for measure in measures}
         found = disparities(snapshots[SCORE], self.settings)
         prices = {measure: self._measure_prices(measure, snapshots[measure], found) for measure in measures}
-        penalties = np.zeros(len(groups))
+        penalties = np.zeros(len(labels))
         for measure, price in prices.items():
-            penalties += _penalties(price, snapshots[measure], measures[measure], groups, strata)
+            penalties += _penalties(price, snapshots[measure], measures[measure], labels, strata)
         row = curve_row(snapshots, found, self.multipliers, self.reference_means, sums)
         row |= {"kappa": _pull(prices[SCORE], snapshots[SCORE]), "penalty_sd": float(penalties.std())}
         row |= {"version": float(state.version), "staleness": float(self._staleness)}
@@ -99,7 +103,7 @@ class FairnessShaper:
 
     def update(self, groups: Sequence[str | None], scores: Floats) -> GroupSnapshot:
         """Take in one batch of scores (NaN ones are left out) and return the state to shape it with."""
-        state = self.take(BatchSums.of(groups, {SCORE: np.asarray(scores, dtype=float)}))
+        state = self.take(BatchSums.of(as_labels(groups), {SCORE: np.asarray(scores, dtype=float)}))
         return StratifiedSnapshot.of(state, SCORE).pooled
 
     def snapshot(self) -> GroupSnapshot:
@@ -109,7 +113,8 @@ class FairnessShaper:
     def penalties(self, groups: Sequence[str | None], scores: Floats, state: GroupSnapshot) -> Floats:
         """(n,) amounts to subtract from the rewards; 0 where the score is NaN or the group has too few samples."""
         snapshot = StratifiedSnapshot.unstratified(state)
-        return _penalties({ONE_STRATUM: self.coefficients(state)}, snapshot, scores, groups, None)
+        prices = {ONE_STRATUM: self.coefficients(state)}
+        return _penalties(prices, snapshot, np.asarray(scores, dtype=float), as_labels(groups), None)
 
     def coefficients(self, state: GroupSnapshot) -> Floats:
         """(groups,) price of one score unit in each group: positive pushes the group's scores down."""
@@ -167,7 +172,7 @@ def _penalties(
     prices: Prices,
     snapshot: StratifiedSnapshot,
     values: Floats,
-    groups: Sequence[str | None],
+    groups: Labels,
     strata: Sequence[str] | None,
 ) -> Floats:
     """(n,) price of the row's cell times the value's distance from the cell's mean."""
@@ -183,6 +188,14 @@ def _penalties(
             price, mean = cells[place]
             penalties[row] = price * (value - mean)
     return penalties
+
+
+def _check_shapes(measures: Mapping[str, Floats], n: int, strata: Sequence[str] | None) -> None:
+    for measure, values in measures.items():
+        if values.shape != (n,):
+            raise RlhfFairError(f"{measure} has shape {values.shape}; one for each of the {n} groups is ({n},)")
+    if strata is not None and len(strata) != n:
+        raise RlhfFairError(f"there are {len(strata)} strata; allowed: one for each of the {n} groups")
 
 
 def _pull(prices: Prices, snapshot: StratifiedSnapshot) -> float:
