@@ -45,7 +45,7 @@ ALLOWED: dict[str, set[str]] = {
     "pipeline": PIPELINE,
     "pipeline_audit": PIPELINE,
     "demo": PIPELINE | REPORT,
-    "mitigations": PIPELINE | {"demo"},
+    "mitigations": PIPELINE | REPORT | {"demo"},
     "cli": PIPELINE | REPORT | {"annotate", "backends", "demo", "mitigations"},
 }
 """Part of the package -> the parts it may import besides itself."""

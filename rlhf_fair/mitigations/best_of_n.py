@@ -6,10 +6,13 @@ batch after batch is drawn and chosen from at the price so far, and the shaper h
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from rlhf_fair.artifacts import read_json, write_json
 from rlhf_fair.mitigations.kit import Kit
@@ -38,9 +41,10 @@ def settle_price(kit: Kit, out: Path) -> None:
     for number in range(s.rounds):
         prompts = kit.world.prompts(s.batch_size, kit.rng(4, number))
         candidates = draws.draw(prompts, seed=number)
-        worth = less_penalty(kit, price)
-        chosen = choose(candidates, lambda texts, rows=prompts, value=worth: value(rows, texts))  # type: ignore[misc]
-        price.update(kit.groups(prompts).tolist(), kit.scorer.score(chosen))
+        worth = partial(less_penalty(kit, price), prompts)
+        chosen = choose(candidates, worth)
+        groups = kit.groups(prompts).tolist()
+        price.shape(rewarded(kit)(prompts, chosen), kit.scorer.score(chosen), groups)
         kit.progress(f"best-of-n-fair, seed {kit.seed}", number + 1, s.rounds)
     write_json(out / STATE_NAME, price.state_dict())
 
@@ -59,10 +63,11 @@ def rewarded(kit: Kit) -> Value:
 
 def less_penalty(kit: Kit, price: FairnessShaper) -> Value:
     """The panel's reward less the penalty at the shaper's present state, which stays as it is."""
+    reward = rewarded(kit)
 
-    def value(prompts: pd.DataFrame, texts: list[str]) -> np.ndarray:
-        rewards = kit.reward(prompts["prompt"].tolist(), list(texts))
-        scores, groups = kit.scorer.score(list(texts)), kit.groups(prompts).tolist()
-        return np.asarray(rewards - price.penalties(groups, scores, price.snapshot()))
+    def value(prompts: pd.DataFrame, texts: Sequence[str]) -> NDArray[np.float64]:
+        with price.frozen():
+            shaped = price.shape(reward(prompts, texts), kit.scorer.score(texts), kit.groups(prompts).tolist())
+        return np.asarray(shaped.rewards)
 
     return value

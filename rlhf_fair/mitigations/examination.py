@@ -63,7 +63,7 @@ class Examination:
 
     def _fill(self, kit: Kit, method: Method, folder: Path, out: Path) -> None:
         policy = method.open(kit, folder)
-        hear = counted(kit.progress, f"{method.name}, seed {kit.seed}: answers", len(self.prompts))
+        hear = counted(kit.progress, f"{method.name}, seed {kit.seed}: answers", policy.draws * len(self.prompts))
         started = time.process_time()
         answers = self.prompts.assign(sample=0, text=policy.answers(self.prompts, seed=self.plan.seed, hear=hear))
         seconds = time.process_time() - started

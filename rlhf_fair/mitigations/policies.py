@@ -20,6 +20,11 @@ Value = Callable[[pd.DataFrame, Sequence[str]], NDArray[np.float64]]
 class Policy(Protocol):
     """Anything that answers. ``prompts`` has prompt_id, prompt and the columns of the groups."""
 
+    @property
+    def draws(self) -> int:
+        """How often a prompt is answered to give one answer, as far as ``hear`` is told of it."""
+        ...
+
     def answers(self, prompts: pd.DataFrame, *, seed: int, hear: Hear | None = None) -> list[str]:
         """One answer for each row, in order; the same rows and seed give the same answers."""
         ...
@@ -32,6 +37,7 @@ class ModelPolicy:
     model: CausalLM
     max_new_tokens: int
     temperature: float = 1.0
+    draws: int = 1
 
     def answers(self, prompts: pd.DataFrame, *, seed: int, hear: Hear | None = None) -> list[str]:
         """Sampled answers."""
@@ -53,6 +59,11 @@ class BestOfNPolicy:
     inner: Policy
     n: int
     value: Value
+
+    @property
+    def draws(self) -> int:
+        """n, and as often what each answer takes."""
+        return self.n * self.inner.draws
 
     def answers(self, prompts: pd.DataFrame, *, seed: int, hear: Hear | None = None) -> list[str]:
         """Answers drawn with n seeds, one chosen for each prompt."""
@@ -87,15 +98,19 @@ class FilteredPolicy:
     tries: int
     fallback: str
 
+    @property
+    def draws(self) -> int:
+        """The first try; how many follow, nobody knows."""
+        return self.inner.draws
+
     def answers(self, prompts: pd.DataFrame, *, seed: int, hear: Hear | None = None) -> list[str]:
         """Accepted answers, or the fallback. The first try uses ``seed`` itself, so it is the inner policy's answer."""
         found = np.full(len(prompts), self.fallback, dtype=object)
         waiting = np.arange(len(prompts))
         again = np.random.SeedSequence(seed).generate_state(self.tries)
         for attempt in range(self.tries):
-            drawn = self.inner.answers(
-                prompts.iloc[waiting], seed=seed if attempt == 0 else int(again[attempt]), hear=hear
-            )
+            stream, heard = (seed, hear) if attempt == 0 else (int(again[attempt]), None)
+            drawn = self.inner.answers(prompts.iloc[waiting], seed=stream, hear=heard)
             accepted = self.accepts(drawn)
             found[waiting[accepted]] = np.asarray(drawn, dtype=object)[accepted]
             waiting = waiting[~accepted]

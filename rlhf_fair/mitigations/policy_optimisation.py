@@ -41,6 +41,16 @@ def fair(kit: Kit, out: Path) -> None:
     optimise(kit, out, "fair-ppo", fairness=Fairness(shaper(kit), kit.scorer.score))
 
 
+def fair_dual(kit: Kit, out: Path) -> None:
+    """PPO with a multiplier that rises while the disparity exceeds its tolerance."""
+    optimise(kit, out, "fair-ppo-dual", fairness=Fairness(shaper(kit, kit.settings.dual), kit.scorer.score))
+
+
+def fair_pid(kit: Kit, out: Path) -> None:
+    """PPO with a multiplier that a controller sets."""
+    optimise(kit, out, "fair-ppo-pid", fairness=Fairness(shaper(kit, kit.settings.pid), kit.scorer.score))
+
+
 def shaper(kit: Kit, settings: FairnessSettings | None = None) -> FairnessShaper:
     """A new shaper of the pipeline's settings, with the SFT policy's group means as floors."""
     chosen = settings or kit.pipeline.fairness

@@ -138,6 +138,22 @@ METHODS: dict[str, Method] = {
             policy_optimisation.fair,
             open_model,
         ),
+        Method(
+            "fair-ppo-dual",
+            "fair PPO, dual",
+            "optimisation",
+            "PPO less a penalty whose multiplier rises while the disparity exceeds its tolerance (dual ascent).",
+            policy_optimisation.fair_dual,
+            open_model,
+        ),
+        Method(
+            "fair-ppo-pid",
+            "fair PPO, PID",
+            "optimisation",
+            "PPO less a penalty whose multiplier a PID controller sets (Stooke, Achiam & Abbeel 2020).",
+            policy_optimisation.fair_pid,
+            open_model,
+        ),
     )
 }
 

@@ -89,6 +89,7 @@ class BlockedWordsPolicy:
     words: tuple[str, ...]
     max_new_tokens: int
     temperature: float = 1.0
+    draws: int = 1
 
     def answers(self, prompts: pd.DataFrame, *, seed: int, hear: Hear | None = None) -> list[str]:
         """Sampled answers; the same rows in the same order and seed give the same answers."""

@@ -8,6 +8,7 @@ from pydantic import Field, field_validator
 
 from rlhf_fair.pipeline import PipelineSettings
 from rlhf_fair.settings import Settings
+from rlhf_fair.training.fairness import FairnessSettings, MultiplierSettings
 from rlhf_fair.training.ppo.trainer import PPOSettings
 
 SFT, PLAIN = "sft", "plain-ppo"
@@ -66,12 +67,19 @@ class DPO(Settings):
     pairs: int = Field(6_144, ge=1)
 
 
+def moving(kind: Literal["dual", "pid"], **options: float) -> FairnessSettings:
+    """A penalty whose multiplier moves until the disparity is within .06, above what noise alone would show here."""
+    multiplier = MultiplierSettings.model_validate({"kind": kind, "tolerance": 0.06, "cap": 60.0, **options})
+    return FairnessSettings(multiplier=multiplier, memory=0.85)
+
+
 class MitigationSettings(Settings):
     """One comparison: world, methods, seeds, and the sizes that all methods share.
 
     ``panel``: whose reward model the policies maximise. ``bias`` scales what is planted in the world. ``plan`` is the
-    audit that measures: its names, templates and scorer take no part in training. ``kl_prompts``: held-out prompts on
-    which the distance to the SFT policy is estimated. ``alpha`` is that of all intervals.
+    audit that measures: its names, templates and scorer take no part in training, and its alpha is that of all
+    intervals. ``kl_prompts``: held-out prompts on which the distance to the SFT policy is estimated. ``pipeline`` has
+    the penalty of fixed strength, ``dual`` and ``pid`` those whose strength moves.
     """
 
     world: Literal["demo"] = "demo"
@@ -82,6 +90,8 @@ class MitigationSettings(Settings):
     panel: Literal["diverse", "convenience"] = "diverse"
     kl_prompts: int = Field(512, ge=2)
     pipeline: PipelineSettings = PipelineSettings()
+    dual: FairnessSettings = moving("dual", rate=5.0)
+    pid: FairnessSettings = moving("pid", proportional=40.0, integral=4.0)
     best_of_n: BestOfN = BestOfN()
     rules: Rules = Rules()
     adversarial: Adversarial = Adversarial()

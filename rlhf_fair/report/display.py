@@ -53,7 +53,8 @@ class Table:
 class Point:
     """One mark: ``at`` is its place on the category or step axis, ``value`` with its interval on the other axis.
 
-    ``low`` and ``high`` are None where there is no interval; ``hover`` is the same text as in the table.
+    ``low`` and ``high`` are None where there is no interval; ``hover`` is the same text as in the table. In a scatter
+    plot the place is an estimate as well, with an interval from ``at_low`` to ``at_high``.
     """
 
     at: float
@@ -61,6 +62,8 @@ class Point:
     low: float | None = None
     high: float | None = None
     hover: str = ""
+    at_low: float | None = None
+    at_high: float | None = None
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ class Plot:
     id: str
     title: str
     label: str
-    kind: Literal["forest", "stages", "steps"]
+    kind: Literal["forest", "stages", "steps", "scatter"]
     series: tuple[Series, ...]
     value_title: str
     ticks: tuple[tuple[float, str], ...] = ()
@@ -103,6 +106,7 @@ class Plot:
     parity: float | None = None
     thresholds: tuple[float, ...] = ()
     value_range: tuple[float, float] | None = None
+    at_range: tuple[float, float] | None = None
     at_title: str = ""
     subtitle: str = ""
     legend: tuple[Key, ...] = ()

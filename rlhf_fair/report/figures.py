@@ -13,7 +13,7 @@ from typing import Any
 from rlhf_fair.report.display import Plot, Series
 
 INK, MUTED, GRID, PAPER = "var(--ink)", "var(--muted)", "var(--grid)", "var(--paper)"
-ROW_PX, FOREST_MARGIN_PX, CURVE_PX, STAGES_PX = 36, 60, 250, 300
+ROW_PX, FOREST_MARGIN_PX, CURVE_PX, STAGES_PX, SCATTER_PX = 36, 60, 250, 300, 340
 MARK_PX = 9
 POINTED = ("triangle-up", "triangle-down", "star", "diamond", "diamond-open")
 """Shapes that look smaller than a circle of their width."""
@@ -49,6 +49,9 @@ def _bars(series: Series, flat: bool) -> Any:
         if point.low is not None and point.high is not None:
             values += [point.low, point.high, None]
             places += [point.at, point.at, None]
+        if point.at_low is not None and point.at_high is not None:
+            values += [point.value, point.value, None]
+            places += [point.at_low, point.at_high, None]
     if not values:
         return None
     return go.Scatter(
@@ -132,9 +135,12 @@ def _layout(plot: Plot) -> dict[str, Any]:
         }
     if plot.at_title:
         at_axis["title"] = {"text": label(plot.at_title), "font": {"size": 12, "color": MUTED}, "standoff": 8}
+    if plot.at_range:
+        at_axis |= {"range": list(plot.at_range), "showgrid": True, "gridcolor": GRID, "nticks": 6}
+    curve = SCATTER_PX if plot.kind == "scatter" else CURVE_PX
     return {
         "template": "none",
-        "height": FOREST_MARGIN_PX + ROW_PX * len(plot.ticks) if flat else CURVE_PX if plot.at_title else STAGES_PX,
+        "height": FOREST_MARGIN_PX + ROW_PX * len(plot.ticks) if flat else curve if plot.at_title else STAGES_PX,
         "margin": {"l": 8, "r": 16, "t": 12, "b": 8},
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
