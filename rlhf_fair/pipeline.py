@@ -259,9 +259,8 @@ class _Loop:
             settings = s.fairness.model_copy(update={"group_by": s.group_by})
             fairness = Fairness(FairnessShaper(settings, floors), ruler.score)
         trainer = PPOTrainer(lm.model, lm.tokenizer, PolicyReward(reward), s.ppo, seed=s.seed, fairness=fairness)
-        rng = self.rng(5)  # the same prompts for every run
         record = trainer.train(
-            lambda: self._batch(rng), name=name, on_step=lambda row: self.progress(name, int(row["step"]), s.ppo.steps)
+            self._batch, name=name, on_step=lambda row: self.progress(name, int(row["step"]), s.ppo.steps)
         )
         lm.model.save_pretrained(out)
         lm.tokenizer.save_pretrained(out)
@@ -284,7 +283,9 @@ class _Loop:
         thin = run.model_copy(update={"curve": run.curve[:: max(1, len(run.curve) // 100)]})
         write_json(out / "training.json", thin.model_dump(mode="json"))
 
-    def _batch(self, rng: np.random.Generator) -> PromptBatch:
+    def _batch(self, step: int) -> PromptBatch:
+        """The prompts of a step, the same for every policy."""
+        rng = np.random.default_rng((self.settings.seed, 5, step))
         prompts = self.world.prompts(self.settings.ppo.batch_size, rng)
         columns = {str(name): prompts[name].tolist() for name in prompts.columns if name != "prompt"}
         return PromptBatch(prompts["prompt"].tolist(), columns)

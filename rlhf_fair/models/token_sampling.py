@@ -7,7 +7,7 @@ items or on the batch they fall into.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers import DynamicCache
+
+from rlhf_fair.models.growing_cache import growing_cache
+from rlhf_fair.models.trunk import positions_of, tapped_trunk
 
 BLOCK = 256
 """Tokens whose probabilities are summed up first when one is drawn."""
@@ -27,11 +29,13 @@ class SampledTokens:
 
     tokens: (batch, response_len) int64. response_mask: (batch, response_len) bool, True up to and including the
     end-of-sequence token. logprobs: (batch, response_len) nats under the sampling temperature, 0 where not counted.
+    readings: what ``read`` of `sample_tokens` made of the hidden states that chose each token, 0 where not counted.
     """
 
     tokens: Tensor
     response_mask: Tensor
     logprobs: Tensor
+    readings: Tensor | None = None
 
 
 def item_uniforms(ids: Sequence[str], length: int, seed: int) -> NDArray[np.float32]:
@@ -50,49 +54,59 @@ def sample_tokens(
     eos_token_id: int,
     pad_token_id: int,
     temperature: float = 1.0,
+    read: Callable[[Tensor], Tensor] | None = None,
 ) -> SampledTokens:
     """Sample one response per row by inverting the cumulative distribution at ``uniforms``.
 
     prompt_ids, prompt_mask: (batch, prompt_len), padded on the left. uniforms: (batch, response_len) in [0, 1);
-    its width is the length limit. temperature: > 0, divides the logits; 0 takes the most likely token.
+    its width is the length limit. temperature: > 0, divides the logits; 0 takes the most likely token. read: a function
+    of hidden states, (rows, width) -> (rows, ...), such as a value head: its answers cost no pass of their own.
     """
     batch, limit = uniforms.shape
     device = prompt_ids.device
     tokens = torch.full((batch, limit), pad_token_id, dtype=torch.long, device=device)
     mask = torch.zeros((batch, limit), dtype=torch.bool, device=device)
     logprobs = torch.zeros((batch, limit), device=device)
-    cache = DynamicCache(config=model.config)
+    readings: Tensor | None = None
+    cache = growing_cache(model.config, prompt_ids.shape[1] + limit)
     # samples of one prompt read it once
     distinct, copies = prompt_ids.masked_fill(~prompt_mask.bool(), -1).unique(dim=0, return_inverse=True)
     attention, step_ids = (distinct >= 0).long(), distinct.clamp(min=0)
-    positions = (attention.cumsum(-1) - 1).clamp(min=0)
     running = torch.arange(batch, device=device)
     for step in range(limit):
-        logits = model(
-            input_ids=step_ids,
-            attention_mask=attention,
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        ).logits[:, -1]
+        logits, reading = _next(model, step_ids, attention, cache, read)
         logits = logits.float().to(device)
         if step == 0:
             cache.reorder_cache(copies)
-            logits, attention, positions = logits[copies], attention[copies], positions[copies]
+            logits, attention = logits[copies], attention[copies]
+            reading = reading if reading is None else reading[copies]
         choice, logprob = _choose(logits, uniforms[running, step], temperature)
         tokens[running, step], mask[running, step], logprobs[running, step] = choice, True, logprob
+        if reading is not None:
+            readings = reading.new_zeros((batch, limit, *reading.shape[1:])) if readings is None else readings
+            readings[running, step] = reading
         going_on = (choice != eos_token_id).nonzero()[:, 0]
         if not len(going_on):
             break
         if len(going_on) < len(running):
             cache.reorder_cache(going_on)
-            running, choice = running[going_on], choice[going_on]
-            attention, positions = attention[going_on], positions[going_on]
+            running, choice, attention = running[going_on], choice[going_on], attention[going_on]
         step_ids = choice[:, None]
         attention = torch.cat([attention, attention.new_ones(len(running), 1)], dim=1)
-        positions = positions[:, -1:] + 1
-    return SampledTokens(tokens, mask, logprobs)
+    return SampledTokens(tokens, mask, logprobs, readings)
+
+
+def _next(
+    model: Any, ids: Tensor, attention: Tensor, cache: Any, read: Callable[[Tensor], Tensor] | None
+) -> tuple[Tensor, Tensor | None]:
+    """(rows, vocabulary) logits of the next token, and what ``read`` makes of the hidden states they come from."""
+    positions = {name: p[:, -ids.shape[1] :] for name, p in positions_of(model, attention).items()}
+    inputs = {"input_ids": ids, "attention_mask": attention, "past_key_values": cache, "use_cache": True, **positions}
+    if read is None:
+        return model(**inputs, logits_to_keep=1).logits[:, -1], None
+    with tapped_trunk(model, 1) as tap:
+        output = model(**inputs, **tap.options)
+    return output.logits[:, -1], read(tap.last(output, 1)[:, 0]).to(ids.device)
 
 
 def _choose(logits: Tensor, uniform: Tensor, temperature: float) -> tuple[Tensor, Tensor]:

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+Total = Callable[[Tensor], Tensor]
+"""Sums a tensor over the processes that train together."""
+
+
+def same(values: Tensor) -> Tensor:
+    """The sum over a single process."""
+    return values
 
 
 class Advantages(NamedTuple):
@@ -39,11 +48,23 @@ def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
     return (x * mask).sum() / mask.sum().clamp(min=1)
 
 
-def standardize(x: Tensor, mask: Tensor, *, eps: float = 1e-8) -> Tensor:
-    """Mean 0 and standard deviation 1 over the counted entries; 0 elsewhere."""
-    mean = masked_mean(x, mask)
-    variance = masked_mean((x - mean) ** 2, mask)
+def standardize(x: Tensor, mask: Tensor, *, eps: float = 1e-8, total: Total = same) -> Tensor:
+    """Mean 0 and standard deviation 1 over the counted entries; 0 elsewhere.
+
+    ``total`` sums over the processes that hold parts of a batch; mean and deviation are those of the whole.
+    """
+    n = total(mask.sum()).clamp(min=1)
+    mean = total((x * mask).sum()) / n
+    variance = total((((x - mean) * mask) ** 2).sum()) / n
     return (x - mean) * torch.rsqrt(variance + eps) * mask
+
+
+def rescale(x: Tensor, mask: Tensor, *, eps: float = 1e-8, total: Total = same) -> Tensor:
+    """Standard deviation 1 over the counted entries, their signs kept; 0 elsewhere. No mean is taken off."""
+    n = total(mask.sum()).clamp(min=1)
+    mean = total((x * mask).sum()) / n
+    variance = total((((x - mean) * mask) ** 2).sum()) / n
+    return x * torch.rsqrt(variance + eps) * mask
 
 
 def token_rewards(scores: Tensor, log_ratio: Tensor, response_mask: Tensor, *, kl_coef: float) -> Tensor:

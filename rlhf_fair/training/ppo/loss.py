@@ -7,43 +7,73 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from rlhf_fair.training.ppo.advantages import masked_mean
+
+class Evaluation(NamedTuple):
+    """What policy and critic say now of actions taken earlier.
+
+    logprobs, entropy: (batch, length) nats; entropy is None where nobody asked for it. values: (batch, length), or
+    (batch, length, streams) where several critics look at several rewards; reward units.
+    """
+
+    logprobs: Tensor
+    values: Tensor
+    entropy: Tensor | None = None
+
+
+class Episodes(NamedTuple):
+    """What an update learns from: one row per episode, one column per action; an action is a token or a decision.
+
+    logprobs: nats, of the policy that acted. values, returns: reward units, with streams as in `Evaluation`.
+    mask: True counts.
+    """
+
+    logprobs: Tensor
+    values: Tensor
+    advantages: Tensor
+    returns: Tensor
+    mask: Tensor
+
+    def part(self, rows: Tensor, length: int) -> Episodes:
+        """Some rows, and of each the first ``length`` actions."""
+        return Episodes(*(tensor[rows, :length] for tensor in self))
 
 
 class PPOLoss(NamedTuple):
-    """policy, value: scalar losses to minimise. clip_fraction: share of tokens clipped. approx_kl: nats per token."""
+    """policy, value: scalar losses to minimise. entropy: mean, nats per action (NaN if not asked for).
+
+    clip_fraction: share of actions clipped. approx_kl: nats per action.
+    """
 
     policy: Tensor
     value: Tensor
+    entropy: Tensor
     clip_fraction: Tensor
     approx_kl: Tensor
 
 
 def ppo_loss(
-    logprobs: Tensor,
-    old_logprobs: Tensor,
-    advantages: Tensor,
-    values: Tensor,
-    old_values: Tensor,
-    returns: Tensor,
-    response_mask: Tensor,
-    *,
-    clip_range: float,
-    value_clip_range: float,
+    now: Evaluation, old: Episodes, *, clip_range: float, value_clip_range: float, n_actions: Tensor | None = None
 ) -> PPOLoss:
-    """All tensors (batch, response_len); log-probabilities in nats; means run over counted tokens."""
-    log_ratio = logprobs - old_logprobs
+    """Means over counted actions; values of several streams have a loss each, which add up.
+
+    ``n_actions`` divides instead of the number of actions counted here, so that the losses of the parts of a minibatch
+    add up to that of the whole, whatever the lengths in each part.
+    """
+    count = old.mask.sum().clamp(min=1) if n_actions is None else n_actions
+    log_ratio = torch.where(old.mask, now.logprobs - old.logprobs, 0.0)
     ratio = log_ratio.exp()
     clipped = ratio.clamp(1 - clip_range, 1 + clip_range)
-    surrogate = torch.minimum(ratio * advantages, clipped * advantages)
-    near = old_values + (values - old_values).clamp(-value_clip_range, value_clip_range)
-    value_error = torch.maximum((values - returns) ** 2, (near - returns) ** 2)
+    surrogate = torch.minimum(ratio * old.advantages, clipped * old.advantages)
+    near = old.values + (now.values - old.values).clamp(-value_clip_range, value_clip_range)
+    value_error = torch.maximum((now.values - old.returns) ** 2, (near - old.returns) ** 2)
+    value_mask = old.mask[..., None] if now.values.dim() > old.mask.dim() else old.mask
     with torch.no_grad():
-        clip_fraction = masked_mean(((ratio - 1).abs() > clip_range).float(), response_mask)
-        approx_kl = masked_mean(ratio - 1 - log_ratio, response_mask)  # k3: unbiased and never negative
+        clip_fraction = ((ratio - 1).abs() > clip_range).sum() / count
+        approx_kl = (ratio - 1 - log_ratio).sum() / count  # k3: unbiased and never negative
     return PPOLoss(
-        policy=-masked_mean(surrogate, response_mask),
-        value=0.5 * masked_mean(value_error, response_mask),
+        policy=-(surrogate * old.mask).sum() / count,
+        value=0.5 * (value_error * value_mask).sum() / count,
+        entropy=count * torch.nan if now.entropy is None else (now.entropy * old.mask).sum() / count,
         clip_fraction=clip_fraction,
         approx_kl=approx_kl,
     )

@@ -1,4 +1,4 @@
-"""A causal language model with a value head on its trunk, evaluated on response positions only."""
+"""A causal language model with a value head, evaluated at the positions that choose the response's tokens alone."""
 
 from __future__ import annotations
 
@@ -6,65 +6,102 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from rlhf_fair.models.trunk import positions_of, tapped_trunk
+from rlhf_fair.training.ppo.loss import Evaluation, token_entropy
 
 
-class Evaluation(NamedTuple):
-    """logprobs, entropy: (batch, response_len) nats. values: (batch, response_len), reward units."""
+class Reading(NamedTuple):
+    """At the positions before each of the last tokens. hidden: (batch, length, width). logits: (..., vocabulary)."""
 
-    logprobs: Tensor
-    entropy: Tensor
-    values: Tensor
+    hidden: Tensor
+    logits: Tensor
+
+
+class ValueHead(nn.Module):  # type: ignore[misc]
+    """Values of hidden states, one per reward stream. It starts at zero: the first advantages are the plain returns."""
+
+    def __init__(self, width: int, streams: int = 1) -> None:
+        super().__init__()
+        self.streams = streams
+        self.linear = nn.Linear(width, streams)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """(..., width) -> (...) values, or (..., streams) where there are several; float32 in reward units."""
+        values: Tensor = self.linear(hidden.to(self.linear.weight.dtype)).float()
+        return values[..., 0] if self.streams == 1 else values
 
 
 class PolicyWithValue(nn.Module):  # type: ignore[misc]
-    """The policy being trained and its critic.
+    """The policy being trained and its critic: a head on the policy's own trunk, or a network apart.
 
-    The value head starts at zero, so the first advantages are the plain returns.
+    critic: a module of (sequence, attention_mask, length) -> values before each of the last ``length`` tokens.
     """
 
-    def __init__(self, language_model: Any) -> None:
+    def __init__(self, language_model: Any, *, streams: int = 1, critic: nn.Module | None = None) -> None:
         super().__init__()
         self.language_model = language_model
-        hidden = language_model.config.get_text_config().hidden_size
-        self.value_head = nn.Linear(hidden, 1)
-        nn.init.zeros_(self.value_head.weight)
-        nn.init.zeros_(self.value_head.bias)
+        self.critic = critic
+        width = language_model.config.get_text_config().hidden_size
+        self.value_head = ValueHead(width, streams) if critic is None else None
+        if self.value_head is not None:
+            self.value_head.to(next(language_model.parameters()).device)
 
-    def forward(self, sequence: Tensor, attention_mask: Tensor, responses: Tensor, temperature: float) -> Evaluation:
+    def forward(
+        self, sequence: Tensor, attention_mask: Tensor, responses: Tensor, temperature: float, entropy: bool = False
+    ) -> Evaluation:
         """Evaluate ``responses`` (batch, response_len), the last tokens of ``sequence`` (batch, prompt + response)."""
         length = responses.shape[1]
-        output = _forward(self.language_model, sequence, attention_mask, length + 1, hidden=True)
-        logprobs = torch.log_softmax(output.logits[:, :-1].float() / temperature, -1)
-        chosen = logprobs.gather(-1, responses[..., None])[..., 0]
-        entropy = -(logprobs.detach().exp() * logprobs.detach()).sum(-1)
-        return Evaluation(chosen, entropy, self._values(output.hidden_states[-1], length))
+        reading = read(self.language_model, sequence, attention_mask, length)
+        if self.value_head is not None:
+            values = self.value_head(reading.hidden)
+        else:
+            assert self.critic is not None
+            values = self.critic(sequence, attention_mask, length)
+        logits = _tempered(reading.logits, temperature)
+        return Evaluation(chosen_logprobs(logits, responses), values, token_entropy(logits) if entropy else None)
 
-    def values(self, sequence: Tensor, attention_mask: Tensor, length: int) -> Tensor:
-        """(batch, length) values before each of the last ``length`` tokens, without the vocabulary projection."""
-        output = _forward(self.language_model, sequence, attention_mask, 1, hidden=True)
-        return self._values(output.hidden_states[-1], length)
+    def critic_values(self, sequence: Tensor, attention_mask: Tensor, length: int, *, rows: int | None) -> Tensor:
+        """Values of a critic apart before each of the last ``length`` tokens, ``rows`` at a time; without gradients."""
+        assert self.critic is not None, "a head's values come with the policy's own pass"
+        size = rows or len(sequence)
+        parts = zip(sequence.split(size), attention_mask.split(size), strict=True)
+        with torch.no_grad():
+            return torch.cat([self.critic(ids, mask, length) for ids, mask in parts])
 
-    def _values(self, hidden: Tensor, length: int) -> Tensor:
-        values: Tensor = self.value_head(hidden[:, -length - 1 : -1].float())[..., 0]
-        return values
+
+def chosen_logprobs(logits: Tensor, tokens: Tensor) -> Tensor:
+    """(batch, length) ln softmax(``logits``) at ``tokens``, nats. logits: (batch, length, vocabulary)."""
+    # fused: of what is as wide as the vocabulary, one tensor is kept for the gradient
+    return -cross_entropy(logits.flatten(0, 1), tokens.flatten(), reduction="none").view(tokens.shape)
 
 
 @torch.no_grad()  # type: ignore[untyped-decorator]
 def reference_logprobs(
     model: Any, sequence: Tensor, attention_mask: Tensor, responses: Tensor, temperature: float
 ) -> Tensor:
-    """(batch, response_len) log-probabilities of ``responses`` under the frozen reference, nats."""
-    logits = _forward(model, sequence, attention_mask, responses.shape[1] + 1, hidden=False).logits[:, :-1].float()
-    return torch.log_softmax(logits / temperature, -1).gather(-1, responses[..., None])[..., 0]
+    """(batch, response_len) log-probabilities of ``responses`` under a frozen model, nats."""
+    reading = read(model, sequence, attention_mask, responses.shape[1])
+    return chosen_logprobs(_tempered(reading.logits, temperature), responses)
 
 
-def _forward(model: Any, sequence: Tensor, attention_mask: Tensor, n_logits: int, *, hidden: bool) -> Any:
-    positions = (attention_mask.long().cumsum(-1) - 1).clamp(min=0)
-    return model(
-        input_ids=sequence,
-        attention_mask=attention_mask.long(),
-        position_ids=positions,
-        use_cache=False,
-        logits_to_keep=n_logits,
-        output_hidden_states=hidden,
-    )
+def read(model: Any, sequence: Tensor, attention_mask: Tensor, length: int) -> Reading:
+    """Run a language model over ``sequence`` and hand its head the positions that predict the last ``length`` tokens.
+
+    The last token predicts nothing and stays out. The hidden states are narrowed between trunk and head, so whatever
+    the head does (a projection, scaling, a soft cap) stays the model's.
+    """
+    ids, attention = sequence[:, :-1], attention_mask[:, :-1].long()
+    with tapped_trunk(model, length) as tap:
+        output = model(
+            input_ids=ids, attention_mask=attention, use_cache=False, **positions_of(model, attention), **tap.options
+        )
+    return Reading(tap.last(output, length), output.logits[:, -length:])
+
+
+def _tempered(logits: Tensor, temperature: float) -> Tensor:
+    logits = logits.float()
+    return logits if temperature == 1 else logits / temperature

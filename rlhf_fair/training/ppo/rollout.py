@@ -1,4 +1,8 @@
-"""One rollout: sample responses, score them, and keep what the update needs."""
+"""One rollout: sample responses and keep what the update needs, with as few passes through the model as can be.
+
+Sampling itself yields the log-probabilities of the policy and, where the critic is a head on its trunk, the values. The
+reference costs one pass, a critic apart another.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rlhf_fair.models.causal_lm import Completion, decode
+from rlhf_fair.models.selected_logits import input_device
 from rlhf_fair.models.token_sampling import pad_left, sample_tokens
-from rlhf_fair.training.ppo.policy import PolicyWithValue, reference_logprobs
+from rlhf_fair.training.ppo.loss import Evaluation
+from rlhf_fair.training.ppo.policy import PolicyWithValue
+from rlhf_fair.training.ppo.reference import Reference
 
 RewardFunction = Callable[..., NDArray[np.float64]]
 """``reward(prompts, completions, **columns) -> (n,)``: any callable; columns are the prompt table's other columns."""
@@ -26,10 +33,17 @@ class PromptBatch:
     texts: Sequence[str]
     columns: Mapping[str, Sequence[Any]]
 
+    def part(self, rows: slice) -> PromptBatch:
+        """Some of the prompts."""
+        return PromptBatch(self.texts[rows], {name: values[rows] for name, values in self.columns.items()})
+
 
 @dataclass(frozen=True)
 class Rollout:
-    """Everything sampled in one step. Token tensors are (batch, response_len); ``sequence`` has the prompt before."""
+    """Everything sampled in one step. Token tensors are (batch, response_len); ``sequence`` has the prompt before.
+
+    values: (batch, response_len), or (batch, response_len, streams); 0 where not counted.
+    """
 
     batch: PromptBatch
     completions: list[Completion]
@@ -46,37 +60,57 @@ class Rollout:
         """log policy - log reference at the sampled tokens, nats, 0 where not counted."""
         return (self.logprobs - self.ref_logprobs) * self.response_mask
 
+    def evaluate(self, model: Any, rows: Tensor, temperature: float, *, entropy: bool) -> Evaluation:
+        """What ``model``, a `PolicyWithValue`, says now of some rows, without the padding that none of them needs."""
+        first = int(self.attention_mask[rows].any(0).to(torch.uint8).argmax())
+        length = int(self.response_mask[rows].sum(-1).max())
+        surplus = self.responses.shape[1] - length
+        stop = self.sequence.shape[1] - surplus
+        evaluation: Evaluation = model(
+            self.sequence[rows, first:stop],
+            self.attention_mask[rows, first:stop],
+            self.responses[rows, :length],
+            temperature,
+            entropy,
+        )
+        return evaluation
+
 
 @torch.no_grad()  # type: ignore[untyped-decorator]
 def roll_out(
     policy: PolicyWithValue,
-    reference: Any,
+    reference: Reference,
     tokenizer: Any,
     batch: PromptBatch,
+    uniforms: Tensor,
     *,
-    max_new_tokens: int,
     temperature: float,
-    generator: torch.Generator,
 ) -> Rollout:
     """Sample one response per prompt and evaluate it under policy, critic and reference.
 
-    The log-probabilities of the policy are those of sampling itself; the critic costs one forward pass.
+    uniforms: (batch, longest response) random numbers in [0, 1) that choose the tokens.
     """
-    prompt_ids, prompt_mask = pad_left(tokenizer(list(batch.texts))["input_ids"], tokenizer.pad_token_id)
+    device = input_device(policy.language_model)
+    ids, mask = pad_left(tokenizer(list(batch.texts))["input_ids"], tokenizer.pad_token_id)
+    prompt_ids, prompt_mask = ids.to(device), mask.to(device)
     sampled = sample_tokens(
         policy.language_model,
         prompt_ids,
         prompt_mask,
-        torch.rand((len(batch.texts), max_new_tokens), generator=generator),
+        uniforms.to(device),
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
         temperature=temperature,
+        read=policy.value_head,
     )
     longest = int(sampled.response_mask.sum(-1).max())
     responses, mask = sampled.tokens[:, :longest], sampled.response_mask[:, :longest]
     sequence = torch.cat([prompt_ids, responses], dim=1)
     attention_mask = torch.cat([prompt_mask, mask], dim=1)
-    values = policy.values(sequence, attention_mask, longest)
+    if sampled.readings is None:
+        values = policy.critic_values(sequence, attention_mask, longest, rows=reference.rows)
+    else:
+        values = sampled.readings[:, :longest]
     return Rollout(
         batch=batch,
         completions=decode(tokenizer, sampled),
@@ -85,6 +119,6 @@ def roll_out(
         responses=responses,
         response_mask=mask,
         logprobs=sampled.logprobs[:, :longest],
-        ref_logprobs=reference_logprobs(reference, sequence, attention_mask, responses, temperature),
-        values=values * mask,
+        ref_logprobs=reference.logprobs(sequence, attention_mask, responses, temperature),
+        values=values * (mask[..., None] if values.dim() > mask.dim() else mask),
     )

@@ -2,70 +2,49 @@
 
 The reward is any callable; the fairness penalty is a second one, with a scorer of its own. Defaults follow Ziegler et
 al. 2019 and Ouyang et al. 2022: gamma 1, lambda .95, clip .2, a KL price per token, advantages standardized over
-the batch and rewards not.
+the batch and rewards not. All randomness of a step comes from the seed and the step's number, so that a run that was
+stopped goes on as if nothing had happened.
 """
 
 from __future__ import annotations
 
-import copy
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
 from torch import Tensor, nn
 
-from rlhf_fair.errors import RlhfFairError
+from rlhf_fair.errors import RlhfFairError, RowError
 from rlhf_fair.records import NAN, TrainingRun
-from rlhf_fair.settings import Settings
-from rlhf_fair.training.fairness import FairnessShaper
-from rlhf_fair.training.ppo.advantages import generalized_advantage_estimate, masked_mean, standardize, token_rewards
-from rlhf_fair.training.ppo.loss import ppo_loss
+from rlhf_fair.training.ppo.advantages import Total, generalized_advantage_estimate, standardize, token_rewards
+from rlhf_fair.training.ppo.checkpoint import RunState, TrainedWeights, fingerprint, weight_sums
+from rlhf_fair.training.ppo.devices import Devices
+from rlhf_fair.training.ppo.fairness import Fairness, Scorer
+from rlhf_fair.training.ppo.kl import AdaptiveKL, FixedKL
+from rlhf_fair.training.ppo.loss import Episodes
 from rlhf_fair.training.ppo.policy import PolicyWithValue
+from rlhf_fair.training.ppo.reference import Reference
 from rlhf_fair.training.ppo.rollout import PromptBatch, RewardFunction, Rollout, roll_out
+from rlhf_fair.training.ppo.settings import PPOSettings
+from rlhf_fair.training.ppo.update import update
+from rlhf_fair.training.reward.lora import add_lora, merge_lora
 
-Scorer = Callable[[Sequence[str]], NDArray[np.float64]]
+__all__ = ["Fairness", "PPOSettings", "PPOTrainer", "PromptBatch", "Scorer", "episodes"]
 
-
-class PPOSettings(Settings):
-    """One PPO run. Learning rate falls linearly to 0; lengths are in tokens, ``kl_coef`` in reward per nat."""
-
-    steps: int = Field(50, ge=1)
-    batch_size: int = Field(128, ge=2)
-    minibatch_size: int = Field(64, ge=1)
-    epochs: int = Field(2, ge=1)
-    learning_rate: float = Field(1e-3, gt=0)
-    max_new_tokens: int = Field(40, ge=1)
-    temperature: float = Field(1.0, gt=0)
-    kl_coef: float = Field(0.05, ge=0)
-    gamma: float = Field(1.0, gt=0, le=1)
-    gae_lambda: float = Field(0.95, ge=0, le=1)
-    clip_range: float = Field(0.2, gt=0)
-    value_clip_range: float = Field(0.2, gt=0)
-    value_coef: float = Field(0.1, ge=0)
-    missing_eos_penalty: float = Field(1.0, ge=0)
-    max_grad_norm: float = Field(1.0, gt=0)
-
-
-@dataclass
-class Fairness:
-    """The penalty's parts: the shaper with its running means, and the scorer that it is measured by in training."""
-
-    shaper: FairnessShaper
-    scorer: Scorer
-
-    def groups(self, batch: PromptBatch) -> list[str]:
-        """One label per prompt, intersections joined by ' & '."""
-        columns = [batch.columns[name] for name in self.shaper.settings.group_by]
-        return [" & ".join(map(str, values)) for values in zip(*columns, strict=True)]
+Floats = NDArray[np.float64]
+Prompts = Callable[[int], PromptBatch]
+"""``prompts(step)``: the prompts of the 0-based step, by its number alone."""
 
 
 class PPOTrainer:
-    """Trains ``language_model`` in place against a frozen copy of itself."""
+    """Trains ``language_model`` in place against what it was before.
+
+    ``critic`` is a network apart in place of a value head on the policy's trunk; see `rlhf_fair.training.ppo.critic`.
+    """
 
     def __init__(
         self,
@@ -76,67 +55,137 @@ class PPOTrainer:
         *,
         seed: int,
         fairness: Fairness | None = None,
+        critic: nn.Module | None = None,
     ) -> None:
-        self.policy = PolicyWithValue(language_model).eval()  # dropout off: ratios start at exactly 1
-        self.reference = copy.deepcopy(language_model).eval().requires_grad_(False)
-        self.tokenizer = tokenizer
-        self.reward = reward
-        self.settings = settings
-        self.fairness = fairness
-        self.generator = torch.Generator().manual_seed(seed)
-        self.optimizer = torch.optim.AdamW(
-            self.policy.parameters(), lr=settings.learning_rate, eps=1e-5, weight_decay=0.0, foreach=True
+        self.tokenizer, self.reward, self.settings = tokenizer, reward, settings
+        self.seed, self.fairness = seed, fairness
+        self.devices = Devices(settings)
+        language_model.to(self.devices.device)
+        if settings.lora is not None:
+            with torch.random.fork_rng():
+                torch.manual_seed(seed)
+                language_model = add_lora(language_model, settings.lora, task="CAUSAL_LM")
+        self.reference = Reference(language_model, additions=settings.lora is not None, rows=settings.micro_batch_size)
+        streams = 2 if settings.separate_fairness_critic else 1
+        self.policy = PolicyWithValue(language_model, streams=streams, critic=critic)
+        self.policy.to(self.devices.device).eval()  # dropout off: ratios start at exactly 1
+        trained = [parameter for parameter in self.policy.parameters() if parameter.requires_grad]
+        optimizer = torch.optim.AdamW(trained, lr=settings.learning_rate, eps=1e-5, weight_decay=0.0, fused=True)
+        self.model, self.optimizer = self.devices.prepare(self.policy, optimizer)
+        target = settings.kl_target
+        self.kl = (
+            FixedKL(settings.kl_coef)
+            if target is None
+            else AdaptiveKL(settings.kl_coef, target=target, horizon=settings.kl_horizon)
         )
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda step: 1 - step / settings.steps)
         self.curve: list[dict[str, float]] = []
 
     def train(
         self,
-        next_batch: Callable[[], PromptBatch],
+        prompts: Prompts,
         *,
         name: str = "ppo",
         on_step: Callable[[dict[str, float]], None] | None = None,
+        checkpoint: Path | None = None,
     ) -> TrainingRun:
-        """Run all steps; ``next_batch`` supplies the prompts, ``on_step`` hears each row of the curve."""
-        started = time.perf_counter()
-        for _ in range(self.settings.steps):
-            row = self.step(next_batch())
+        """Run the steps that are left; ``on_step`` hears each row of the curve.
+
+        With ``checkpoint`` (a file) the state is kept every ``checkpoint_steps`` and at the end, and the same call on
+        the untrained model resumes with bit-equal results.
+        """
+        state = self._run_state(checkpoint, prompts)
+        progress = state.restore()
+        self.curve = progress.curve
+        started, before = time.perf_counter(), progress.seconds
+        while progress.steps < self.settings.steps:
+            state.begin_step()
+            try:
+                row = self.step(prompts(progress.steps))
+            except RlhfFairError:
+                state.keep_last_good(progress)
+                raise
+            progress.steps += 1
+            progress.seconds = before + time.perf_counter() - started
+            if progress.steps % self.settings.checkpoint_steps == 0 or progress.steps == self.settings.steps:
+                state.keep(progress)
             if on_step is not None:
                 on_step(row)
+        if self.settings.lora is not None:
+            merge_lora(self.policy.language_model)
         return TrainingRun(
             name=name,
             kind="ppo",
             steps=len(self.curve),
-            seconds=time.perf_counter() - started,
+            seconds=progress.seconds,
             kappa=tuple(row["kappa"] for row in self.curve),
             curve=tuple(self.curve),
         )
 
     def step(self, batch: PromptBatch) -> dict[str, float]:
         """One rollout and its update; returns the row of the curve."""
-        s = self.settings
-        rollout = roll_out(
-            self.policy,
-            self.reference,
-            self.tokenizer,
-            batch,
-            max_new_tokens=s.max_new_tokens,
-            temperature=s.temperature,
-            generator=self.generator,
+        s, number = self.settings, len(self.curve)
+        if len(batch.texts) % self.devices.count:
+            raise RowError(
+                f"step {number + 1}: {len(batch.texts)} prompts do not divide by {self.devices.count} processes"
+            )
+        generator = torch.Generator().manual_seed(_stream(self.seed, number))
+        uniforms = torch.rand((len(batch.texts), s.max_new_tokens), generator=generator)
+        mine = self.devices.share(len(batch.texts))
+        with self.devices.precision():
+            rollout = roll_out(
+                self.policy,
+                self.reference,
+                self.tokenizer,
+                batch.part(mine),
+                uniforms[mine],
+                temperature=s.temperature,
+            )
+        scores, row = self._scores(rollout, batch, mine)
+        for group in self.optimizer.param_groups:
+            group["lr"] = s.learning_rate * (1 - number / s.steps)
+        learned = update(
+            lambda rows: rollout.evaluate(self.model, rows, s.temperature, entropy=s.entropy_coef > 0),
+            episodes(rollout, scores, s, kl_coef=self.kl.coefficient, total=self.devices.total),
+            self.optimizer,
+            s,
+            generator=generator,
+            processes=self.devices,
         )
-        rewards = self._rewards(rollout)
-        penalties, row = self._penalties(rollout)
-        unfinished = np.array([not c.finished for c in rollout.completions])
-        shaped = rewards - penalties - s.missing_eos_penalty * unfinished
-        update = self._update(rollout, torch.from_numpy(shaped).float())
-        kl = rollout.log_ratio.sum(-1).mean().item()
-        self.curve.append(
-            {"step": float(len(self.curve) + 1), "reward": float(rewards.mean()), "kl": kl, **row, **update}
-            | {"length": float(np.mean([c.n_tokens for c in rollout.completions]))}
-        )
-        return self.curve[-1]
+        row = {"step": number + 1.0, **row, **self._account(rollout), **learned}
+        self.kl.update(row["kl"], len(batch.texts))
+        self.curve.append(row)
+        return row
 
-    def _rewards(self, rollout: Rollout) -> NDArray[np.float64]:
+    def _run_state(self, path: Path | None, prompts: Prompts) -> RunState:
+        """Everything with a state, and the identity of the run that it belongs to."""
+        weights = {"policy": TrainedWeights(self.policy), "optimizer": self.optimizer}
+        running: dict[str, Any] = {"kl": self.kl}
+        if self.fairness is not None:
+            running["fairness"] = self.fairness.shaper
+        if path is None:
+            return RunState(None, "", weights, running)
+        settings = self.settings.model_copy(update={"checkpoint_steps": 1, "device": "auto"})  # these teach nothing
+        shaper = None if self.fairness is None else self.fairness.shaper
+        rule = [] if shaper is None else [shaper.settings, sorted(shaper.reference_means.items())]
+        first = prompts(0)
+        data = [list(first.texts), sorted(first.columns)]
+        identity = fingerprint(settings, self.seed, self.devices.count, weight_sums(self.policy), rule, data)
+        return RunState(path, identity, weights, running)
+
+    def _scores(self, rollout: Rollout, batch: PromptBatch, mine: slice) -> tuple[Tensor, dict[str, float]]:
+        """(n, streams) what each response earns at its end, and the row of the curve that explains it."""
+        s = self.settings
+        rewards = self.devices.gather(self._rewards(rollout))
+        penalties, row = np.zeros(len(rewards)), {"kappa": 0.0, "gap": NAN}
+        if self.fairness is not None:
+            penalties, row = self.fairness.penalties(batch, rollout.completions, rewards, self.devices.gather)
+        unfinished = np.array([not completion.finished for completion in rollout.completions])
+        earned = rewards[mine] - s.missing_eos_penalty * unfinished
+        streams = [earned, -penalties[mine]] if s.separate_fairness_critic else [earned - penalties[mine]]
+        scores = torch.from_numpy(np.stack(streams, axis=1)).float().to(rollout.logprobs.device)
+        return scores, {"reward": float(rewards.mean()), **row}
+
+    def _rewards(self, rollout: Rollout) -> Floats:
         batch, texts = rollout.batch, [completion.text for completion in rollout.completions]
         rewards = np.asarray(self.reward(batch.texts, texts, **batch.columns), dtype=float)
         if rewards.shape != (len(texts),):
@@ -146,53 +195,41 @@ class PPOTrainer:
             raise RlhfFairError(f"reward gave no finite number for {example!r}; PPO needs one for every completion")
         return rewards
 
-    def _penalties(self, rollout: Rollout) -> tuple[NDArray[np.float64], dict[str, float]]:
-        if self.fairness is None:
-            return np.zeros(len(rollout.completions)), {"kappa": 0.0, "gap": NAN}
-        shaper = self.fairness.shaper
-        groups = self.fairness.groups(rollout.batch)
-        scores = self.fairness.scorer([completion.text for completion in rollout.completions])
-        state = shaper.update(groups, scores)
-        row = {"kappa": shaper.kappa(state), "gap": state.between_group_sd, "noise_floor": state.noise_floor}
-        return shaper.penalties(groups, scores, state), row
-
-    def _update(self, rollout: Rollout, scores: Tensor) -> dict[str, float]:
-        s, mask = self.settings, rollout.response_mask
-        rewards = token_rewards(scores, rollout.log_ratio, mask, kl_coef=s.kl_coef)
-        advantages, returns = generalized_advantage_estimate(
-            rewards, rollout.values, mask, gamma=s.gamma, gae_lambda=s.gae_lambda
+    def _account(self, rollout: Rollout) -> dict[str, float]:
+        """KL (nats per response), entropy (nats per token, estimated from the sampled tokens), lengths and endings."""
+        mask = rollout.response_mask
+        finished = torch.tensor(sum(c.finished for c in rollout.completions), device=mask.device)
+        sums = torch.stack(
+            [rollout.log_ratio.sum().double(), -rollout.logprobs.sum().double(), mask.sum().double(), finished.double()]
         )
-        advantages = standardize(advantages, mask)
-        logged: list[dict[str, float]] = []
-        for _ in range(s.epochs):
-            order = torch.randperm(len(scores), generator=self.generator)
-            for rows in order.split(s.minibatch_size):
-                logged.append(self._minibatch(rollout, rows, advantages, returns))
-        self.schedule.step()
-        return {key: float(np.mean([entry[key] for entry in logged])) for key in logged[0]}
+        kl, surprise, tokens, finished_all = self.devices.total(sums).tolist()
+        n = len(rollout.completions) * self.devices.count
+        account = {"kl": kl / n, "kl_coef": self.kl.coefficient, "entropy": surprise / tokens}
+        return account | {"length": tokens / n, "finished": finished_all / n}
 
-    def _minibatch(self, rollout: Rollout, rows: Tensor, advantages: Tensor, returns: Tensor) -> dict[str, float]:
-        s, mask = self.settings, rollout.response_mask[rows]
-        now = self.policy(rollout.sequence[rows], rollout.attention_mask[rows], rollout.responses[rows], s.temperature)
-        loss = ppo_loss(
-            now.logprobs,
-            rollout.logprobs[rows],
-            advantages[rows],
-            now.values,
-            rollout.values[rows],
-            returns[rows],
+
+def episodes(rollout: Rollout, scores: Tensor, settings: PPOSettings, *, kl_coef: float, total: Total) -> Episodes:
+    """Advantages and returns of a rollout. scores: (batch, streams), paid at the last token of each response.
+
+    Every stream has returns of its own; the KL divergence is priced in the first. Their advantages add up before they
+    are standardized over the batch, so that a penalty keeps its size beside the reward.
+    """
+    mask, values = rollout.response_mask, rollout.values.reshape(*rollout.response_mask.shape, -1)
+    advantages, returns = torch.zeros_like(rollout.logprobs), []
+    for stream, score in enumerate(scores.unbind(-1)):
+        price = kl_coef if stream == 0 else 0.0
+        found = generalized_advantage_estimate(
+            token_rewards(score, rollout.log_ratio, mask, kl_coef=price),
+            values[..., stream],
             mask,
-            clip_range=s.clip_range,
-            value_clip_range=s.value_clip_range,
+            gamma=settings.gamma,
+            gae_lambda=settings.gae_lambda,
         )
-        self.optimizer.zero_grad(set_to_none=True)
-        (loss.policy + s.value_coef * loss.value).backward()
-        nn.utils.clip_grad_norm_(self.policy.parameters(), s.max_grad_norm)
-        self.optimizer.step()
-        return {
-            "policy_loss": loss.policy.item(),
-            "value_loss": loss.value.item(),
-            "clip_fraction": loss.clip_fraction.item(),
-            "approx_kl": loss.approx_kl.item(),
-            "entropy": masked_mean(now.entropy, mask).item(),
-        }
+        advantages = advantages + found.advantages
+        returns.append(found.returns)
+    targets = torch.stack(returns, -1).view_as(rollout.values)
+    return Episodes(rollout.logprobs, rollout.values, standardize(advantages, mask, total=total), targets, mask)
+
+
+def _stream(seed: int, step: int) -> int:
+    return int(np.random.SeedSequence([seed, step]).generate_state(1)[0])

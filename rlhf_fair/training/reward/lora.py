@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import Any, Literal
 
 from rlhf_fair.errors import SettingsError
 from rlhf_fair.training.reward.settings import LoRA
 
 
-def add_lora(model: Any, settings: LoRA) -> Any:
-    """The model with a trainable low-rank addition per matrix and a trainable head; everything else stands still.
+def add_lora(model: Any, settings: LoRA, *, task: Literal["SEQ_CLS", "CAUSAL_LM"] = "SEQ_CLS") -> Any:
+    """The model with a trainable low-rank addition per matrix; a classifier's head learns too, all else stands still.
 
     Raises
     ------
@@ -22,7 +22,7 @@ def add_lora(model: Any, settings: LoRA) -> Any:
     except ImportError as error:
         raise SettingsError("training.lora needs peft (pip install rlhf-fair[lora])") from error
     config = peft.LoraConfig(
-        task_type=peft.TaskType.SEQ_CLS,
+        task_type=peft.TaskType[task],
         r=settings.rank,
         lora_alpha=settings.alpha,
         lora_dropout=settings.dropout,

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlhf_fair.training.ppo.loss import PPOLoss, ppo_loss, token_entropy
+from rlhf_fair.training.ppo.loss import Episodes, Evaluation, PPOLoss, ppo_loss, token_entropy
 
 
 def row(*numbers: float) -> torch.Tensor:
@@ -20,8 +20,11 @@ def loss(**changes: torch.Tensor) -> PPOLoss:
     length = next(iter(changes.values())).shape[1]
     names = ("logprobs", "old_logprobs", "advantages", "values", "old_values", "returns")
     tensors: dict[str, Any] = {name: torch.zeros(1, length) for name in names}
-    tensors["response_mask"] = torch.ones(1, length, dtype=torch.bool)
-    return ppo_loss(**(tensors | changes), clip_range=0.2, value_clip_range=0.2)
+    tensors["mask"] = torch.ones(1, length, dtype=torch.bool)
+    tensors |= changes
+    now = Evaluation(tensors.pop("logprobs"), tensors.pop("values"))
+    old = Episodes(tensors.pop("old_logprobs"), tensors.pop("old_values"), **tensors)
+    return ppo_loss(now, old, clip_range=0.2, value_clip_range=0.2)
 
 
 @pytest.mark.parametrize(
@@ -86,8 +89,8 @@ def test_uncounted_tokens_change_nothing() -> None:
     names = ("logprobs", "old_logprobs", "advantages", "values", "old_values", "returns")
     short = {name: torch.randn(1, 3, generator=generator) for name in names}
     long = {name: torch.cat([tensor, torch.full((1, 2), 5.0)], dim=1) for name, tensor in short.items()}
-    padded = loss(**long, response_mask=torch.tensor([[True, True, True, False, False]]))
-    torch.testing.assert_close(tuple(padded), tuple(loss(**short)))
+    padded = loss(**long, mask=torch.tensor([[True, True, True, False, False]]))
+    torch.testing.assert_close(tuple(padded), tuple(loss(**short)), equal_nan=True)
 
 
 def test_entropy_of_known_distributions() -> None:

@@ -8,6 +8,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from rlhf_fair.models.token_sampling import pad_left
 from rlhf_fair.training.ppo.policy import PolicyWithValue, reference_logprobs
+from rlhf_fair.training.ppo.reference import Reference
 from rlhf_fair.training.ppo.rollout import PromptBatch, Rollout, roll_out
 
 PROMPTS = ["w1 w2", "w3", "w4 w5 w6 w7 w8", "w1 w2 w3 w4"]
@@ -16,12 +17,11 @@ PROMPTS = ["w1 w2", "w3", "w4 w5 w6 w7 w8", "w1 w2 w3 w4"]
 def one_rollout(model: Any, tokenizer: Any, *, temperature: float = 1.0, seed: int = 1) -> Rollout:
     return roll_out(
         PolicyWithValue(model).eval(),
-        model,
+        Reference(model, additions=False),
         tokenizer,
         PromptBatch(PROMPTS, {}),
-        max_new_tokens=12,
+        torch.rand((len(PROMPTS), 12), generator=torch.Generator().manual_seed(seed)),
         temperature=temperature,
-        generator=torch.Generator().manual_seed(seed),
     )
 
 
@@ -37,7 +37,8 @@ def test_logprobs_and_entropy_equal_a_plain_forward(
     language_model: Any, sequences: tuple[torch.Tensor, torch.Tensor], temperature: float
 ) -> None:
     sequence, responses = sequences
-    found = PolicyWithValue(language_model)(sequence, torch.ones_like(sequence), responses, temperature)
+    found = PolicyWithValue(language_model)(sequence, torch.ones_like(sequence), responses, temperature, entropy=True)
+    assert found.entropy is not None
     everything = torch.log_softmax(language_model(input_ids=sequence).logits / temperature, -1)
     for position in range(4):
         predicted = everything[:, 4 + position]  # what position 4 + p says about token 5 + p
@@ -51,7 +52,7 @@ def test_logprobs_and_entropy_equal_a_plain_forward(
 def test_left_padding_changes_nothing(language_model: Any, sequences: tuple[torch.Tensor, torch.Tensor]) -> None:
     sequence, responses = sequences
     policy = PolicyWithValue(language_model)
-    torch.nn.init.normal_(policy.value_head.weight)
+    torch.nn.init.normal_(policy.value_head.linear.weight)
     plain = policy(sequence, torch.ones_like(sequence), responses, 1.0)
     padding = torch.zeros(4, 5, dtype=torch.long)
     mask = torch.cat([padding, torch.ones_like(sequence)], dim=1)
@@ -79,7 +80,7 @@ def test_the_value_is_read_where_the_token_is_chosen(
 ) -> None:
     sequence, responses = sequences
     policy = PolicyWithValue(language_model)
-    torch.nn.init.normal_(policy.value_head.weight)
+    torch.nn.init.normal_(policy.value_head.linear.weight)
     before = policy(sequence, torch.ones_like(sequence), responses, 1.0).values
     changed = sequence.clone()
     changed[:, -1] = (changed[:, -1] + 1) % 16 + 4  # another last token: no value may know of it
@@ -87,16 +88,17 @@ def test_the_value_is_read_where_the_token_is_chosen(
     torch.testing.assert_close(after, before)
 
 
-def test_values_alone_equal_the_values_of_a_full_evaluation(
-    language_model: Any, sequences: tuple[torch.Tensor, torch.Tensor]
-) -> None:
-    sequence, responses = sequences
-    policy = PolicyWithValue(language_model)
-    torch.nn.init.normal_(policy.value_head.weight)
-    mask = torch.ones_like(sequence)
-    torch.testing.assert_close(
-        policy.values(sequence, mask, responses.shape[1]), policy(sequence, mask, responses, 1.0).values
-    )
+def test_values_read_in_sampling_equal_those_of_an_evaluation(language_model: Any, tokenizer: Any) -> None:
+    """So that neither log-probabilities nor values cost the first epoch a pass of its own."""
+    policy = PolicyWithValue(language_model, streams=2).eval()
+    torch.nn.init.normal_(policy.value_head.linear.weight)
+    uniforms = torch.rand((len(PROMPTS), 12), generator=torch.Generator().manual_seed(1))
+    reference = Reference(language_model, additions=False)
+    rollout = roll_out(policy, reference, tokenizer, PromptBatch(PROMPTS, {}), uniforms, temperature=1.0)
+    now = policy(rollout.sequence, rollout.attention_mask, rollout.responses, 1.0)
+    mask = rollout.response_mask
+    assert rollout.values.shape == (*mask.shape, 2)
+    torch.testing.assert_close(now.values[mask], rollout.values[mask], atol=1e-5, rtol=1e-5)
 
 
 def test_the_value_head_starts_at_zero(language_model: Any, sequences: tuple[torch.Tensor, torch.Tensor]) -> None:

@@ -34,7 +34,7 @@ def pay_w5(prompts: Sequence[str], completions: Sequence[str], **columns: Any) -
     return share_of_w5(completions)
 
 
-def batch() -> PromptBatch:
+def batch(step: int = 0) -> PromptBatch:
     return PromptBatch(PROMPTS, {"gender": ["woman", "man"] * 16, "ethnicity": ["Black"] * 16 + ["White"] * 16})
 
 
@@ -52,7 +52,7 @@ def test_a_token_that_is_paid_for_becomes_frequent_and_the_reference_stays(langu
     reward = [row["reward"] for row in run.curve]
     assert np.mean(reward[-5:]) > np.mean(reward[:5]) + 0.3
     assert run.curve[-1]["kl"] > run.curve[0]["kl"]
-    assert all(torch.equal(before[name], tensor) for name, tensor in job.reference.state_dict().items())
+    assert all(torch.equal(before[name], tensor) for name, tensor in job.reference.model.state_dict().items())
     assert (run.name, run.kind, run.steps, len(heard)) == ("plain", "ppo", 25, 25)
     assert run.kappa == (0.0,) * 25
 
@@ -122,7 +122,7 @@ def test_the_penalty_closes_a_gap_that_the_reward_opens(language_model: Any, tok
         settings = FairnessSettings(group_by=("gender",), strength=strength, floor_strength=0.0)
         fairness = Fairness(FairnessShaper(settings), share_of_w5)
         job = trainer(copy.deepcopy(language_model), tokenizer, pay_men, steps=30, fairness=fairness)
-        run = job.train(lambda: prompts)
+        run = job.train(lambda step: prompts)
         assert all((kappa > 0) == (strength > 0) for kappa in run.kappa)
         return float(np.mean([row["gap"] for row in run.curve[-5:]]))
 

@@ -1,0 +1,71 @@
+"""What a PPO run needs to go on after it was stopped: weights, optimiser, multipliers, KL price, curve, position."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rlhf_fair.training.reward.checkpoint import Progress, fingerprint, keep, restore
+
+__all__ = ["Progress", "RunState", "TrainedWeights", "fingerprint", "weight_sums"]
+
+
+class TrainedWeights:
+    """The parameters of a module that learn; the others are those of the model that a run starts from."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Tensors by name."""
+        return {name: parameter.detach() for name, parameter in self.parameters.items()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Copy the tensors in."""
+        with torch.no_grad():
+            for name, parameter in self.parameters.items():
+                parameter.copy_(state[name])
+
+
+def weight_sums(module: nn.Module) -> list[str]:
+    """Name, shape and sum of every parameter: two models that differ are told apart."""
+    return [f"{name} {tuple(p.shape)} {p.detach().double().sum():.17g}" for name, p in module.named_parameters()]
+
+
+class RunState:
+    """The file that holds a run, or none.
+
+    ``weights`` and ``running`` map names to whatever has a ``state_dict``; ``running`` parts (multipliers, KL price)
+    are small and move before the optimiser does, so that their state at the start of a step is remembered.
+    """
+
+    def __init__(self, path: Path | None, identity: str, weights: dict[str, Any], running: dict[str, Any]) -> None:
+        self.path, self.identity, self.weights, self.running = path, identity, weights, running
+        self._before: dict[str, Any] = {}
+
+    def restore(self) -> Progress:
+        """Take up an earlier run of the same settings, model and prompts; without one, stand at the beginning."""
+        if self.path is None:
+            return Progress()
+        return restore(self.path, self.identity, self.weights | self.running)
+
+    def begin_step(self) -> None:
+        """Remember what a step moves before its end."""
+        self._before = {name: copy.deepcopy(part.state_dict()) for name, part in self.running.items()}
+
+    def keep(self, progress: Progress) -> None:
+        """Write the state after a finished step, in one move."""
+        if self.path is not None:
+            keep(self.path, self.identity, self.weights | self.running, progress)
+
+    def keep_last_good(self, progress: Progress) -> None:
+        """Write the state in which a step failed, as the start of that step: the optimiser never moves by numbers that
+        are not finite, so the weights are good, and the step will be tried again."""
+        for name, part in self.running.items():
+            part.load_state_dict(self._before[name])
+        self.keep(progress)

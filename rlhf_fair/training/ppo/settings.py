@@ -1,0 +1,63 @@
+"""How a PPO run is optimised."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from rlhf_fair.settings import Settings
+from rlhf_fair.training.reward.settings import LoRA
+
+
+class UpdateSettings(Settings):
+    """One update: ``epochs`` passes over a batch in minibatches of ``minibatch_size`` episodes.
+
+    ``micro_batch_size`` (None: all of a minibatch) episodes pass through the model at once; their gradients add up to
+    that of the minibatch. ``entropy_coef`` pays for entropy, in reward per nat and decision. ``target_kl`` (nats per
+    decision) ends an update when the policy has moved so far from the one that sampled; None never does.
+    """
+
+    epochs: int = Field(2, ge=1)
+    minibatch_size: int = Field(64, ge=1)
+    micro_batch_size: int | None = Field(None, ge=1)
+    clip_range: float = Field(0.2, gt=0)
+    value_clip_range: float = Field(0.2, gt=0)
+    value_coef: float = Field(0.1, ge=0)
+    entropy_coef: float = Field(0.0, ge=0)
+    target_kl: float | None = Field(None, gt=0)
+    max_grad_norm: float = Field(1.0, gt=0)
+
+
+class PPOSettings(UpdateSettings):
+    """One PPO run of a language model. The learning rate falls linearly to 0; lengths are in tokens.
+
+    ``kl_coef`` is in reward per nat. With ``kl_target`` (nats per response) it adapts, slowly over ``kl_horizon``
+    episodes. ``separate_fairness_critic`` learns values of reward and penalty apart. ``lora`` trains low-rank additions
+    and takes the same weights without them as the reference. ``checkpoint_steps``: a checkpoint after so many steps.
+    """
+
+    steps: int = Field(50, ge=1)
+    batch_size: int = Field(128, ge=2)
+    learning_rate: float = Field(1e-3, gt=0)
+    max_new_tokens: int = Field(40, ge=1)
+    temperature: float = Field(1.0, gt=0)
+    kl_coef: float = Field(0.05, ge=0)
+    kl_target: float | None = Field(None, gt=0)
+    kl_horizon: int = Field(10_000, ge=1)
+    gamma: float = Field(1.0, gt=0, le=1)
+    gae_lambda: float = Field(0.95, ge=0, le=1)
+    missing_eos_penalty: float = Field(1.0, ge=0)
+    separate_fairness_critic: bool = False
+    lora: LoRA | None = None
+    precision: Literal["no", "bf16"] = "no"
+    checkpoint_steps: int = Field(10, ge=1)
+    device: str = "auto"
+
+    @model_validator(mode="after")
+    def _an_adaptive_price_starts_above_0(self) -> PPOSettings:
+        if self.kl_target is not None and self.kl_coef == 0:
+            raise ValueError("kl_target multiplies kl_coef at every step, so kl_coef = 0 would stay 0; start above 0")
+        if self.kl_target is not None and self.batch_size > self.kl_horizon:
+            raise ValueError(f"kl_horizon = {self.kl_horizon} must be at least batch_size = {self.batch_size}")
+        return self
