@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from rlhf_fair.mitigations.kit import Kit
+from rlhf_fair.mitigations.kit import SFT_STREAM, Kit
 from rlhf_fair.mitigations.policy_optimisation import optimise
 from rlhf_fair.mitigations.twins import Roster
 from rlhf_fair.models.causal_lm import CausalLM
@@ -32,9 +32,9 @@ def balanced_demonstrations(
 
 
 def train(kit: Kit, out: Path) -> None:
-    """Fine-tune the base model as the SFT model was, on the balanced data: as many epochs, so more steps."""
+    """Fine-tune the base model as the SFT model was, on its demonstrations with their twins: more steps an epoch."""
     s = kit.pipeline
-    given = kit.world.demonstrations(s.demonstrations, kit.rng(2))
+    given = kit.world.demonstrations(s.demonstrations, np.random.default_rng((kit.seed, SFT_STREAM)))
     data = balanced_demonstrations(given, kit.roster, kit.rng(3))
     lm = CausalLM.load(kit.made.base)
     train_causal_lm(

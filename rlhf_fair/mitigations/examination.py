@@ -76,7 +76,7 @@ class Examination:
     def _scored(self, kit: Kit, answers: pd.DataFrame) -> pd.DataFrame:
         scored = score_answers(answers, {SCORE: self.ruler})
         scored = scored.assign(
-            utility=kit.world.true_utility(answers), words=answers["text"].str.split().str.len().astype(float)
+            utility=kit.world.true_utility(answers), words=[float(len(text.split())) for text in answers["text"]]
         )
         for panel in PANELS:
             reward = kit.reward if panel == kit.settings.panel else PolicyReward(kit.made.rewards[panel])

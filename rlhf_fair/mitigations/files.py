@@ -30,8 +30,8 @@ LIMITS = (
     "The world is simulated: names, people, tastes and the bias are ours. It shows how methods compare where the truth "
     "is known, not how they would compare on your model.",
     "The language model is tiny and knows only this world's sentences.",
-    "No method was tuned on this comparison: each has one setting, which stands in comparison.json. A method that does "
-    "badly here may do better with another.",
+    "The strength of the fixed penalty was chosen on this world in earlier runs; the options of all other methods were "
+    "set before their first run. All stand in comparison.json. A method that does badly may do better with others.",
     "Equal budgets are equal numbers of training prompts, not equal time: CPU seconds stand in the table.",
 )
 
@@ -73,7 +73,7 @@ def comparison_content(found: Comparison) -> dict[str, Any]:
         "metric": plan.metric,
         "gap_axis": f"Absolute gap in {plan.metric}",
         "methods": methods,
-        "tables": tables(found),
+        "sections": sections(found),
         "summary": _rows(found.summary),
         "fronts": _rows(found.fronts),
         "groups": _rows(moved),
@@ -89,60 +89,88 @@ def comparison_content(found: Comparison) -> dict[str, Any]:
     }
 
 
-def tables(found: Comparison) -> list[dict[str, Any]]:
+def sections(found: Comparison) -> list[dict[str, Any]]:
     """Which measures stand together, and how their columns are headed."""
-    attributes = [attribute for attribute, _ in found.ruler.attributes]
-    panel, other = found.ruler.panel, found.ruler.other_panel
-    unit = found.plan.scorers[0].unit or "score units"
-    return [
+    return [_measures_section(found), _paired_section(found), ANSWERS]
+
+
+ANSWERS: dict[str, Any] = {
+    "id": "answers",
+    "heading": "How do the answers differ, and what does it cost?",
+    "short": "Answers and cost",
+    "tables": [
         {
-            "id": "measures",
-            "heading": "How large are gap and quality?",
-            "short": "Measures",
-            "caption": "Every method on held-out names and templates, by the certifying scorer",
-            "note": f"Gaps are the reference group less the mean of the others, in {unit}; 0 is parity. Rewards are in "
-            "standard deviations of the SFT policy's answers. The lowest groups are named; their intervals allow for "
-            "their being the lowest of many.",
-            "columns": [
-                *(_column(m.GAP, attribute, f"Gap, {attribute}") for attribute in attributes),
-                _column(m.UTILITY, "", "True utility"),
-                _column(m.REWARD, "", f"Reward, {panel}"),
-                _column(m.OTHER_REWARD, "", f"Reward, {other}"),
-                _column(m.LOWEST_UTILITY, "", "Lowest group utility"),
-                _column(m.LOWEST_CHANGE, "", "Lowest group change"),
-            ],
-        },
-        {
-            "id": "against",
-            "heading": "What changes against plain PPO?",
-            "short": "Against plain PPO",
-            "caption": "Paired with plain PPO on the same prompts and seeds",
-            "note": "A share of the gap of 0 means closed, 1 unchanged, below 0 turned round. The reward gain is that "
-            "of plain PPO over SFT: 1 means all of it is kept.",
-            "columns": [
-                *(_column(m.GAP_REMAINING, attribute, f"Share of gap left, {attribute}") for attribute in attributes),
-                *(_column(m.GAP_CHANGE, attribute, f"Change of |gap|, {attribute}") for attribute in attributes),
-                _column(m.REWARD_KEPT, "", "Share of reward gain kept"),
-                _column(m.UTILITY_CHANGE, "", "Change of true utility"),
-            ],
-        },
-        {
-            "id": "answers",
-            "heading": "How do the answers differ, and what does it cost?",
-            "short": "Answers and cost",
             "caption": "Form of the answers, distance to the SFT model, and CPU time",
             "note": "KL in nats per answer. Training is what a method needs beyond base, SFT, panels and plain reward "
             "models, which all share, and with the methods it builds on. Seconds are CPU seconds on one thread.",
             "columns": [
-                _column(m.WORDS, "", "Words"),
-                _column(m.REFUSALS, "", "Refusals"),
-                _column(m.UNMEASURED, "", "Without a score"),
-                _column(m.DIVERGENCE, "", "KL to SFT"),
-                _column(m.TRAINING_CPU, "", "Training, s"),
-                _column(m.ANSWERING_CPU, "", "1,000 answers, s"),
+                {"measure": m.WORDS, "attribute": "", "title": "Words"},
+                {"measure": m.REFUSALS, "attribute": "", "title": "Refusals"},
+                {"measure": m.UNMEASURED, "attribute": "", "title": "Without a score"},
+                {"measure": m.DIVERGENCE, "attribute": "", "title": "KL to SFT"},
+                {"measure": m.TRAINING_CPU, "attribute": "", "title": "Training, s"},
+                {"measure": m.ANSWERING_CPU, "attribute": "", "title": "1,000 answers, s"},
             ],
-        },
-    ]
+        }
+    ],
+}
+
+
+def _measures_section(found: Comparison) -> dict[str, Any]:
+    unit = found.plan.scorers[0].unit or "score units"
+    return {
+        "id": "measures",
+        "heading": "How large are gap and quality?",
+        "short": "Measures",
+        "tables": [
+            {
+                "caption": "Every method on held-out names and templates, by the certifying scorer",
+                "note": f"Gaps are the reference group less the mean of the others, in {unit}; 0 is parity. Rewards "
+                "are in standard deviations of the SFT policy's answers. The lowest groups are named; their intervals "
+                "allow for their being the lowest of many.",
+                "columns": [
+                    *(_column(m.GAP, attribute, f"Gap, {attribute}") for attribute in _attributes(found)),
+                    _column(m.UTILITY, "", "True utility"),
+                    _column(m.REWARD, "", f"Reward, {found.ruler.panel}"),
+                    _column(m.OTHER_REWARD, "", f"Reward, {found.ruler.other_panel}"),
+                    _column(m.LOWEST_UTILITY, "", "Lowest group utility"),
+                    _column(m.LOWEST_CHANGE, "", "Lowest group change from SFT"),
+                ],
+            }
+        ],
+    }
+
+
+def _paired_section(found: Comparison) -> dict[str, Any]:
+    attributes = _attributes(found)
+    return {
+        "id": "against",
+        "heading": "What changes against plain PPO?",
+        "short": "Against plain PPO",
+        "tables": [
+            {
+                "caption": "Shares of what plain PPO has, on the same prompts and seeds",
+                "note": "A share of the gap of 0 means closed, 1 unchanged, below 0 turned round. The reward gain is "
+                "that of plain PPO over SFT: 1 means all of it is kept.",
+                "columns": [
+                    *(_column(m.GAP_REMAINING, attribute, f"Gap left, {attribute}") for attribute in attributes),
+                    _column(m.REWARD_KEPT, "", "Reward gain kept"),
+                ],
+            },
+            {
+                "caption": "Differences from plain PPO, on the same prompts and seeds",
+                "note": "Of gaps: a negative change means a smaller gap. Of utility: a positive change is better.",
+                "columns": [
+                    *(_column(m.GAP_CHANGE, attribute, f"|Gap|, {attribute}") for attribute in attributes),
+                    _column(m.UTILITY_CHANGE, "", "True utility"),
+                ],
+            },
+        ],
+    }
+
+
+def _attributes(found: Comparison) -> list[str]:
+    return [attribute for attribute, _ in found.ruler.attributes]
 
 
 def _column(measure: str, attribute: str, title: str) -> dict[str, str]:

@@ -26,6 +26,9 @@ from rlhf_fair.tables import read_table
 from rlhf_fair.training.ppo.rollout import PromptBatch
 
 COST_NAME = "cost.json"
+SFT_STREAM, PPO_STREAM = 1, 5
+"""Random streams of the pipeline, so that methods see its demonstrations and prompts."""
+
 ROSTER_PROMPTS = 4_000
 """Prompts that are looked through for names: so many that none of a few hundred is missed."""
 
@@ -91,8 +94,9 @@ class Kit:
         return group_labels(prompts, INTERSECTION.join(self.pipeline.group_by))
 
     def prompts(self, step: int) -> PromptBatch:
-        """Training prompts of one step, the same for every method: they depend on seed and step alone."""
-        rows = self.world.prompts(self.pipeline.ppo.batch_size, self.rng(1, step))
+        """Training prompts of one step, the pipeline's own: they depend on seed and step alone."""
+        rng = np.random.default_rng((self.seed, PPO_STREAM, step))
+        rows = self.world.prompts(self.pipeline.ppo.batch_size, rng)
         columns = {str(name): rows[name].tolist() for name in rows.columns if name != "prompt"}
         return PromptBatch(rows["prompt"].tolist(), columns)
 

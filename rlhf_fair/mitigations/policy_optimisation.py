@@ -24,8 +24,7 @@ def optimise(
     """Maximise ``reward`` (default: the panel's plain reward model) from ``start`` (default: the SFT model)."""
     lm, settings = CausalLM.load(start or kit.made.sft), kit.pipeline.ppo
     trainer = PPOTrainer(lm.model, lm.tokenizer, reward or kit.reward, settings, seed=kit.seed, fairness=fairness)
-    steps = iter(range(settings.steps))
-    run = trainer.train(lambda: kit.prompts(next(steps)), name=name, on_step=kit.hear(name, settings.steps))
+    run = trainer.train(kit.prompts, name=name, on_step=kit.hear(name, settings.steps))
     lm.model.save_pretrained(out)
     lm.tokenizer.save_pretrained(out)
     write_json(out / "training.json", run.model_copy(update={"panel": kit.settings.panel}).model_dump(mode="json"))

@@ -6,15 +6,17 @@ twin, so that the groups have the very same preferences. At equal size the secon
 
 from __future__ import annotations
 
-import importlib.util
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from rlhf_fair.errors import RowError, SettingsError
 from rlhf_fair.mitigations.kit import Kit
@@ -76,7 +78,7 @@ def counterfactual(kit: Kit, out: Path) -> None:
 
 def need_trl() -> None:
     """Raise where TRL is not installed."""
-    if importlib.util.find_spec("trl") is None:
+    if find_spec("trl") is None:
         raise SettingsError("DPO needs TRL, which is not installed: pip install 'rlhf-fair[trl]', or leave out dpo-*")
 
 
@@ -84,9 +86,10 @@ def _optimise(kit: Kit, out: Path, pairs: pd.DataFrame, name: str) -> None:
     need_trl()
     lm, s = CausalLM.load(kit.made.sft), kit.settings.dpo
     with _quiet_trl():
-        from datasets import Dataset
         from transformers import PrinterCallback, TrainerCallback
-        from trl import DPOConfig, DPOTrainer
+
+        # by name, since the two are an extra and bring no types
+        trl, datasets = import_module("trl"), import_module("datasets")
 
         class Heard(TrainerCallback):  # type: ignore[misc]
             """Tells the progress bar."""
@@ -94,7 +97,7 @@ def _optimise(kit: Kit, out: Path, pairs: pd.DataFrame, name: str) -> None:
             def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
                 kit.progress(f"{name}, seed {kit.seed}", state.global_step, state.max_steps)
 
-        config = DPOConfig(
+        config = trl.DPOConfig(
             output_dir=str(out / "trainer"),
             beta=s.beta,
             learning_rate=s.learning_rate,
@@ -113,8 +116,8 @@ def _optimise(kit: Kit, out: Path, pairs: pd.DataFrame, name: str) -> None:
             disable_tqdm=True,
             seed=kit.seed,
         )
-        data = Dataset.from_list(pairs[["prompt", "chosen", "rejected"]].to_dict("records"))
-        trainer = DPOTrainer(
+        data = datasets.Dataset.from_list(pairs[["prompt", "chosen", "rejected"]].to_dict("records"))
+        trainer = trl.DPOTrainer(
             model=lm.model, args=config, train_dataset=data, processing_class=lm.tokenizer, callbacks=[Heard()]
         )
         trainer.remove_callback(PrinterCallback)
@@ -128,8 +131,7 @@ def _optimise(kit: Kit, out: Path, pairs: pd.DataFrame, name: str) -> None:
 @contextmanager
 def _quiet_trl() -> Iterator[None]:
     """Without the bars and warnings of the libraries around it, and with the caller's random state untouched."""
-    import datasets
-    import torch
+    datasets = import_module("datasets")
 
     shown = datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()

@@ -24,7 +24,7 @@ def mitigations_page(content: Mapping[str, Any]) -> Page:
     labels = {str(method["name"]): str(method["label"]) for method in content["methods"]}
     sections = [
         _front_section(content, labels),
-        *(_measures_section(table, content["summary"], labels) for table in content["tables"]),
+        *(_measures_section(section, content["summary"], labels) for section in content["sections"]),
         _groups_section(content, labels),
         _methods_section(content["methods"]),
     ]
@@ -73,7 +73,15 @@ def _front_section(content: Mapping[str, Any], labels: Mapping[str, str]) -> Sec
     return Section("front", "What does each method give up?", "Gap and quality", charts=tuple(charts))
 
 
-def _measures_section(table: Mapping[str, Any], summary: Rows, labels: Mapping[str, str]) -> Section:
+def _measures_section(section: Mapping[str, Any], summary: Rows, labels: Mapping[str, str]) -> Section:
+    tables = tuple(
+        _measures_table(f"{section['id']}-{number}-table", table, summary, labels)
+        for number, table in enumerate(section["tables"], start=1)
+    )
+    return Section(str(section["id"]), str(section["heading"]), str(section["short"]), tables=tables)
+
+
+def _measures_table(id: str, table: Mapping[str, Any], summary: Rows, labels: Mapping[str, str]) -> Table:
     found = {(row["method"], row["measure"], row["attribute"]): row for row in summary}
     wanted = [(str(c["measure"]), str(c["attribute"])) for c in table["columns"]]
     places = [_places([row for row in summary if (row["measure"], row["attribute"]) == key]) for key in wanted]
@@ -83,19 +91,17 @@ def _measures_section(table: Mapping[str, Any], summary: Rows, labels: Mapping[s
         if any(own):
             rows.append((Cell(label), *(_cell(row, digits) for row, digits in zip(own, places, strict=True))))
     columns = (Column("Method"), *(Column(str(c["title"]), True) for c in table["columns"]))
-    shown = Table(
-        f"{table['id']}-table", str(table["caption"]), columns, tuple(rows), stacked=True, note=str(table["note"])
-    )
-    return Section(str(table["id"]), str(table["heading"]), str(table["short"]), tables=(shown,))
+    return Table(id, str(table["caption"]), columns, tuple(rows), stacked=True, note=str(table["note"]))
 
 
 def _cell(row: Mapping[str, Any] | None, places: int) -> Cell:
     if row is None:
         return Cell("–")
-    if not num.finite(row["estimate"]):
-        return Cell(say.not_measured(str(row["reason"] or "")), missing=True)
-    group = str(row.get("group") or "")
-    return Cell(_value(row, "", places), detail=group)
+    value, low, high = (_number(row[name]) for name in ("estimate", "ci_low", "ci_high"))
+    if not num.finite(value):
+        return Cell(num.MISSING, missing=True, detail=str(row["reason"] or ""))
+    limits = num.interval(low, high, places) if num.finite(low) and num.finite(high) else ""
+    return Cell(num.shown(value, places), detail=" ".join(filter(None, [limits, str(row.get("group") or "")])))
 
 
 def _value(row: Mapping[str, Any], ending: str, places: int) -> str:
