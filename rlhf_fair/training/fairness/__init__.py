@@ -17,10 +17,11 @@ Subtracting the disparity itself from every reward does nothing: a constant vani
 Group means and shares are running estimates, since one batch holds too few samples of each group; the guards are part
 of the objective: no group may fall below its reference level, and a group with too few samples is left alone.
 
-Which objective for whom: under E[r], which weighs every prompt the same, closing a gap is cheapest in small groups, so
-that is who moves, under the variance as under a contrast (for two groups the variance is p_1 p_2 D^2). They differ in
-the size of single penalties: a contrast's grow with 1 / p_g, the variance's do not. Floors keep a better-off minority
-where it is; ``moved:<group>`` shows it either way.
+Who moves: the reward holds groups in place in proportion to their shares, so closing a gap is cheapest in small
+groups. Where nothing else holds, two groups move in the ratio of 1 / p_g, a 10 % minority nine times as far as the
+majority, and under either objective: for two groups the variance is p_1 p_2 D^2. At one ``strength`` a contrast is the
+harsher by 1 / (p_1 p_2), with single penalties that grow as 1 / p_g. Floors keep a better-off minority where it is and
+let the majority rise to it; ``moved:<group>`` shows either.
 """
 
 from rlhf_fair.training.fairness.settings import FairnessSettings, MultiplierSettings

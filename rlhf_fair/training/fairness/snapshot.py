@@ -72,7 +72,7 @@ class StratifiedSnapshot:
     def of(cls, state: GroupState, measure: str) -> StratifiedSnapshot:
         """The state of one measure."""
         by_stratum: dict[str, dict[str, RunningMoments]] = {}
-        for cell, moments in state.cells.items():
+        for cell, moments in sorted(state.cells.items()):  # one order of addition, or a resumed run would differ
             if cell.measure == measure:
                 by_stratum.setdefault(cell.stratum, {})[cell.group] = moments
         strata = tuple(sorted(by_stratum))

@@ -1,0 +1,133 @@
+"""What chance alone shows, what means can resolve, and how far noisy ones are drawn to the overall mean."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rlhf_fair.errors import SettingsError
+from rlhf_fair.training.fairness import (
+    BatchSums,
+    FairnessSettings,
+    FairnessShaper,
+    GroupSnapshot,
+    LocalStore,
+    StratifiedSnapshot,
+)
+from rlhf_fair.training.fairness.disparities import disparities
+from rlhf_fair.training.fairness.noise import check_tolerance, effective_samples, expected_noise
+from rlhf_fair.training.fairness.shrinkage import between_group_signal, shrunk_means
+from rlhf_fair.training.fairness.sums import SCORE
+
+CONTRAST = {"objective": "contrast", "contrasts": {"gap": {"a": 1.0, "b": -1.0}}, "minimum_count": 0.0}
+
+
+def snapshot(means: list[float], counts: list[float], sd: float = 1.0) -> GroupSnapshot:
+    n = np.array(counts, dtype=float)
+    return GroupSnapshot(("a", "b", "c")[: len(n)], n / n.sum(), np.array(means), n, sd)
+
+
+def test_effective_samples_by_hand() -> None:
+    assert effective_samples(10, 0.0) == 10
+    assert effective_samples(10, 0.8) == pytest.approx(90)  # weights 1 .8 .64 ...: 5^2 / (1 / .36) = 9
+
+
+def test_the_noise_of_a_contrast_is_the_mean_size_it_has_without_a_gap() -> None:
+    rng = np.random.default_rng(3)
+    values, noise = [], []
+    for _ in range(800):
+        shaper = FairnessShaper(FairnessSettings.model_validate(CONTRAST))
+        row = shaper.shape(np.zeros(60), rng.normal(size=60), ["a"] * 20 + ["b"] * 40).metrics
+        values.append(abs(row["contrast:gap"]))
+        noise.append(row["noise:gap"])
+    # .798 sqrt(1 / 20 + 1 / 40) = .2185
+    assert np.mean(values) == pytest.approx(0.2185, abs=4 * np.std(values) / np.sqrt(800))
+    assert np.mean(noise) == pytest.approx(0.2185, rel=0.03)
+
+
+def test_the_noise_of_standardized_means_is_what_shows_without_a_gap() -> None:
+    rng = np.random.default_rng(4)
+    strata, groups = ["x"] * 60 + ["y"] * 40, ["a"] * 40 + ["b"] * 20 + ["a"] * 10 + ["b"] * 30
+    plain = {"across_strata": "standardized", "minimum_count": 0.0}
+    variance, contrast = (FairnessSettings.model_validate(s) for s in (plain, plain | CONTRAST))
+    squares, differences, noise = [], [], []
+    for _ in range(600):
+        state = LocalStore(0.0).add(BatchSums.of(groups, {SCORE: rng.normal(size=100)}, strata))
+        snapshot = StratifiedSnapshot.of(state, SCORE)
+        (between,), (difference,) = disparities(snapshot, variance), disparities(snapshot, contrast)
+        squares.append(between.value)
+        differences.append(difference.value)
+        noise.append((between.noise**2, difference.noise))
+    # var = sum_s w_s^2 (1 / n_sa + 1 / n_sb) = .36 (1/40 + 1/20) + .16 (1/10 + 1/30) = .04833
+    assert np.var(differences) == pytest.approx(0.04833, rel=0.2)
+    # for two groups the variance is p_a p_b times the squared difference: .25 * .04833
+    assert np.mean(squares) == pytest.approx(0.25 * 0.04833, rel=0.2)
+    assert np.mean(noise, axis=0) == pytest.approx([0.25 * 0.04833, np.sqrt(2 / np.pi * 0.04833)], rel=0.03)
+
+
+def test_expected_noise_by_hand() -> None:
+    # batches of 50 halves, memory .8: 225 effective each, sd 2: .798 * 2 * sqrt(2 / 225) = .1505
+    settings = FairnessSettings.model_validate(CONTRAST | {"memory": 0.8})
+    assert expected_noise(settings, snapshot([0, 0], [10, 10], sd=2.0), 50) == pytest.approx({"gap": 0.1505}, abs=1e-4)
+
+
+def test_a_tolerance_that_the_means_cannot_resolve_is_refused() -> None:
+    dual = CONTRAST | {"memory": 0.8}
+    small = FairnessSettings.model_validate(dual | {"multiplier": {"kind": "dual", "tolerance": 0.15}})
+    with pytest.raises(SettingsError, match=r"tolerance = 0.15 lies below the noise floor 0.15\d* of 'gap'"):
+        check_tolerance(small, snapshot([0, 0], [10, 10], sd=2.0), 50)
+    check_tolerance(small, snapshot([0, 0], [10, 10], sd=2.0), 60)
+    check_tolerance(
+        FairnessSettings.model_validate(dual), snapshot([0, 0], [10, 10], sd=2.0), 50
+    )  # fixed: no tolerance
+
+
+def test_shrinkage_by_hand() -> None:
+    # shares .5 .5, means 0 2, sd 1, n 10: V = 1, chance .5 * .1 * .5 * 2 = .05, tau^2 = .95 / (1 - .5) = 1.9
+    # B = 1.9 / (1.9 + .1) = .95
+    state = snapshot([0, 2], [10, 10])
+    assert between_group_signal(state) == pytest.approx(1.9)
+    assert shrunk_means(state) == pytest.approx([0.05, 1.95])
+
+
+def test_small_groups_are_drawn_further_and_pure_noise_wholly() -> None:
+    state = snapshot([0.0, 3.0, 3.0], [100, 50, 2])
+    factors = (shrunk_means(state) - state.overall) / (state.means - state.overall)
+    assert factors[0] > factors[1] > factors[2]
+    assert shrunk_means(snapshot([0.0, 0.1], [5, 5])) == pytest.approx([0.05, 0.05])  # V = .0025, chance .1
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_shrunk_means_lie_between_their_own_and_the_overall(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    state = snapshot(rng.normal(size=3).tolist(), rng.integers(1, 50, size=3).tolist())
+    shrunk = shrunk_means(state)
+    low, high = np.minimum(state.means, state.overall), np.maximum(state.means, state.overall)
+    assert ((low - 1e-12 <= shrunk) & (shrunk <= high + 1e-12)).all()
+
+
+def test_shrinkage_recovers_true_means_better_than_raw_ones() -> None:
+    """Twelve small groups with tau = .5 and sigma = 1: the law that Stein's estimate rests on."""
+    rng = np.random.default_rng(5)
+    raw, shrunk = [], []
+    for _ in range(200):
+        truth, n = rng.normal(scale=0.5, size=12), np.full(12, 4.0)
+        found = truth + rng.normal(size=12) / 2
+        state = GroupSnapshot(tuple(map(str, range(12))), n / n.sum(), found, n, 1.0)
+        raw.append(((found - truth) ** 2).mean())
+        shrunk.append(((shrunk_means(state) - truth) ** 2).mean())
+    assert np.mean(raw) == pytest.approx(0.25, rel=0.1)
+    # the oracle's risk is sigma^2/n * B = .25 * .25 / (.25 + .25) = .125; estimating tau costs some
+    assert np.mean(shrunk) == pytest.approx(0.14, abs=0.025)
+
+
+def test_a_shaper_that_shrinks_prices_noise_less() -> None:
+    rng = np.random.default_rng(6)
+    groups, scores = ["a", "b"] * 30, rng.normal(size=60)
+    kappas = []
+    for shrinkage in (False, True):
+        settings = FairnessSettings(shrinkage=shrinkage, strength=1.0, minimum_count=0.0)
+        kappas.append(FairnessShaper(settings).shape(np.zeros(60), scores, groups).metrics["kappa"])
+    assert kappas[1] < kappas[0]
