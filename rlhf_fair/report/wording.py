@@ -12,16 +12,23 @@ from rlhf_fair.records import Finding, Verdict
 from rlhf_fair.report.numbers import MISSING, finite, interval, limit, shown
 from rlhf_fair.report.reading import Reading, is_measured, parity
 
-STAGES = ("base", "sft", "reward_model", "ppo", "fair_ppo")
+STAGES = ("base", "sft", "start", "reward_model", "ppo", "fair_ppo")
 FEEDBACK = "feedback"
 _STAGE_NAMES = {
     "base": "base model",
     "sft": "supervised fine-tuning",
+    "start": "policy before training",
     "reward_model": "reward model",
     "ppo": "PPO",
     "fair_ppo": "PPO with fairness penalty",
 }
-_TICK_NAMES = {"base": "Base", "sft": "SFT", "reward_model": "Reward\nmodel", "fair_ppo": "PPO with\nfairness\npenalty"}
+_TICK_NAMES = {
+    "base": "Base",
+    "sft": "SFT",
+    "start": "Before\ntraining",
+    "reward_model": "Reward\nmodel",
+    "fair_ppo": "PPO with\nfairness\npenalty",
+}
 
 SHORT_VERDICTS = {
     Verdict.EXCEEDS: "exceeds",

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rlhf_fair.cli.train import summary_lines
+from rlhf_fair.cli.train_reward import summary_lines
 from rlhf_fair.training.reward.quality import evaluate
 from rlhf_fair.training.reward.sources import Source
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from tiny import tiny_bert, tiny_tokenizer
 
-from rlhf_fair.cli.train import summary_lines
+from rlhf_fair.cli.train_reward import summary_lines
 from rlhf_fair.errors import SettingsError
 from rlhf_fair.models.reward_heads import RewardHeads
 from rlhf_fair.models.reward_model import RewardModel

@@ -1,0 +1,225 @@
+"""The config of ``rlhf-fair train ppo``: which model, which prompts with which groups, which rewards, which penalty."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, field_validator, model_validator
+
+from rlhf_fair.models.chat_template import Chat
+from rlhf_fair.probes.scorers import ScorerPlan, last_part
+from rlhf_fair.settings import Settings
+from rlhf_fair.training.fairness import FairnessSettings
+from rlhf_fair.training.ppo.settings import PPOSettings
+
+Scale = Literal["raw", "start"]
+"""raw: as the reward gives it. start: less the mean and divided by the SD over the answers of the untrained policy."""
+
+
+class PromptSource(Settings):
+    """A table of prompts: CSV, TSV, JSONL or Parquet, one row for each.
+
+    ``groups``: columns that say whom a prompt is about; each is compared by itself, and several also crossed.
+    ``clusters``: columns of rows that belong together, such as twins of one prompt; the first also keeps them on one
+    side of the split and in one batch. ``references``: group column -> the group that gaps are told from; else the
+    first by name. ``missing``: cell texts that mean an empty cell. All other columns reach the reward as they are.
+    """
+
+    path: str
+    prompt: str = "prompt"
+    id: str = "prompt_id"
+    groups: tuple[str, ...] = ()
+    clusters: tuple[str, ...] = ()
+    references: dict[str, str] = Field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _references_are_of_groups(self) -> Self:
+        if odd := sorted(self.references.keys() - set(self.groups)):
+            raise ValueError(f"references: {odd[0]!r} is none of groups = {list(self.groups)}")
+        return self
+
+
+class HeldOut(Settings):
+    """Prompts that training never sees: a ``share`` of the table, drawn by cluster or text, or a table of their own.
+
+    Each is answered ``samples`` times before and after training. Intervals cover 1 - ``alpha``.
+    """
+
+    share: float = Field(0.2, gt=0, lt=1)
+    path: str = ""
+    samples: int = Field(1, ge=1)
+    alpha: float = Field(0.05, gt=0, lt=0.5)
+
+
+class _Weighed(Settings):
+    """What all rewards have: a name in logs, a weight in the sum, and a scale."""
+
+    name: str = ""
+    weight: float = 1.0
+    scale: Scale = "raw"
+
+    @field_validator("weight")
+    @classmethod
+    def _counts(cls, weight: float) -> float:
+        if not math.isfinite(weight) or weight == 0:
+            raise ValueError("a weight must be a finite number other than 0")
+        return weight
+
+
+class ModelReward(_Weighed):
+    """A reward model: a folder (also of trees), ``package:NAME`` or a hub id; its heads say how they make one reward.
+
+    It reads prompt and answer as it was trained to: in its chat template where it has one (``chat``), else as one text,
+    the answer after ``separator`` and before ``ending``.
+    """
+
+    kind: Literal["model"]
+    model: str
+    chat: Chat = "auto"
+    separator: str = "\n"
+    ending: str = ""
+    batch_size: int = Field(64, ge=1)
+
+    @property
+    def label(self) -> str:
+        """What it goes by in logs."""
+        return self.name or last_part(self.model)
+
+
+class PythonReward(_Weighed):
+    """``function = "FILE.py:NAME"``, beside the config: ``NAME(prompts, completions, **columns)`` gives a number each.
+
+    The file's code runs with your rights as soon as training starts: name only files that you trust.
+    """
+
+    kind: Literal["python"]
+    function: str = Field(pattern=r"^.+\.py:[A-Za-z_]\w*$")
+
+    @property
+    def label(self) -> str:
+        """What it goes by in logs."""
+        return self.name or self.function.rpartition(":")[2]
+
+
+class EndpointReward(_Weighed):
+    """A server that is sent ``{"prompts", "completions", "columns"}`` and answers ``{"rewards": [...]}``.
+
+    Its key, if it needs one, is in ``$RLHF_FAIR_REWARD_KEY``. ``batch_size``: answers in one request.
+    """
+
+    kind: Literal["endpoint"]
+    url: str
+    batch_size: int = Field(32, ge=1)
+    concurrency: int = Field(4, ge=1)
+    timeout_s: float = Field(120.0, gt=0)
+    attempts: int = Field(6, ge=1)
+
+    @property
+    def label(self) -> str:
+        """What it goes by in logs."""
+        return self.name or (urlsplit(self.url).hostname or "endpoint")
+
+
+class ScorerReward(_Weighed):
+    """A ruler as the reward: any entry that ``[[scorers]]`` of an audit may have. ``unmeasured``: the reward of an
+    answer that it finds nothing in."""
+
+    kind: Literal["scorer"]
+    scorer: ScorerPlan
+    unmeasured: float = 0.0
+
+    @property
+    def label(self) -> str:
+        """What it goes by in logs."""
+        return self.name or self.scorer.quantity
+
+
+RewardSource = Annotated[ModelReward | PythonReward | EndpointReward | ScorerReward, Field(discriminator="kind")]
+
+
+class FairnessSection(FairnessSettings):
+    """The penalty, and the scorer that it is measured by in training.
+
+    ``group_by`` defaults to all group columns of the prompts; ``strata_by`` may name any column.
+    """
+
+    group_by: tuple[str, ...] = ()
+    scorer: ScorerPlan
+
+
+class Samples(Settings):
+    """Keep ``n`` answers of every ``every``-th step in samples.jsonl.
+
+    ``text``: "escaped" for HTML, so that the file can be shown anywhere, or "raw".
+    """
+
+    every: int = Field(10, ge=1)
+    n: int = Field(4, ge=1)
+    text: Literal["escaped", "raw"] = "escaped"
+
+
+class PPOConfig(Settings):
+    """A whole job; models and tables are relative to ``--data-dir``, scorers' files and Python rewards to the config.
+
+    ``chat``: whether a prompt goes through the policy's chat template as the message of a user.
+    ``certify``: rulers for held-out answers that training does not see. ``critic``: values from a head on the policy's
+    trunk, or from a network of its own that starts as the first reward model.
+    """
+
+    title: str
+    model: str
+    chat: Chat = "auto"
+    seed: int = Field(0, ge=0)
+    prompts: PromptSource
+    held_out: HeldOut = HeldOut()
+    rewards: tuple[RewardSource, ...] = Field(min_length=1)
+    fairness: FairnessSection | None = None
+    certify: tuple[ScorerPlan, ...] = ()
+    critic: Literal["shared", "reward model"] = "shared"
+    training: PPOSettings = PPOSettings()
+    samples: Samples | None = None
+
+    @property
+    def group_by(self) -> tuple[str, ...]:
+        """The columns whose groups the penalty compares, crossed where there are several."""
+        return () if self.fairness is None else self.fairness.group_by or self.prompts.groups
+
+    @model_validator(mode="after")
+    def _rewards_are_told_apart(self) -> Self:
+        labels = [reward.label for reward in self.rewards]
+        if len(set(labels)) < len(labels):
+            raise ValueError(f"rewards: names must differ: {labels}; give each a name")
+        if self.critic == "reward model" and not any(isinstance(reward, ModelReward) for reward in self.rewards):
+            raise ValueError("critic = 'reward model' needs a reward of kind 'model'; allowed: 'shared'")
+        return self
+
+    @model_validator(mode="after")
+    def _the_penalty_has_groups(self) -> Self:
+        if self.fairness is None:
+            return self
+        if not self.prompts.groups:
+            raise ValueError("fairness needs prompts.groups: the columns that say whom a prompt is about")
+        if odd := [name for name in self.fairness.group_by if name not in self.prompts.groups]:
+            raise ValueError(f"fairness.group_by: {odd[0]!r} is none of prompts.groups = {list(self.prompts.groups)}")
+        return self
+
+    @model_validator(mode="after")
+    def _certifying_rulers_are_held_out(self) -> Self:
+        seen = [reward.scorer for reward in self.rewards if isinstance(reward, ScorerReward)]
+        seen += [self.fairness.scorer] if self.fairness else []
+        rulers = {_ruler(plan): plan for plan in seen}
+        for plan in self.certify:
+            if _ruler(plan) in rulers:
+                raise ValueError(
+                    f"certify: {plan.name!r} is used in training; a ruler that was aimed at cannot certify"
+                )
+        return self
+
+
+def _ruler(plan: ScorerPlan) -> tuple[str, ...]:
+    """What makes two entries the same ruler, whatever they are called."""
+    values = ",".join(f"{name}={value}" for name, value in sorted(plan.values.items()))
+    return plan.kind, plan.file, plan.model, plan.endpoint, plan.question, values

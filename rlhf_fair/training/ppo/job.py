@@ -1,0 +1,279 @@
+"""From a config to a policy on disk with its held-out account: the whole of ``rlhf-fair train ppo``.
+
+The folder holds the model as plain transformers load it, the config, the course of training (curve.jsonl,
+groups.jsonl), what held-out prompts say before and after (metrics.json, held_out_start.parquet, held_out_end.parquet;
+without texts), results.json for the report, and a manifest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from rlhf_fair.artifacts import (
+    MANIFEST_NAME,
+    make_folder,
+    read_json,
+    sha256_file,
+    write_bytes,
+    write_json,
+    write_manifest,
+    write_results,
+)
+from rlhf_fair.errors import MissingFileError, SettingsError
+from rlhf_fair.metrics.gaps import INTERSECTION, group_labels
+from rlhf_fair.models.cache import model_digest
+from rlhf_fair.models.causal_lm import CausalLM
+from rlhf_fair.models.chat_lm import ChatTokenizer, end_tokens
+from rlhf_fair.models.chat_template import ChatTemplate
+from rlhf_fair.models.loading import position_limit, quiet_transformers, resolve
+from rlhf_fair.models.refusal import is_refusal
+from rlhf_fair.models.reward_model import pick_device
+from rlhf_fair.probes.scorers import Ruler, ScorerPlan, open_scorer, scorer_inputs
+from rlhf_fair.settings import read_toml
+from rlhf_fair.tables import read_table, write_table
+from rlhf_fair.training.fairness import FairnessSettings, FairnessShaper
+from rlhf_fair.training.ppo.config import PPOConfig
+from rlhf_fair.training.ppo.held_out import REWARD, TEXT, Sampling, answer, measure, with_total, without_texts
+from rlhf_fair.training.ppo.job_account import Run, account, results, score_column, training_run
+from rlhf_fair.training.ppo.prompt_table import PromptStream, PromptTable, Window, read_prompt_table
+from rlhf_fair.training.ppo.rewards import Paid, RewardSum, open_part, reward_inputs
+from rlhf_fair.training.ppo.run_files import RunFiles
+from rlhf_fair.training.ppo.trainer import Fairness, PPOTrainer
+
+CONFIG_NAME = "config.toml"
+METRICS_NAME = "metrics.json"
+CHECKPOINT_NAME = "checkpoint.pt"
+BEGUN_NAME = "begun.json"
+START_NAME = "held_out_start.parquet"
+END_NAME = "held_out_end.parquet"
+SCALES_NAME = "start.json"
+FLOOR_PROMPTS = 512
+"""Most training prompts that are answered before training, for the levels below which no group may fall."""
+
+Progress = Callable[[str, int, int], None]
+OnStep = Callable[[Mapping[str, Any], int], None]
+
+
+@dataclass(frozen=True)
+class PPOJob:
+    """Where the policy lies, the content of ``metrics.json``, and whether an earlier run had already finished."""
+
+    folder: Path
+    metrics: dict[str, Any]
+    already_done: bool
+
+
+def train_ppo(
+    config_path: Path,
+    data_dir: Path,
+    out: Path,
+    *,
+    progress: Progress | None = None,
+    on_step: OnStep | None = None,
+) -> PPOJob:
+    """Train what ``config_path`` describes into ``out``; the same call resumes a stopped run, skips a finished one.
+
+    ``progress(what, done, total)`` hears of all long work, ``on_step(row, steps)`` each row of the curve.
+    """
+    config = read_toml(config_path, PPOConfig, "training config")
+    inputs = _inputs(config, config_path, data_dir)
+    if (out / MANIFEST_NAME).is_file():
+        if read_json(out / MANIFEST_NAME, "manifest")["inputs"] != inputs:
+            raise SettingsError(f"{out} holds a run of another config or other data; delete it or choose another --out")
+        return PPOJob(out, read_json(out / METRICS_NAME, "metrics file"), already_done=True)
+    make_folder(out)
+    _begin(out, inputs)
+    write_bytes(out / CONFIG_NAME, config_path.read_bytes())
+    job = _Job(config, config_path.parent, data_dir, out, progress or (lambda what, done, total: None))
+    write_table(out / "rejects.csv", job.table.rejects)
+    before = job.start()
+    run = job.optimise(on_step or (lambda row, steps: None))
+    metrics = job.finish(before, run)
+    for name in (BEGUN_NAME, SCALES_NAME):
+        (out / name).unlink(missing_ok=True)
+    write_manifest(out, inputs=inputs, seeds={"training": config.seed})
+    return PPOJob(out, metrics, already_done=False)
+
+
+class _Job:
+    """One run: what it opened, and its three parts."""
+
+    def __init__(self, config: PPOConfig, config_dir: Path, data_dir: Path, out: Path, progress: Progress) -> None:
+        self.config, self.config_dir, self.data_dir, self.out, self.progress = (
+            config,
+            config_dir,
+            data_dir,
+            out,
+            progress,
+        )
+        self.source = resolve(config.model, data_dir)
+        self.device = pick_device(config.training.device)
+        self.policy = CausalLM.load(self.source, device=self.device)
+        template = ChatTemplate.find(self.source, config.chat)
+        tokenizer = self.policy.tokenizer
+        self.asks: Any = ChatTokenizer(tokenizer, end_tokens(self.policy)) if template else tokenizer
+        t = config.training
+        window = Window(self.asks, template, t.max_new_tokens, position_limit(self.policy.model))
+        strata = config.fairness.strata_by if config.fairness else ()
+        self.table: PromptTable = read_prompt_table(
+            config.prompts, config.held_out, data_dir, window, strata=strata, seed=config.seed
+        )
+        self.reward = RewardSum([open_part(r, config_dir, data_dir, t.device) for r in config.rewards])
+        self.sampling = Sampling(t.max_new_tokens, t.temperature, config.held_out.samples, config.seed)
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """Columns of the prompts that records keep."""
+        strata = self.config.fairness.strata_by if self.config.fairness else ()
+        return (*self.config.prompts.groups, *strata, *self.config.prompts.clusters)
+
+    @cached_property
+    def rulers(self) -> dict[str, Ruler]:
+        """Column of the records -> the ruler: the one of training first, then those that certify."""
+        plans: list[ScorerPlan] = [self.config.fairness.scorer] if self.config.fairness else []
+        return {score_column(plan): open_scorer(plan, self.config_dir) for plan in (*plans, *self.config.certify)}
+
+    def start(self) -> pd.DataFrame:
+        """The untrained policy on held-out prompts; fixes the scales of rewards and the floors of groups."""
+        if not (self.out / SCALES_NAME).is_file():
+            records = self._measured("before training", self.policy.model, self.table.held_out, None)
+            scales = {part.label: self._scale(records, part.label) for part in self.reward.parts}
+            write_table(self.out / START_NAME, without_texts(records, self.kept))
+            write_json(self.out / SCALES_NAME, {"scales": scales, "floors": self._floors(records)})
+        kept = read_json(self.out / SCALES_NAME, "scales of the start")
+        parts = [replace(p, centre=c, spread=s) for p in self.reward.parts for c, s in [kept["scales"][p.label]]]
+        self.reward = RewardSum(parts)
+        self.floors: dict[str, float] = kept["floors"]
+        return with_total(read_table(self.out / START_NAME), self.reward)
+
+    def optimise(self, on_step: OnStep) -> Run:
+        """PPO, with its files written as it goes."""
+        c, files = self.config, RunFiles(self.out, self.config.samples)
+        cluster = c.prompts.clusters[0] if c.prompts.clusters else None
+        stream = PromptStream(self.table.train, c.training.batch_size, c.seed, cluster)
+        several = len(self.reward.parts) > 1
+
+        def paid(latest: Paid) -> None:
+            observed = {f"reward_of:{label}": values for label, values in latest.parts.items() if several}
+            observed |= {"refusals": is_refusal(latest.completions).astype(float)}
+            means = {name: float(trainer.devices.gather(values).mean()) for name, values in observed.items()}
+            files.expect(stream.latest + 1, means, latest.answers())
+
+        reward = RewardSum(self.reward.parts, paid)
+        trainer = PPOTrainer(self.policy.model, self.asks, reward, c.training, seed=c.seed, fairness=self._fairness())
+        record = trainer.train(
+            stream,
+            name=self.stage,
+            on_step=lambda row: on_step(files.hear(row, trainer.curve), c.training.steps),
+            checkpoint=self.out / CHECKPOINT_NAME,
+        )
+        files.finish(trainer.curve)
+        with quiet_transformers():
+            self.policy.model.save_pretrained(self.out)
+            self.policy.tokenizer.save_pretrained(self.out)
+        return Run(files.whole_rows(), record.seconds)
+
+    def finish(self, before: pd.DataFrame, run: Run) -> dict[str, Any]:
+        """Measure what was saved, as anybody will load it, and write the account."""
+        after_model = CausalLM.load(self.out, device=self.device)
+        reference = CausalLM.load(self.source, device=self.device)
+        records = self._measured("after training", after_model.model, self.table.held_out, reference.model)
+        after = with_total(without_texts(records, self.kept), self.reward)
+        write_table(self.out / START_NAME, before)
+        write_table(self.out / END_NAME, after)
+        found = account(self.config, self.table, before, after)
+        write_json(self.out / METRICS_NAME, found.metrics(run))
+        record = training_run(self.config, found, run, self.stage)
+        write_json(self.out / "training.json", record.model_dump(mode="json"))
+        write_results(self.out, results(self.config, found, record, self.stage))
+        (self.out / CHECKPOINT_NAME).unlink(missing_ok=True)
+        return dict(read_json(self.out / METRICS_NAME, "metrics file"))
+
+    @property
+    def stage(self) -> str:
+        """What the trained policy is called in ledgers."""
+        return "ppo" if self.config.fairness is None else "fair_ppo"
+
+    def _measured(self, what: str, model: Any, prompts: pd.DataFrame, reference: Any) -> pd.DataFrame:
+        done, total = 0, len(prompts) * self.sampling.samples
+
+        def heard(count: int) -> None:
+            nonlocal done
+            done += count
+            self.progress(f"held-out answers {what}", done, total)
+
+        answers = answer(model, self.asks, prompts, self.sampling, reference=reference, on_done=heard)
+        return measure(answers, self.reward, self.rulers)
+
+    def _scale(self, records: pd.DataFrame, label: str) -> tuple[float, float]:
+        source = next(reward for reward in self.config.rewards if reward.label == label)
+        values = records[f"{REWARD}.{label}"]
+        if source.scale == "raw":
+            return 0.0, 1.0
+        if not float(values.std()) > 0:
+            raise SettingsError(
+                f"reward {label!r}: scale = 'start' needs answers that differ in it; all got {values[0]}"
+            )
+        return float(values.mean()), float(values.std())
+
+    def _floors(self, held_out: pd.DataFrame) -> dict[str, float]:
+        """Each group's mean training score before training, over some of the prompts that it trains on."""
+        c = self.config
+        if c.fairness is None:
+            return {}
+        rng = np.random.default_rng([c.seed, 1])
+        rows = np.sort(rng.permutation(len(self.table.train))[:FLOOR_PROMPTS])
+        sampling = replace(self.sampling, samples=1)
+        answers = answer(self.policy.model, self.asks, self.table.train.iloc[rows].reset_index(drop=True), sampling)
+        column = score_column(c.fairness.scorer)
+        scores = pd.Series(np.asarray(self.rulers[column].score(answers[TEXT].tolist()), dtype=float))
+        labels = group_labels(answers, INTERSECTION.join(c.group_by))
+        means = scores.groupby(labels.to_numpy()).mean().dropna()
+        return {str(group): float(mean) for group, mean in means.items()}
+
+    def _fairness(self) -> Fairness | None:
+        section = self.config.fairness
+        if section is None:
+            return None
+        given = section.model_dump(exclude={"scorer"}, exclude_unset=True) | {"group_by": self.config.group_by}
+        shaper = FairnessShaper(FairnessSettings.model_validate(given), self.floors)
+        ruler = self.rulers[score_column(section.scorer)]
+        return Fairness(
+            shaper,
+            lambda texts: np.asarray(ruler.score(list(texts)), dtype=float),
+            refused=lambda texts: is_refusal(texts).astype(float),
+        )
+
+
+def _begin(out: Path, inputs: dict[str, str]) -> None:
+    """Remember whose run this is, so that a stopped one is not taken up by another config."""
+    begun = out / BEGUN_NAME
+    if begun.is_file() and read_json(begun, "record of inputs") != inputs:
+        raise SettingsError(
+            f"{out} holds a stopped run of another config or other data; delete it or choose another --out"
+        )
+    write_json(begun, inputs)
+
+
+def _inputs(config: PPOConfig, config_path: Path, data_dir: Path) -> dict[str, str]:
+    """Hashes of config, prompts, base model, rewards and rulers."""
+    found = {"config": sha256_file(config_path), "base_model": model_digest(resolve(config.model, data_dir))}
+    for path in filter(None, (config.prompts.path, config.held_out.path)):
+        if not (data_dir / path).is_file():
+            raise MissingFileError(
+                data_dir / path, "table of prompts", f"named in {config_path}, relative to --data-dir"
+            )
+        found[f"data/{path}"] = sha256_file(data_dir / path)
+    for reward in config.rewards:
+        found |= reward_inputs(reward, config_path.parent, data_dir)
+    rulers = [config.fairness.scorer] if config.fairness else []
+    for plan in (*rulers, *config.certify):
+        found |= scorer_inputs(plan, config_path.parent)
+    return found
