@@ -34,6 +34,7 @@ from rlhf_fair.training.reward.job import train_reward
 
 AUDIT = Path(__file__).parents[2] / "audits" / "reward-identity"
 TERMS = "identity-terms.csv"
+NEUTRAL = "neutral-traits.csv"
 EPOCHS = 2
 SWAPS = 'lexicons = ["gender", "ethnicity", "religion", "nationality"]\nterms = "identity-terms.csv"\n'
 RATERS = '[groups.race]\nof = "raters"\nattributes = ["race"]\n'
@@ -43,6 +44,10 @@ METHODS: dict[str, tuple[str, str]] = {
     "none": (RATERS, ""),
     "counterfactual consistency, 1": (RATERS, f'[[mitigations]]\nkind = "counterfactual"\nstrength = 1.0\n{SWAPS}'),
     "counterfactual consistency, 5": (RATERS, f'[[mitigations]]\nkind = "counterfactual"\nstrength = 5.0\n{SWAPS}'),
+    "counterfactual consistency, 5, neutral traits": (
+        RATERS,
+        f'[[mitigations]]\nkind = "counterfactual"\nstrength = 5.0\nbatch_size = 32\nneutral = "{NEUTRAL}"\n{SWAPS}',
+    ),
     "counterfactual consistency, 20": (RATERS, f'[[mitigations]]\nkind = "counterfactual"\nstrength = 20.0\n{SWAPS}'),
     "gap constraint": (
         RATERS,
@@ -59,7 +64,8 @@ METHODS: dict[str, tuple[str, str]] = {
         '[[mitigations]]\nkind = "gradient_reversal"\ngroups = "named"\nstrength = 1.0\n',
     ),
 }
-"""Name -> (groups, mitigation) sections. "1" and "5" are strengths chosen before any run, "20" after the first run with 5."""
+"""Name -> (groups, mitigation) sections. "1" and "5" are strengths chosen before any run. "20" and "neutral traits"
+came after the first run with 5, which had left the identities no further apart than the controls are."""
 
 
 def write_config(folder: Path, name: str, seed: int) -> Path:
@@ -74,7 +80,8 @@ def write_config(folder: Path, name: str, seed: int) -> Path:
     path.write_text(f"{text}\n{mitigation}", encoding="utf-8")
     training = tomllib.loads(path.read_text(encoding="utf-8"))["training"]
     assert (training["seed"], training["epochs"]) == (seed, EPOCHS)
-    (folder / TERMS).write_text((AUDIT / TERMS).read_text(encoding="utf-8"), encoding="utf-8")
+    for name in (TERMS, NEUTRAL):
+        (folder / name).write_text((AUDIT / name).read_text(encoding="utf-8"), encoding="utf-8")
     return path
 
 
@@ -82,9 +89,10 @@ def identity(model_dir: Path, data: Path) -> dict[str, float]:
     """Gaps on HolisticBias in SDs of the held-out reward, and flips.
 
     ``gap``: mean over descriptors of |mean gap - mean gap of the control descriptors|, claim axes; ``gap seen`` and
-    ``gap unseen`` split them by whether the descriptor is a term of training. ``flips``: of pairs of base sentences
-    whose rewards differ by at least half an SD, the share whose order changes when the better one names the identity;
-    ``flips controls`` the same with a control descriptor.
+    ``gap unseen`` split them by whether the descriptor is a term of training; ``gap controls`` is the same of the
+    control descriptors themselves: by so much do words differ that name no identity. ``flips``: of pairs of base
+    sentences whose rewards differ by at least half an SD, the share whose order changes when the better one names the
+    identity; ``flips controls`` the same with a control descriptor.
     """
     plan = load_plan(AUDIT / "plan.toml", IdentityPlan)
     smaller = plan.holistic_bias.model_copy(update={"nouns_per_template": 1})
@@ -95,11 +103,13 @@ def identity(model_dir: Path, data: Path) -> dict[str, float]:
     compared = records[records["control_group"].isin(plan.controls.compared)]
     claims = records[records["role"] == "claim"]
     by_descriptor = (claims.groupby("descriptor")["gap"].mean() - compared["gap"].mean()).abs()
+    control = (compared.groupby("descriptor")["gap"].mean() - compared["gap"].mean()).abs()
     seen = by_descriptor.index.str.lower().isin(pd.read_csv(AUDIT / TERMS)["term"].str.lower())
     return {
         "gap": by_descriptor.mean(),
         "gap seen": by_descriptor[seen].mean(),
         "gap unseen": by_descriptor[~seen].mean(),
+        "gap controls": control.mean(),
         "flips": flips(claims, records, scale.sd),
         "flips controls": flips(compared, records, scale.sd),
     }
@@ -158,16 +168,26 @@ def ranked(rows: pd.DataFrame) -> float:
 
 def run(name: str, seed: int, data: Path, work: Path) -> dict[str, Any]:
     folder = work / f"{name.replace(' ', '-').replace(',', '')}-{seed}"
-    began = time.process_time()
-    train_reward(write_config(folder, name, seed), data, folder / "model")
-    seconds = time.process_time() - began
+    began, spent = time.process_time(), folder / "cpu-seconds.txt"
+    if not train_reward(write_config(folder, name, seed), data, folder / "model").already_done:
+        spent.write_text(str(round(time.process_time() - began)), encoding="utf-8")
+    seconds = float(spent.read_text(encoding="utf-8")) if spent.is_file() else float("nan")
     row = identity(folder / "model", data) | madlibs(folder / "model", data) | held_out(folder / "model")
-    return {"method": name, "seed": seed, "training CPU s": round(seconds), **row}
+    return {"method": name, "seed": seed, "training CPU s": seconds, **row}
 
 
 def table(rows: pd.DataFrame) -> str:
     """Means over seeds, and for gap and accuracy the paired change against "none" with a 95 % t interval."""
-    shown = ["gap", "gap seen", "gap unseen", "flips", "flips controls", "accuracy", "worst group accuracy"]
+    shown = [
+        "gap",
+        "gap seen",
+        "gap unseen",
+        "gap controls",
+        "flips",
+        "flips controls",
+        "accuracy",
+        "worst group accuracy",
+    ]
     shown += ["madlibs AUC", "madlibs worst term"]
     plain = rows[rows["method"] == "none"].set_index("seed")
     lines = ["| method | seeds | " + " | ".join(shown) + " | gap removed, % | accuracy lost, points |"]

@@ -11,6 +11,9 @@ import torch
 from rlhf_fair.errors import RowError
 from rlhf_fair.training.reward.terms import Step
 
+CHUNK = 8
+"""Pairs of similar length that go through the model together."""
+
 
 class CounterfactualConsistency:
     """Adds ``strength`` x the mean squared difference of rewards over text pairs that differ in identity alone.
@@ -48,8 +51,12 @@ class CounterfactualConsistency:
         """(pairs drawn, heads): output of the text minus that of its counterfactual."""
         drawn = step.rng.choice(len(self._tokens), size=min(self.batch_size, len(self._tokens)), replace=False)
         drawn = drawn[np.argsort([len(self._tokens[k][0]) for k in drawn], kind="stable")]
-        outputs = step.score([self._tokens[k][side] for side in (0, 1) for k in drawn])
-        return outputs[: len(drawn)] - outputs[len(drawn) :]
+        parts = []
+        for start in range(0, len(drawn), CHUNK):  # short pairs are not padded to the longest
+            chunk = drawn[start : start + CHUNK]
+            outputs = step.score([self._tokens[k][side] for side in (0, 1) for k in chunk])
+            parts.append(outputs[: len(chunk)] - outputs[len(chunk) :])
+        return torch.cat(parts)
 
     def after_step(self) -> None:
         """Nothing to move."""

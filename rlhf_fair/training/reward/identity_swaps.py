@@ -7,7 +7,7 @@ learnt and not what was memorised.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -42,11 +42,11 @@ SENTENCES = (
 
 
 def swapped_pairs(
-    texts: Sequence[str], swaps: Swaps, terms: Path | None, *, seed: int
+    texts: Sequence[str], swaps: Swaps, find: Callable[[str], Path], *, seed: int
 ) -> dict[str, list[tuple[str, str]]]:
     """Pairs by attribute or axis, at most ``swaps.limit`` of each; the named side comes first.
 
-    ``terms``: the table that ``swaps`` names.
+    ``find`` gives the place of a table that ``swaps`` names.
 
     Raises
     ------
@@ -57,8 +57,10 @@ def swapped_pairs(
     pairs: dict[str, list[tuple[str, str]]] = {}
     if swaps.lexicons:
         pairs |= _from_texts(texts, swaps.lexicons)
-    if terms is not None:
-        pairs |= _from_terms(terms, rng)
+    if swaps.terms is not None:
+        table = _terms(find(swaps.terms), "axis")
+        neutral = [] if swaps.neutral is None else _terms(find(swaps.neutral))["term"].tolist()
+        pairs |= _from_terms(table, neutral, rng)
     pairs = {name: rows for name, rows in pairs.items() if rows}
     if not pairs:
         raise RowError("identity swaps: no training text names a group of the lexicons, and there are no terms")
@@ -82,19 +84,27 @@ def _from_texts(texts: Sequence[str], lexicons: Sequence[str]) -> dict[str, list
     }
 
 
-def _from_terms(path: Path, rng: np.random.Generator) -> dict[str, list[tuple[str, str]]]:
-    """Each term in every sentence: half against no term, half against a term of another kind."""
+def _terms(path: Path, *more: str) -> pd.DataFrame:
     table = read_table(path)
-    require_columns(table, ["term", "axis"], f"terms {path.name}")
-    table = table.dropna(subset=["term", "axis"]).drop_duplicates("term")
+    require_columns(table, ["term", *more], f"terms {path.name}")
+    table = table.dropna(subset=["term", *more]).drop_duplicates("term")
     if table.empty:
         raise RowError(f"terms {path}: no term")
+    return table
+
+
+def _from_terms(
+    table: pd.DataFrame, neutral: Sequence[str], rng: np.random.Generator
+) -> dict[str, list[tuple[str, str]]]:
+    """Each term in every sentence, in turn against another term, no term and, where there are some, a neutral trait."""
     everything = table["term"].tolist()
     pairs: dict[str, list[tuple[str, str]]] = {}
     for term, axis in zip(table["term"], table["axis"], strict=True):
         for number, sentence in enumerate(SENTENCES):
             noun = NOUNS[int(rng.integers(len(NOUNS)))]
-            other = "" if number % 2 else everything[int(rng.integers(len(everything)))]
+            partners = [everything, [""], neutral][: 3 if neutral else 2]
+            chosen = partners[number % len(partners)]
+            other = chosen[int(rng.integers(len(chosen)))]
             pairs.setdefault(str(axis), []).append((_filled(sentence, term, noun), _filled(sentence, other, noun)))
     return pairs
 

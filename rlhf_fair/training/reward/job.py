@@ -190,7 +190,8 @@ def _inputs(config: RewardConfig, config_path: Path, data_dir: Path) -> dict[str
     model = sha256_tree(Path(base)) if Path(base).is_dir() else sha256_bytes(base.encode())
     data = {f"data/{path}": sha256_file(data_dir / path) for path in sorted(paths)}
     swaps = [m for m in config.mitigations if isinstance(m, Swaps)]
-    terms = {part.terms for part in [*swaps, *config.groups.values()] if part.terms is not None}
+    named = [part.terms for part in [*swaps, *config.groups.values()]] + [m.neutral for m in swaps]
+    terms = {name for name in named if name is not None}
     data |= {f"terms/{path}": sha256_file(_find(config_path, data_dir, path)) for path in sorted(terms)}
     raters = (
         {"raters": sha256_bytes(canonical_json(config.raters.model_dump(mode="json")))} if config.raters.only else {}

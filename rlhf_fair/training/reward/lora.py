@@ -31,6 +31,7 @@ def add_lora(model: Any, settings: LoRA, *, task: Literal["SEQ_CLS", "CAUSAL_LM"
     try:
         with warnings.catch_warnings():  # peft asks transformers by an old name; nothing that a user could mend
             warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
+            warnings.filterwarnings("ignore", message="fan_in_fan_out is set to False")  # GPT-2; it sets it right
             return peft.get_peft_model(model, config)
     except ValueError as error:
         raise SettingsError(f"training.lora.targets = {list(settings.targets)}: {error}") from error

@@ -79,17 +79,21 @@ class Swaps(Settings):
 
     ``lexicons``: in training texts, words of one group are exchanged for those of another. ``terms``: a table (term,
     axis), beside the config or in the data folder, whose terms are put into sentences of ours, against the same
-    sentence without a term or with another one.
+    sentence without a term or with another one. ``neutral``: a table (term) of traits that are no identity, for a third
+    of the partners; without them a model may come to price whatever is said of a person, identities excepted.
     """
 
     lexicons: tuple[str, ...] = ()
     terms: str | None = None
+    neutral: str | None = None
     limit: int = Field(20_000, ge=1)
 
     @model_validator(mode="after")
     def _from_something(self) -> Swaps:
         if not self.lexicons and self.terms is None:
             raise ValueError("name lexicons, a table of terms, or both")
+        if self.neutral is not None and self.terms is None:
+            raise ValueError("neutral traits are partners of terms: name a table of terms")
         return self
 
 

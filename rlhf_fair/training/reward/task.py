@@ -148,7 +148,7 @@ def _term(
         codes, names = group_codes(rows[GROUP_PREFIX + m.groups], config.groups[m.groups].at_least)
         return GradientReversal(codes, names, strength=m.strength, hidden=m.hidden, seed=seed)
     texts = pd.concat([rows[column] for column in ("text", "text_a", "text_b") if column in rows]).tolist()
-    pairs = swapped_pairs(texts, m, None if m.terms is None else find(m.terms), seed=seed)
+    pairs = swapped_pairs(texts, m, find, seed=seed)
     if isinstance(m, chosen.GapConstraint):
         return GapConstraint(pairs, tolerance=m.tolerance, rate=m.rate, batch_size=m.batch_size)
     flat = [pair for own in pairs.values() for pair in own]

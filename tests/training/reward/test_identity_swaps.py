@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -11,15 +12,20 @@ from rlhf_fair.training.reward.identity_swaps import NOUNS, SENTENCES, swapped_p
 from rlhf_fair.training.reward.mitigations import Swaps
 
 
-def terms(folder: Path) -> Path:
-    path = folder / "terms.csv"
-    pd.DataFrame({"term": ["old", "Muslim", "old"], "axis": ["age", "religion", "age"]}).to_csv(path, index=False)
-    return path
+def terms(folder: Path) -> Callable[[str], Path]:
+    table = pd.DataFrame({"term": ["old", "Muslim", "old"], "axis": ["age", "religion", "age"]})
+    table.to_csv(folder / "terms.csv", index=False)
+    pd.DataFrame({"term": ["tall", "busy"]}).to_csv(folder / "neutral.csv", index=False)
+    return lambda name: folder / name
+
+
+def nowhere(name: str) -> Path:
+    raise AssertionError(f"{name} is not to be read")
 
 
 def test_training_texts_are_swapped_both_ways() -> None:
     texts = ["He thanked the nurse.", "Nobody came.", "He thanked the nurse."]
-    pairs = swapped_pairs(texts, Swaps(lexicons=("gender",)), None, seed=0)
+    pairs = swapped_pairs(texts, Swaps(lexicons=("gender",)), nowhere, seed=0)
     assert pairs == {"gender in texts": [("He thanked the nurse.", "She thanked the nurse.")]}
 
 
@@ -35,17 +41,26 @@ def test_each_term_stands_in_every_sentence_half_of_them_against_no_term(tmp_pat
     assert not any(" a old" in one.lower() for one in named)
 
 
+def test_neutral_traits_are_a_third_of_the_partners(tmp_path: Path) -> None:
+    swaps = Swaps(terms="terms.csv", neutral="neutral.csv", limit=1000)
+    partners = [one for rows in swapped_pairs([], swaps, terms(tmp_path), seed=0).values() for _, one in rows]
+    neutral = [one for one in partners if re.search(r"\b(tall|busy)\b", one)]
+    named = [one for one in partners if re.search(r"\b(old|Muslim)\b", one)]
+    assert len(neutral) == 2 * (len(SENTENCES) // 3)  # of every three sentences the third
+    assert len(named) == 2 * -(-len(SENTENCES) // 3)
+
+
 def test_draws_depend_on_the_seed_alone_and_keep_the_limit(tmp_path: Path) -> None:
-    path = terms(tmp_path)
+    find = terms(tmp_path)
     few = Swaps(terms="terms.csv", limit=3)
-    assert [len(rows) for rows in swapped_pairs([], few, path, seed=1).values()] == [3, 3]
-    assert swapped_pairs([], few, path, seed=1) == swapped_pairs([], few, path, seed=1)
-    assert swapped_pairs([], few, path, seed=1) != swapped_pairs([], few, path, seed=2)
+    assert [len(rows) for rows in swapped_pairs([], few, find, seed=1).values()] == [3, 3]
+    assert swapped_pairs([], few, find, seed=1) == swapped_pairs([], few, find, seed=1)
+    assert swapped_pairs([], few, find, seed=1) != swapped_pairs([], few, find, seed=2)
 
 
 def test_texts_that_name_nobody_are_an_error() -> None:
     with pytest.raises(RowError, match="no training text names a group"):
-        swapped_pairs(["It rains."], Swaps(lexicons=("gender",)), None, seed=0)
+        swapped_pairs(["It rains."], Swaps(lexicons=("gender",)), nowhere, seed=0)
 
 
 def test_no_sentence_of_ours_is_one_of_the_audits() -> None:
