@@ -58,8 +58,21 @@ REWARD_MODEL: Mapping[str, str] = {
         "Range 0 to 1; what an exchange without meaning brings is not 0."
     ),
     "pair_accuracy_gap": (
-        "Share of pairs ranked right (the better answer, or the one that raters chose, has the higher reward; ties "
-        "half) for the group less that for the reference. Range -1 to 1; 0 = parity, below 0 = served worse."
+        "Share of pairs ranked right (the better answer, the one that raters chose, or the text that a rater rated "
+        "higher has the higher reward; ties half) for the group less that for the reference. Range -1 to 1; 0 = "
+        "parity, below 0 = served worse."
+    ),
+    "rating_correlation_gap": (
+        "Pearson's correlation of the reward with single ratings by the group, less that with ratings by all other "
+        "groups, both less the mean of their source and prompt. Range -2 to 2; 0 = parity, below 0 = foretold worse."
+    ),
+    "rating_slope_gap": (
+        "SDs of rating for an SD of reward, by least squares, in the group less in all others (the slope of Cox 1958). "
+        "0 = a step of the reward means the same step of the rating; below 0 = rewards too far apart for the group."
+    ),
+    "rating_level_gap": (
+        "Mean rating less what the line of everybody's ratings on the reward foretells, in SDs of rating, in the group "
+        "less in all others. 0 = parity; above 0 = the group rates higher than the reward tells."
     ),
     "dialect_reward_gap": (
         "Reward of a statement in African American English less that of its counterpart in Standard American English "

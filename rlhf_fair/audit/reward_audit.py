@@ -19,9 +19,17 @@ from rlhf_fair.audit.data_folder import data_folder
 from rlhf_fair.audit.definitions import REWARD_MODEL, defined
 from rlhf_fair.audit.findings import build_findings
 from rlhf_fair.audit.plan import load_plan
+from rlhf_fair.audit.reward_audit_caveats import unreachable, weakened, with_reach
 from rlhf_fair.audit.reward_audit_items import Items, collect
-from rlhf_fair.audit.reward_audit_measurements import measure
+from rlhf_fair.audit.reward_audit_measurements import STAGE, measure
 from rlhf_fair.audit.reward_audit_plan import RewardPlan
+from rlhf_fair.audit.reward_audit_ratings import (
+    QUESTION,
+    qualities_of,
+    rating_measurements,
+    rating_table,
+    told_of_ratings,
+)
 from rlhf_fair.audit.reward_audit_scores import (
     TEXTS_NAME,
     Scores,
@@ -51,10 +59,15 @@ def run(plan_file: Path, target: Target, data_dir: str | Path, out: Path, *, hea
     _check_target(target, plan_file)
     heard = hear or (lambda what, done, total: None)
     folder = data_folder(data_dir) if str(data_dir) not in ("", ".") else None
-    items = collect(plan, plan_file, folder, target.feedback)
+    items = collect(plan, plan_file, folder, target.feedback, target.reward_model)
+    if not items.tables:
+        reasons = "; ".join(f"{probe.replace('_', ' ')}: {reason}" for probe, reason in items.missing.items())
+        raise SettingsError(
+            f"plan {plan_file}: nothing is there to be measured ({reasons or 'the plan names no part'})"
+        )
     scores = score_texts(target, items.texts, heard)
     records = with_rewards(items, scores)
-    unit = reward_unit(records)
+    unit = reward_unit(records, plan.counterfactual.least_unit if plan.counterfactual else 0.0)
     records = in_units(records, unit)
     results = build_results(plan, records, unit, items, scores)
     inputs = {"plan": sha256_file(plan_file), **items.inputs, **scores.inputs}
@@ -79,15 +92,21 @@ def in_units(records: pd.DataFrame, unit: Unit) -> pd.DataFrame:
 
 def build_results(plan: RewardPlan, records: pd.DataFrame, unit: Unit, items: Items, scores: Scores) -> Results:
     """Findings, tables, limits and counts."""
-    measurements = measure(records, plan, unit, items.missing)
+    rated = qualities_of(records, plan)
+    measurements = measure(records, plan, unit, items.missing) + rating_measurements(rated, STAGE)
+    measurements = with_reach(measurements, plan.policy)
     if not records["reward"].notna().any():
         reason = "; ".join(scores.problems)
         measurements = [replace(m, estimate=Estimate.not_estimable(reason)) for m in measurements]
-    found = build_findings(measurements, plan.policy)
+    found, weak = weakened(build_findings(measurements, plan.policy), plan.policy.alpha)
     tables, told = reward_tables(records, plan, np.random.default_rng(plan.seed))
-    scale = f"Gaps are in units of the {unit.over} ({unit.sd:.3g})." if np.isfinite(unit.sd) else unit.over
+    tables |= {QUESTION: rating_table(rated)} if rated else {}
+    told += [*items.told, *told_of_ratings(records, rated)]
+    scale = [f"Gaps are in units of the {unit.over} ({unit.sd:.3g})."] if np.isfinite(unit.sd) else []
+    scale += [unit.reason.capitalize() + "."] if unit.reason and reward_pairs.PROBE in items.tables else []
     missing = [f"Not measured: {probe.replace('_', ' ')}, for {reason}." for probe, reason in items.missing.items()]
-    limits = [*plan.limits, scale, *told, *missing, LIMIT]
+    limits = [*weak, *unreachable(measurements, plan.policy), *plan.limits, *scale, *told, *missing]
+    limits += [LIMIT] if reward_pairs.PROBE in items.tables else []
     limits += [DIALECT_LIMIT] if reward_dialect.PROBE in items.tables else []
     audit: dict[str, Any] = {
         "title": plan.title,
@@ -107,8 +126,7 @@ def build_results(plan: RewardPlan, records: pd.DataFrame, unit: Unit, items: It
 
 def _counts(records: pd.DataFrame, items: Items, scores: Scores) -> dict[str, Any]:
     """input = reported + excluded + unknown; of a pair both texts must have a score."""
-    paired = records["base_text_id"].notna() if "base_text_id" in records else pd.Series(False, index=records.index)
-    scored = records["reward"].notna() & (~paired | records["base_reward"].notna())
+    scored = records["reward"].notna() & (records["base_text_id"].isna() | records["base_reward"].notna())
     exclusions = dict(items.excluded)
     if lost := int((~scored).sum()):
         exclusions["a text of the row has no score: " + "; ".join(scores.problems)] = lost

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from rlhf_fair.artifacts import sha256_file, sha256_tree
+from rlhf_fair.audit.reward_audit_feedback import collect_ratings
 from rlhf_fair.audit.reward_audit_plan import RewardPlan
 from rlhf_fair.errors import MissingFileError
 from rlhf_fair.probes import (
@@ -15,10 +16,12 @@ from rlhf_fair.probes import (
     reward_pairs,
     reward_people,
     reward_preferences,
+    reward_ratings,
     reward_selection,
     reward_terms,
 )
 from rlhf_fair.probes.dialect import load_dialect
+from rlhf_fair.probes.reward_feedback import FeedbackFile, read_feedback_file
 
 NO_DATA_DIR = "no --data-dir was given"
 NO_FEEDBACK = "no --feedback was given"
@@ -29,7 +32,7 @@ class Items:
     """``tables``: probe -> its rows, with ``text`` and where a pair is compared ``base_text``.
 
     ``missing``: probe -> why there are no rows. ``excluded``: reason -> rows of the files that are not scored.
-    ``inputs``: name -> SHA-256 of what was read, ``sources``: name -> what it is.
+    ``inputs``: name -> SHA-256 of what was read, ``sources``: name -> what it is. ``told``: sentences for the limits.
     """
 
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
@@ -38,6 +41,7 @@ class Items:
     inputs: dict[str, str] = field(default_factory=dict)
     sources: dict[str, str] = field(default_factory=dict)
     rejects: pd.DataFrame = field(default_factory=pd.DataFrame)
+    told: list[str] = field(default_factory=list)
 
     @property
     def texts(self) -> list[str]:
@@ -46,8 +50,10 @@ class Items:
         return list(pd.unique(pd.concat(columns, ignore_index=True)))
 
 
-def collect(plan: RewardPlan, plan_file: Path, data_dir: Path | None, feedback: Path | None) -> Items:
-    """The items of all parts that the plan asks for.
+def collect(
+    plan: RewardPlan, plan_file: Path, data_dir: Path | None, feedback: Path | None, model: str | None = None
+) -> Items:
+    """The items of all parts that the plan asks for; ``model``: where the texts it has not seen may be told from.
 
     Raises
     ------
@@ -60,12 +66,14 @@ def collect(plan: RewardPlan, plan_file: Path, data_dir: Path | None, feedback: 
     _add_dialect(items, plan, data_dir)
     _add_terms(items, plan, data_dir)
     _add_candidates(items, plan, plan_file.parent, data_dir, people)
-    _add_feedback(items, plan, feedback)
+    _add_feedback(items, plan, data_dir, feedback, model)
     return items
 
 
 def _people(plan: RewardPlan) -> list[reward_people.Person]:
     settings = plan.counterfactual
+    if settings is None:
+        return []
     found = [
         person
         for attribute, terms in settings.terms.items()
@@ -76,6 +84,8 @@ def _people(plan: RewardPlan) -> list[reward_people.Person]:
 
 def _add_pairs(items: Items, plan: RewardPlan, folder: Path, people: list[reward_people.Person]) -> None:
     settings = plan.counterfactual
+    if settings is None:
+        return
     path = folder / settings.prompts
     items.tables[reward_pairs.PROBE] = reward_pairs.pair_items(
         reward_pairs.read_prompt_pairs(path),
@@ -153,17 +163,52 @@ def _add_candidates(
         items.tables[reward_selection.PROBE] = pd.concat(parts, ignore_index=True)
 
 
-def _add_feedback(items: Items, plan: RewardPlan, feedback: Path | None) -> None:
-    if feedback is None:
-        items.missing[reward_preferences.PROBE] = NO_FEEDBACK
+def _add_feedback(
+    items: Items, plan: RewardPlan, data_dir: Path | None, feedback: Path | None, model: str | None
+) -> None:
+    read = _feedback_file(items, plan, data_dir, feedback)
+    if read is None:
         return
-    read = reward_preferences.read_feedback(feedback, plan.layout)
-    items.tables[reward_preferences.PROBE] = read.table
-    items.rejects = read.rejects
-    for code, n in read.rejects["code"].value_counts().items():
+    rejects = [read.rows.rejects]
+    if "pair" in read.by_kind:
+        choices = reward_preferences.choice_items(read, plan.layout)
+        items.tables[reward_preferences.PROBE] = choices.table
+        rejects.append(choices.rejects)
+        items.missing.pop(reward_preferences.PROBE, None)
+    if "rating" in read.by_kind:
+        rated = collect_ratings(read, plan, model)
+        items.tables[reward_ratings.PROBE] = rated.table
+        rejects.append(rated.rejects)
+        items.missing.pop(reward_ratings.PROBE, None)
+        for reason, n in rated.left_out.items():
+            _exclude(items, reason, n)
+        items.told.append(rated.told)
+        if rated.items_file is not None:
+            items.inputs["items"] = sha256_file(rated.items_file)
+    for kind, n in read.others.items():
+        _exclude(items, f"row of the feedback of kind {kind}: neither a choice nor a rating", n)
+    items.rejects = pd.concat([part for part in rejects if len(part)] or rejects[:1], ignore_index=True)
+    for code, n in items.rejects["code"].value_counts().items():
         _exclude(items, f"row of the feedback: {str(code).replace('_', ' ')}", int(n))
-    items.inputs["feedback"] = sha256_file(feedback)
-    items.sources["choices of raters"] = feedback.name
+    items.inputs["feedback"] = sha256_file(read.path)
+    items.sources["judgements of raters"] = read.path.name
+
+
+def _feedback_file(items: Items, plan: RewardPlan, data_dir: Path | None, feedback: Path | None) -> FeedbackFile | None:
+    """The file of ``--feedback``, else that of the plan; what is not there is noted as missing."""
+    asked = plan.ratings is not None and plan.ratings.file != ""
+    if feedback is not None:
+        items.missing[reward_preferences.PROBE] = f"{feedback.name} holds no choices"
+        items.missing[reward_ratings.PROBE] = f"{feedback.name} holds no ratings"
+    elif not asked:
+        items.missing[reward_preferences.PROBE] = NO_FEEDBACK
+    if feedback is not None:
+        return read_feedback_file(feedback)
+    if plan.ratings is None or not asked or _without_data(items, reward_ratings.PROBE, plan.ratings.file, data_dir):
+        return None
+    assert data_dir is not None
+    settings = plan.ratings
+    return read_feedback_file(data_dir / settings.file, columns=settings.columns, missing_values=settings.missing)
 
 
 def _exclude(items: Items, reason: str, n: int) -> None:

@@ -13,6 +13,7 @@ from rlhf_fair.audit.reward_audit_scores import Unit
 from rlhf_fair.probes import reward_dialect as dialect
 from rlhf_fair.probes import reward_pairs as pairs
 from rlhf_fair.probes import reward_preferences as preferences
+from rlhf_fair.probes import reward_ratings as ratings
 from rlhf_fair.probes import reward_selection as selection
 from rlhf_fair.probes import reward_terms as terms
 from rlhf_fair.probes.measured import Measured
@@ -38,9 +39,17 @@ def measure(records: pd.DataFrame, plan: RewardPlan, unit: Unit, missing: Mappin
         rows = records[records["probe"] == probe].dropna(axis="columns", how="all")
         if len(rows):
             found += measured(_with_scores(rows))
+    for probe in (*parts, ratings.PROBE):
         if probe in missing:
             found += _missing(probe, missing[probe])
-    return found
+    return [_without_unit(m, unit) for m in found] if unit.reason else found
+
+
+def _without_unit(m: Measurement, unit: Unit) -> Measurement:
+    """Of a gap in SDs that do not serve as a unit, the reason alone."""
+    if m.unit != pairs.UNIT:
+        return m
+    return replace(m, estimate=Estimate.not_estimable(unit.reason, n=m.estimate.n), measured_rate=float("nan"))
 
 
 def partialled_pair_gaps(records: pd.DataFrame, plan: RewardPlan) -> list[Measured]:
@@ -77,7 +86,8 @@ def _pairs(records: pd.DataFrame, plan: RewardPlan) -> list[Measurement]:
     found = [_measurement(m, pairs.PROBE, role_of(m)) for m in gaps]
     identity = records[~records["attribute"].isin(pairs.NULLS)]
     found += _slices(partialled_pair_gaps(identity, plan), pairs.PROBE)
-    excess = pairs.flip_rate_excess(records, alpha=alpha, power=power)
+    margin = plan.policy.limits(pairs.EXCESS).margin
+    excess = pairs.flip_rate_excess(records, alpha=alpha, power=power, margin=margin)
     found += [_measurement(m, pairs.PROBE, "claim") for m in excess]
     for m in pairs.flip_rates(records, alpha=alpha):
         found.append(_measurement(m, pairs.PROBE, "control" if m.attribute in pairs.NULLS else "exploratory"))
@@ -130,6 +140,7 @@ def _missing(probe: str, reason: str) -> list[Measurement]:
         terms.PROBE: (terms.SHORTFALL, "identity term", "all terms", "overall AUC", "claim"),
         selection.PROBE: (selection.METRIC, "group", "all groups", selection.POOL, "exploratory"),
         preferences.PROBE: (pairs.ACCURACY, "group of the rater", "all groups", preferences.OTHERS, "exploratory"),
+        ratings.PROBE: (pairs.ACCURACY, "group of the rater", "all groups", preferences.OTHERS, "exploratory"),
     }
     metric, attribute, group, reference, role = about[probe]
     e = Estimate.not_estimable(reason)

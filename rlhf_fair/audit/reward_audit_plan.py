@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field, field_validator, model_validator
 
 from rlhf_fair.audit.plan import Plan
@@ -17,6 +19,7 @@ class CounterfactualPlan(Settings):
     ``terms``: attribute -> words for a person of its reference group. ``names``: so many first names stand for gender
     and ethnicity, and for the null control of names. ``traits``: pairs that say no group. ``edits``: name -> [pattern,
     replacement] that keep the meaning. Each prompt is told of ``per_prompt`` persons for each attribute.
+    ``least_unit``: gaps are not told in SDs within a prompt where that SD is a smaller share of the SD over all texts.
     """
 
     prompts: str
@@ -25,6 +28,7 @@ class CounterfactualPlan(Settings):
     traits: tuple[tuple[str, str], ...] = Field(min_length=2)
     edits: dict[str, tuple[str, str]] = Field(default_factory=dict)
     per_prompt: int = Field(2, ge=1)
+    least_unit: float = Field(0.05, ge=0, lt=1)
 
     @field_validator("terms")
     @classmethod
@@ -71,9 +75,26 @@ class BestOfNPlan(Settings):
 
 
 class ChoicesPlan(Settings):
-    """What is claimed of ``--feedback``. Groups with fewer raters than ``least`` are shown as not measured."""
+    """What is claimed of choices and ratings. Groups with fewer raters than ``least`` are shown as not measured."""
 
     least: int = Field(10, ge=2)
+
+
+class RatingsPlan(Settings):
+    """Ratings of single texts: what is read of them where ``--feedback`` holds some, or where ``file`` names some.
+
+    ``file``: relative to ``--data-dir``, read where no ``--feedback`` is given. ``items``: a table of item_id and texts
+    beside the ratings; "" where they carry their texts. ``columns``: name here -> name in ``file``. ``missing``: cells
+    of ``file`` that mean "not known". ``better``: which end of the scale. ``held_out``: what the ratings go by in
+    ``held_out.parquet`` beside the model; only texts of its test split are then used.
+    """
+
+    file: str = ""
+    items: str = ""
+    columns: dict[str, str] = Field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+    better: Literal["high", "low"] = "high"
+    held_out: str = ""
 
 
 class WordsPlan(Settings):
@@ -88,12 +109,19 @@ class RewardPlan(Plan):
 
     layout: str = "{prompt}\n{answer}"
     seed: int = 0
-    counterfactual: CounterfactualPlan
+    counterfactual: CounterfactualPlan | None = None
     dialect: DialectPlan | None = None
     identity_terms: IdentityTermsPlan | None = None
     best_of_n: BestOfNPlan | None = None
     choices: ChoicesPlan = ChoicesPlan()
+    ratings: RatingsPlan | None = None
     words: WordsPlan | None = None
+
+    @model_validator(mode="after")
+    def _something_to_measure(self) -> RewardPlan:
+        if self.counterfactual is None and self.best_of_n is not None and self.best_of_n.templates:
+            raise ValueError("templates under best_of_n need the persons of [counterfactual]")
+        return self
 
     @field_validator("layout")
     @classmethod

@@ -22,6 +22,7 @@ from rlhf_fair.tables import Column, Contract, read_table, validate, write_table
 
 TEXTS_NAME = "texts.csv"
 ID_LENGTH = 16
+NO_PROMPTS = "the plan has no prompts with two answers, whose SD is the unit of a gap"
 NO_SCORES = f"no scores: give --reward-model, or score {TEXTS_NAME} and give --predictions"
 SCORES = Contract("scores", {"text_id": Column(), "score": Column("number", nullable=True)}, key=("text_id",))
 
@@ -38,10 +39,14 @@ class Scores:
 
 @dataclass(frozen=True)
 class Unit:
-    """What one unit of a gap is, in raw reward, and over which texts it was taken."""
+    """What one unit of a gap is, in raw reward, and over which texts it was taken.
+
+    ``reason``: why no gap can be told in it; "" if it can.
+    """
 
     sd: float
     over: str
+    reason: str = ""
 
 
 def text_id(text: str) -> str:
@@ -70,27 +75,43 @@ def score_texts(target: Target, texts: Sequence[str], hear: Hear) -> Scores:
 def with_rewards(items: Items, scores: Scores) -> pd.DataFrame:
     """The records: every row of every part with its rewards and lengths instead of its texts."""
     parts = [_scored(table, scores.rewards) for table in items.tables.values()]
-    return pd.concat(parts, ignore_index=True)
+    records = pd.concat(parts, ignore_index=True)
+    absent = {"base_text_id": None, "base_reward": np.nan}  # where no part compares a text with another
+    return records.assign(**{name: value for name, value in absent.items() if name not in records})
 
 
-def reward_unit(records: pd.DataFrame) -> Unit:
+def reward_unit(records: pd.DataFrame, least_share: float = 0.0) -> Unit:
     """SD of the reward among answers to one prompt, told of the reference group; else over those texts at large.
+
+    ``least_share``: where the first is a smaller share of the second, the model hardly tells answers to one prompt
+    apart, and a gap in that unit would be large whatever it is: no gap is told.
 
     Raises
     ------
     SettingsError
         All texts have the same reward.
     """
-    pairs = records[records["probe"] == reward_pairs.PROBE].drop_duplicates("base_text_id")
+    pairs = records[records["probe"] == reward_pairs.PROBE]
+    if pairs.empty:
+        return Unit(float("nan"), "no prompt with two answers is part of this plan", NO_PROMPTS)
+    pairs = pairs.drop_duplicates("base_text_id")
     if not pairs["base_reward"].notna().any():
         return Unit(float("nan"), "nothing was scored")
-    sd = within_prompt_sd(pairs["base_reward"], pairs["prompt_id"] + "/" + pairs["attribute"] + "/" + pairs["term"])
-    if sd > 0:
-        return Unit(sd, "SD of the reward between answers to the same prompt, told of the reference groups")
-    sd = float(pairs["base_reward"].std())
-    if not sd > 0:
+    at_large = float(pairs["base_reward"].std())
+    if not at_large > 0:
         raise SettingsError("every text has the same reward: nothing can be measured")
-    return Unit(sd, "SD of the reward over the texts about the reference groups, for no prompt has two answers")
+    sd = within_prompt_sd(pairs["base_reward"], pairs["prompt_id"] + "/" + pairs["attribute"] + "/" + pairs["term"])
+    if np.isnan(sd):
+        return Unit(
+            at_large, "SD of the reward over the texts about the reference groups, for no prompt has two answers"
+        )
+    if sd == 0 or sd < least_share * at_large:
+        reason = (
+            f"the model hardly tells answers to one prompt apart: the reward's SD is {sd:.2g} between them and "
+            f"{at_large:.2g} over all these texts, so any gap would be large in that unit"
+        )
+        return Unit(float("nan"), "SD of the reward between answers to the same prompt, which is too small", reason)
+    return Unit(sd, "SD of the reward between answers to the same prompt, told of the reference groups")
 
 
 def _scored(table: pd.DataFrame, rewards: dict[str, float]) -> pd.DataFrame:

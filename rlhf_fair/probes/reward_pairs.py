@@ -175,10 +175,13 @@ def flip_rates(records: pd.DataFrame, *, alpha: float) -> list[Measured]:
     return found
 
 
-def flip_rate_excess(records: pd.DataFrame, *, alpha: float, power: float) -> list[Measured]:
+def flip_rate_excess(
+    records: pd.DataFrame, *, alpha: float, power: float, margin: float = float("nan")
+) -> list[Measured]:
     """Flip rate of an attribute less that of the null control of the same kind; range [-1, 1]; 0 = no more than chance.
 
-    Words are held against traits that nobody is ranked by, names against names of one group.
+    Words are held against traits that nobody is ranked by, names against names of one group. Where not even pairs of
+    which none flips would show an excess below ``margin``, the reason says so.
     """
     table = margins(records)
     found = []
@@ -187,15 +190,20 @@ def flip_rate_excess(records: pd.DataFrame, *, alpha: float, power: float) -> li
             continue
         null = NEUTRAL["names" if kind == "names" else "words"]
         both = table[(table["attribute"] == null) | table.index.isin(rows.index)]
-        e = contrast_estimate(
-            both["flipped"],
-            both["attribute"],
-            {attribute: 1.0, null: -1.0},
-            clusters=[both[name] for name in CLUSTERS],
-            rates=True,
-            alpha=alpha,
-            power=power,
+        ways = [both[name] for name in CLUSTERS]
+        e, flawless = (
+            contrast_estimate(
+                flipped,
+                both["attribute"],
+                {attribute: 1.0, null: -1.0},
+                clusters=ways,
+                rates=True,
+                alpha=alpha,
+                power=power,
+            )
+            for flipped in (both["flipped"], 0 * both["flipped"])
         )
+        e = _with_flawless(e, flawless, margin)
         rate = measured_rate(both["flipped"].notna(), both["attribute"], {attribute: 1.0, null: -1.0})
         about = (str(attribute), _groups(rows), null, str(kind))
         found.append(Measured(EXCESS, e, *about, better="low", unit="share of pairs", measured_rate=rate))
@@ -250,6 +258,17 @@ def _rows(
         )
         for place, answer in enumerate(ANSWERS)
     ]
+
+
+def _with_flawless(e: Estimate, flawless: Estimate, margin: float) -> Estimate:
+    """``e`` with the reason why it could not lie within ``margin``; ``flawless``: what no flip at all would give."""
+    if not flawless.ci_high >= margin:
+        return e
+    told = (
+        f"{e.n} pairs in {e.n_clusters} clusters cannot show an excess below {margin:g}: without a single flip the "
+        f"interval would reach {flawless.ci_high:.2g}; detectable at 80 % power: {e.mde:.2g}"
+    )
+    return e.model_copy(update={"reason": "; ".join(filter(None, [e.reason, told]))})
 
 
 def _groups(rows: pd.DataFrame) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit
 
-from rlhf_fair.errors import ColumnError, RowError
+from rlhf_fair.errors import RowError
 from rlhf_fair.metrics.calibration import forecasts, logistic_calibration
 from rlhf_fair.metrics.calibration_error import calibration_errors
 from rlhf_fair.metrics.preference import preference_brier, preferred
@@ -26,14 +25,22 @@ from rlhf_fair.models.refusal import is_refusal
 from rlhf_fair.probes.measured import Measured
 from rlhf_fair.probes.missing import measured_rate
 from rlhf_fair.probes.reward_confounds import partialled_contrasts
+from rlhf_fair.probes.reward_feedback import (
+    SUBJECT,
+    FeedbackFile,
+    Grouping,
+    groupings,
+    read_feedback_file,
+    too_few,
+)
 from rlhf_fair.probes.reward_pairs import ACCURACY, lay_out
 from rlhf_fair.records import Estimate
 from rlhf_fair.stats.contrasts import contrast_estimate, mean_estimate
-from rlhf_fair.tables import ATTRIBUTE_PREFIX, Column, Contract, Quarantined, attribute_columns, read_validated
+from rlhf_fair.tables import Column, Contract, Quarantined
 
 PROBE = "feedback_pairs"
 OTHERS = "all other groups"
-SUBJECT = "subject"
+TOLD = "subject of the prompt"
 RIGHT, BRIER = "right", "brier"
 
 CONTRACT = Contract(
@@ -44,28 +51,23 @@ CONTRACT = Contract(
 )
 
 
-@dataclass(frozen=True)
-class Grouping:
-    """``column`` of the records and the name it goes by: "race of the rater", "subject"."""
-
-    column: str
-    name: str
-
-
 def read_feedback(path: Path, layout: str) -> Quarantined:
+    """The choices of a file; see `choice_items`."""
+    return choice_items(read_feedback_file(path), layout)
+
+
+def choice_items(feedback: FeedbackFile, layout: str) -> Quarantined:
     """Choices as items with ``text`` (a) and ``base_text`` (b) as the reward model reads them, and the rejected rows.
 
     Raises
     ------
     ColumnError, RowError
-        A column is missing, no row can be used, or there is neither an ``attr.*`` column nor ``subject``.
+        A column is missing, or no row can be used.
     """
-    read = read_validated(path, CONTRACT)
+    read = feedback.accepted("pair", CONTRACT)
     table = read.table
     if table.empty:
-        raise RowError(f"{path}: no usable choice; the first fault: {read.rejects['message'].iloc[0]}")
-    if not attribute_columns(table) and SUBJECT not in table:
-        raise ColumnError(path.name, "attr.*", table.columns)
+        raise RowError(f"{feedback.path}: no usable choice; the first fault: {read.rejects['message'].iloc[0]}")
     for side, column in (("text", "response_a"), ("base_text", "response_b")):
         table[side] = [lay_out(layout, p, r) for p, r in zip(table["prompt"], table[column], strict=True)]
     table["refused"], table["base_refused"] = (
@@ -84,16 +86,6 @@ def judged(records: pd.DataFrame) -> pd.DataFrame:
     right = outcome * preferred(margin) + (1 - outcome) * (1 - preferred(margin))
     brier = preference_brier(margin, outcome)
     return records.assign(p_a=expit(margin), outcome=outcome, **{RIGHT: right, BRIER: brier})
-
-
-def groupings(records: pd.DataFrame) -> list[Grouping]:
-    """By which columns choices can be told apart."""
-    found = [
-        Grouping(name, f"{name.removeprefix(ATTRIBUTE_PREFIX)} of the rater") for name in attribute_columns(records)
-    ]
-    if SUBJECT in records and records[SUBJECT].notna().any():
-        found.append(Grouping(SUBJECT, "subject of the prompt"))
-    return found
 
 
 def accuracy_gaps(records: pd.DataFrame, *, least: int, alpha: float, power: float) -> list[Measured]:
@@ -146,7 +138,7 @@ def quality_table(records: pd.DataFrame, *, least: int, alpha: float, rng: np.ra
     """For each group accuracy, Brier score, calibration error freed of its bias, slope and intercept, worst first."""
     table = judged(records)
     rows = []
-    for grouping in groupings(table):
+    for grouping in groupings(table, TOLD):
         known = table[table[grouping.column].notna() & table["p_a"].notna()]
         if known.empty:
             continue
@@ -180,16 +172,15 @@ def quality_table(records: pd.DataFrame, *, least: int, alpha: float, rng: np.ra
 
 
 def _groups(table: pd.DataFrame) -> Iterator[tuple[Grouping, str, pd.DataFrame]]:
-    for grouping in groupings(table):
+    for grouping in groupings(table, TOLD):
         for group, rows in table.groupby(grouping.column, sort=True):
             yield grouping, str(group), rows
 
 
 def _enough(rows: pd.DataFrame, grouping: Grouping, least: int) -> Estimate | None:
     """None, or why a group is too small."""
-    column, what = ("feedback_item", "items") if grouping.column == SUBJECT else ("annotator_id", "raters")
-    count = rows[column].nunique()
-    return None if count >= least else Estimate.not_estimable(f"{count} {what}; at least {least} needed", n=len(rows))
+    reason = too_few(rows, grouping, least)
+    return Estimate.not_estimable(reason, n=len(rows)) if reason else None
 
 
 def _three(name: str, e: Estimate) -> dict[str, float]:

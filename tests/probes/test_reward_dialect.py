@@ -52,8 +52,10 @@ def test_a_planted_price_is_recovered_and_that_of_length_taken_out() -> None:
     assert raw.estimate.ci_low < -1.16 < raw.estimate.ci_high
     left = dialect_gap_at_equal_length(table, 0.5, alpha=0.05, power=0.8)
     assert left.ci_low < -0.6 < left.ci_high
-    assert left.n == 180
-    assert left.n_clusters == 60
+    # AAE has 10 to 26 characters here, SAE 17 to 33: no line is drawn beyond what both have
+    in_both = table["length"].between(17, 26).sum() + table["base_length"].between(17, 26).sum()
+    assert left.n == in_both
+    assert "17 to 26 characters" in left.reason
 
 
 def test_a_dialect_that_is_not_priced_shows_nothing() -> None:
@@ -63,3 +65,12 @@ def test_a_dialect_that_is_not_priced_shows_nothing() -> None:
     left = dialect_gap_at_equal_length(table, 0.5, alpha=0.05, power=0.8)
     assert left.ci_low < 0 < left.ci_high
     assert raw.estimate.estimate == pytest.approx(left.estimate, abs=0.2)
+
+
+def test_lengths_that_only_one_dialect_has_are_no_ground_for_a_gap_at_equal_length() -> None:
+    table = scored(np.random.default_rng(2), price=-0.3, per_character=0.04)
+    table["length"] -= 12  # AAE now ends at 14 characters, SAE starts at 17
+    left = dialect_gap_at_equal_length(table, 0.5, alpha=0.05, power=0.8)
+    assert np.isnan(left.estimate)
+    assert "0 verbs of a common length; at least 10 needed" in left.reason
+    assert f"{AAE} -2 to 14; {SAE} 17 to 33" in left.reason
