@@ -12,7 +12,7 @@ import threading
 import time
 import uuid
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import httpx2
 
@@ -65,8 +65,14 @@ class HTTPStore:
         self._ask("PUT", STATE, GroupState.from_json(state).to_json())
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections; using the store as a context manager does so at its end."""
         self._client.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *about: object) -> None:
+        self.close()
 
     def _ask(
         self, method: str, path: str, content: Mapping[str, Any] | None = None, headers: Mapping[str, str] | None = None

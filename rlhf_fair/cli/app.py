@@ -10,7 +10,7 @@ import sys
 import typer
 from rich.console import Console
 
-from rlhf_fair.cli import annotate, feedback, panel, train
+from rlhf_fair.cli import annotate, feedback, panel, store, train
 from rlhf_fair.cli.audit import audit
 from rlhf_fair.cli.catalogue import app as catalogue
 from rlhf_fair.cli.demo import demo
@@ -35,6 +35,7 @@ app.add_typer(panel.app, name="panel")
 app.add_typer(feedback.app, name="feedback")
 app.add_typer(annotate.app, name="annotate")
 app.add_typer(train.app, name="train")
+app.add_typer(store.app, name="store")
 app.command()(mitigations)
 app.command()(report)
 app.command()(diff)
