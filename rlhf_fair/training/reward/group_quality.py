@@ -17,6 +17,8 @@ from rlhf_fair.training.reward.rows import GROUP_PREFIX, split_rows
 from rlhf_fair.training.reward.sources import Source
 
 UNKNOWN = "(unknown)"
+SMALL = 20
+"""Groups with fewer held-out items are not told one by one: nothing can be said of them, but people might be found."""
 
 
 def group_predictions(
@@ -45,13 +47,20 @@ def group_quality(rows: pd.DataFrame, groupings: Sequence[str], *, seed: int) ->
 
     ``uncertainty``, where the heads know one, is its mean over the group's items: a reward that is lowered by it taxes
     the groups of which little is known. The intervals resample items. Groups are not compared here: their items differ
-    unless all judged the same ones.
+    unless all judged the same ones. Groups with fewer than `SMALL` items are counted in one entry.
     """
     found: dict[str, dict[str, Any]] = {}
     for name in groupings:
         rng = np.random.default_rng([seed, 2])
         labels = rows[GROUP_PREFIX + name].astype("object").fillna(UNKNOWN)
-        found[name] = {str(group): _quality(rows[labels == group], rng) for group in sorted(labels.unique())}
+        counts = labels.value_counts()
+        small = counts[counts < SMALL]
+        found[name] = {
+            str(group): _quality(rows[labels == group], rng) for group in sorted(set(counts.index) - set(small.index))
+        }
+        if len(small):
+            reason = f"fewer than {SMALL} held-out items each"
+            found[name][f"(fewer than {SMALL})"] = {"groups": len(small), "n": int(small.sum()), "reason": reason}
     return found
 
 
