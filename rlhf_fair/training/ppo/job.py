@@ -41,6 +41,7 @@ from rlhf_fair.tables import read_table, write_table
 from rlhf_fair.training.fairness import FairnessSettings, FairnessShaper
 from rlhf_fair.training.ppo.config import PPOConfig
 from rlhf_fair.training.ppo.held_out import REWARD, TEXT, Sampling, answer, measure, with_total, without_texts
+from rlhf_fair.training.ppo.held_out_change import compared_attributes
 from rlhf_fair.training.ppo.job_account import Run, account, results, score_column, training_run
 from rlhf_fair.training.ppo.prompt_table import PromptStream, PromptTable, Window, read_prompt_table
 from rlhf_fair.training.ppo.rewards import Paid, RewardSum, open_part, reward_inputs
@@ -125,6 +126,7 @@ class _Job:
         self.table: PromptTable = read_prompt_table(
             config.prompts, config.held_out, data_dir, window, strata=strata, seed=config.seed
         )
+        compared_attributes(self.table.held_out, config.prompts.groups, config.prompts.references)  # or raise now
         self.reward = RewardSum([open_part(r, config_dir, data_dir, t.device) for r in config.rewards])
         self.sampling = Sampling(t.max_new_tokens, t.temperature, config.held_out.samples, config.seed)
 

@@ -1,0 +1,263 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from job_world import CONFIG, make_world
+from tiny import tiny_gpt2, tiny_tokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from rlhf_fair.artifacts import read_results, verify_manifest
+from rlhf_fair.errors import MissingFileError, ModelLoadError, RlhfFairError, RowError, SettingsError
+from rlhf_fair.models.causal_lm import CausalLM
+from rlhf_fair.training.ppo import job as ppo_job
+from rlhf_fair.training.ppo.job import train_ppo
+from rlhf_fair.training.ppo.run_files import RunFiles
+
+LOGS = ("curve.jsonl", "groups.jsonl", "samples.jsonl")
+SAMPLES = "\n[samples]\nevery = 2\nn = 3\n"
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_the_whole_job(tmp_path: Path) -> None:
+    config, out = make_world(tmp_path), tmp_path / "out"
+    heard: list[tuple[float, int]] = []
+    said: set[str] = set()
+    job = train_ppo(
+        config,
+        tmp_path,
+        out,
+        progress=lambda what, done, total: said.add(what),
+        on_step=lambda row, steps: heard.append((row["step"], steps)),
+    )
+    assert not job.already_done
+    assert heard == [(float(step), 6) for step in range(1, 7)]
+    assert said == {"held-out answers before training", "held-out answers after training"}
+    verify_manifest(out)
+
+    # twins stay on one side: 20 pairs, 6 of them held out, two answers to each prompt
+    assert job.metrics["prompts"] == {
+        "input": 40, "reported": 40, "excluded": 0, "unknown": 0, "train": 28, "held_out": 12
+    }  # fmt: skip
+    before, after = (pd.read_parquet(out / f"held_out_{side}.parquet") for side in ("start", "end"))
+    assert len(before) == len(after) == 24
+    assert before.groupby("twin_of")["gender"].nunique().eq(2).all()
+    assert job.metrics["reward"]["end"]["estimate"] == pytest.approx(after["reward"].mean())
+    change = (after["reward"] - before["reward"]).mean()
+    assert job.metrics["reward"]["change"]["estimate"] == pytest.approx(change)
+    assert job.metrics["kl"]["estimate"] == pytest.approx(after["log_ratio"].mean())
+    assert before["log_ratio"].isna().all()
+
+    # what was measured is what lies on disk: the saved policy gives the same answers to the same draws
+    policy = CausalLM.load(out)
+    prompts = pd.read_csv(tmp_path / "prompts.csv").set_index("prompt_id")["prompt"]
+    ids = [f"{row.prompt_id}#{row.sample}" for row in after.itertuples()]
+    texts = [prompts[str(row.prompt_id)] for row in after.itertuples()]
+    answers = policy.generate(texts, ids, max_new_tokens=6, seed=3)
+    kind = [
+        a.text.split().count("kind") * (2 if who == "man" else 1)
+        for a, who in zip(answers, after["gender"], strict=True)
+    ]
+    assert after["reward"].tolist() == kind
+    assert AutoModelForCausalLM.from_pretrained(out).config.model_type == "llama"
+    assert AutoTokenizer.from_pretrained(out).eos_token == "[EOS]"
+
+    curve, groups = rows(out / "curve.jsonl"), rows(out / "groups.jsonl")
+    assert [row["step"] for row in curve] == [1, 2, 3, 4, 5, 6]
+    assert {(row["step"], row["group"]) for row in groups} == {(s, g) for s in range(1, 7) for g in ("man", "woman")}
+    record = read_results(out).training.runs[0]
+    assert record.steps == 6
+    assert record.curve[2]["share:man"] == [row["share"] for row in groups if row["group"] == "man"][2]
+    assert [row.stage for row in read_results(out).ledger] == ["start", "fair_ppo"]
+    assert {entry["role"] for entry in job.metrics["gaps"]} == {"used in training", "certifying", "outcome"}
+
+    # no text of a prompt or an answer is written unless asked for
+    for path in out.iterdir():
+        if path.suffix in {".jsonl", ".parquet", ".csv"} or path.name in {"metrics.json", "results.json"}:
+            assert b"the good man is" not in path.read_bytes(), path.name
+    assert not (out / "samples.jsonl").exists()
+
+    again = train_ppo(config, tmp_path, out)
+    assert again.already_done
+    assert again.metrics == job.metrics
+    config.write_text(CONFIG.replace("strength = 5.0", "strength = 1.0"))
+    with pytest.raises(SettingsError, match="holds a run of another config"):
+        train_ppo(config, tmp_path, out)
+
+
+class Killed(BaseException):
+    """Ends a run as a kill does: nothing catches it."""
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return dict(AutoModelForCausalLM.from_pretrained(folder).state_dict())
+
+
+def stopped(config: Path, out: Path, monkeypatch: pytest.MonkeyPatch, at: int, *, before_writing: bool) -> None:
+    """A run killed at a step, before its lines are written or after; half a line is left in the file."""
+    original = RunFiles.hear
+
+    def hear(self: RunFiles, row: Mapping[str, Any], done: Any) -> dict[str, Any]:
+        if before_writing and row["step"] == at:
+            raise Killed
+        return original(self, row, done)
+
+    def on_step(row: Mapping[str, Any], steps: int) -> None:
+        if row["step"] == at:
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFiles, "hear", hear)
+        with pytest.raises(Killed):
+            train_ppo(config, config.parent, out, on_step=on_step)
+    with (out / "curve.jsonl").open("a") as stream:
+        stream.write('{"step": 99.0, "rew')
+
+
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Checkpoints follow every second step. Killed between two, before the lines of a step were written, at the end."""
+    config = make_world(tmp_path, config=CONFIG + SAMPLES)
+    train_ppo(config, tmp_path, tmp_path / "whole")
+    for at, before_writing in ((3, False), (4, True), (6, True), (6, False)):
+        out = tmp_path / f"stopped-{at}-{before_writing}"
+        stopped(config, out, monkeypatch, at, before_writing=before_writing)
+        steps: list[float] = []
+        train_ppo(config, tmp_path, out, on_step=lambda row, n, steps=steps: steps.append(row["step"]))
+        assert steps == [float(step) for step in range(at // 2 * 2 + 1, 7)]
+        for name in LOGS:
+            assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), (at, name)
+        expected, found = weights(tmp_path / "whole"), weights(out)
+        assert all(torch.equal(expected[name], found[name]) for name in expected)
+        ours, theirs = (
+            json.loads((f / "metrics.json").read_text()) | {"seconds": 0} for f in (out, tmp_path / "whole")
+        )
+        assert ours == theirs
+        assert not {"checkpoint.pt", "begun.json", "start.json", "step.json"} & {p.name for p in out.iterdir()}
+
+
+def test_a_stopped_run_is_not_taken_up_by_another_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, out = make_world(tmp_path), tmp_path / "out"
+    stopped(config, out, monkeypatch, 3, before_writing=False)
+    config.write_text(CONFIG.replace("steps = 6", "steps = 8"))
+    with pytest.raises(SettingsError, match="holds a stopped run of another config"):
+        train_ppo(config, tmp_path, out)
+
+
+def test_samples_are_escaped_unless_raw_text_is_asked_for(tmp_path: Path) -> None:
+    config = make_world(tmp_path, config=CONFIG.replace("steps = 6", "steps = 3") + SAMPLES)
+    table = pd.read_csv(tmp_path / "prompts.csv")
+    table.assign(prompt=table["prompt"] + " <b>").to_csv(tmp_path / "prompts.csv", index=False)
+    train_ppo(config, tmp_path, tmp_path / "escaped")
+    kept = rows(tmp_path / "escaped" / "samples.jsonl")
+    assert [row["step"] for row in kept] == [1, 1, 1, 3, 3, 3]
+    assert all(row["prompt"].endswith("&lt;b&gt;") for row in kept)
+    config.write_text(config.read_text() + 'text = "raw"\n')
+    train_ppo(config, tmp_path, tmp_path / "raw")
+    assert all(row["prompt"].endswith(" <b>") for row in rows(tmp_path / "raw" / "samples.jsonl"))
+
+
+def test_several_rewards_on_the_scale_of_the_start(tmp_path: Path) -> None:
+    """Each standardised over the start's answers: their held-out mean before training is 0 and their SD 1."""
+    more = """
+[[rewards]]
+kind = "scorer"
+name = "length"
+weight = -0.5
+scale = "start"
+unmeasured = -1.0
+scorer = { quantity = "goodness", kind = "lexicon", file = "training.json" }
+"""
+    text = CONFIG.replace("[fairness]", more + "\n[fairness]").replace(
+        '"pay.py:kindness"', '"pay.py:kindness"\nscale = "start"'
+    )
+    text = text.replace("steps = 6", "steps = 2")
+    out = tmp_path / "out"
+    train_ppo(make_world(tmp_path, config=text), tmp_path, out)
+    before = pd.read_parquet(out / "held_out_start.parquet")
+    parts = {name: before[f"reward.{name}"] for name in ("kindness", "length")}
+    scaled = {name: (x - x.mean()) / x.std() for name, x in parts.items()}
+    assert before["reward"].to_numpy() == pytest.approx((scaled["kindness"] - 0.5 * scaled["length"]).to_numpy())
+    assert {"reward_of:kindness", "reward_of:length"} <= rows(out / "curve.jsonl")[0].keys()
+
+
+def test_without_a_penalty_groups_are_measured_all_the_same(tmp_path: Path) -> None:
+    start, end = CONFIG.index("[fairness]"), CONFIG.index("[[certify]]")
+    text = (CONFIG[:start] + CONFIG[end:]).replace("steps = 6", "steps = 2")
+    job = train_ppo(make_world(tmp_path, config=text), tmp_path, tmp_path / "out")
+    assert {entry["role"] for entry in job.metrics["gaps"]} == {"certifying", "outcome"}
+    assert job.metrics["fairness"] is None
+    assert not (tmp_path / "out" / "groups.jsonl").exists() or not rows(tmp_path / "out" / "groups.jsonl")
+    assert read_results(tmp_path / "out").training.runs[0].name == "ppo"
+
+
+def test_additions_of_low_rank_leave_a_plain_model(tmp_path: Path) -> None:
+    pytest.importorskip("peft")
+    tokenizer = tiny_tokenizer()
+    text = CONFIG.replace("steps = 6", "steps = 2\nlora = { rank = 2, alpha = 4 }")
+    config = make_world(tmp_path, config=text, model=tiny_gpt2(tokenizer, initializer_range=0.3))
+    train_ppo(config, tmp_path, tmp_path / "out")
+    names = {name for name, _ in AutoModelForCausalLM.from_pretrained(tmp_path / "out").named_parameters()}
+    assert names == {name for name, _ in AutoModelForCausalLM.from_pretrained(tmp_path / "policy").named_parameters()}
+
+
+def test_a_chat_model_is_asked_in_its_template_and_the_reward_reads_the_table(tmp_path: Path) -> None:
+    config = make_world(tmp_path, config=CONFIG.replace("steps = 6", "steps = 1"))
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "policy")
+    tokenizer.chat_template = (
+        "{% for m in messages %}hi {{ m['content'] }} ?{% endfor %}{% if add_generation_prompt %} hello{% endif %}"
+    )
+    tokenizer.save_pretrained(tmp_path / "policy")
+    (tmp_path / "pay.py").write_text(
+        "def kindness(prompts, completions, **columns):\n"
+        "    assert all(p.startswith('the ') for p in prompts)\n"
+        "    return [0.0] * len(prompts)\n"
+    )
+    job = ppo_job._Job(
+        ppo_job.read_toml(config, ppo_job.PPOConfig), tmp_path, tmp_path, tmp_path / "out", lambda *_: None
+    )
+    asked = job.table.train["asked"].tolist()
+    assert all(text.startswith("hi the ") and text.endswith(" ? hello") for text in asked)
+    train_ppo(config, tmp_path, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (("path = \"prompts.csv\"", 'path = "absent.csv"'), MissingFileError, "absent.csv"),
+        (("model = \"policy\"", 'model = "./nothing/here"'), ModelLoadError, "no such folder"),
+        (("pay.py:kindness", "pay.py:absent"), SettingsError, r"no function 'absent'; has \['kindness'\]"),
+        (("pay.py:kindness", "absent.py:kindness"), MissingFileError, "absent.py"),
+        (('gender = "man"', 'gender = "men"'), SettingsError, r"'men' is none of .*\['man', 'woman'\]"),
+        (("strength = 5.0", "strenght = 5.0"), SettingsError, "unknown key 'fairness.strenght'; allowed here: "),
+        (('file = "certifying.json"', 'file = "training.json"'), SettingsError, "is used in training"),
+        (('groups = ["gender"]', "groups = []\n"), SettingsError, "references: 'gender' is none of groups"),
+        (("max_new_tokens = 6", "max_new_tokens = 64"), RowError, "no prompt is left .*; 40 rows: 40 too_long"),
+    ],
+)  # fmt: skip
+def test_faults_are_one_clear_error(
+    tmp_path: Path, change: tuple[str, str], error: type[Exception], message: str
+) -> None:
+    """And before the first step, not after the last."""
+    config = make_world(tmp_path, config=CONFIG.replace(*change))
+    with pytest.raises(error, match=message):
+        train_ppo(config, tmp_path, tmp_path / "out")
+    assert not (tmp_path / "out" / "curve.jsonl").exists()
+
+
+def test_a_reward_that_breaks_names_its_line(tmp_path: Path) -> None:
+    """It breaks on a batch of training, of 16, and not on held-out prompts; the run can go on."""
+    config, pay = make_world(tmp_path), tmp_path / "pay.py"
+    pay.write_text(
+        pay.read_text().replace("    return", "    if len(gender) == 16:\n        raise ValueError('no')\n    return")
+    )
+    with pytest.raises(RlhfFairError, match=r"reward pay.py:kindness: ValueError: no \(line 6\)"):
+        train_ppo(config, tmp_path, tmp_path / "out")
+    assert (tmp_path / "out" / "checkpoint.pt").is_file()
