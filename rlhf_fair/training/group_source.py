@@ -1,19 +1,77 @@
-"""Groups told from the prompt by the project's lexicons, or predicted by a text classifier."""
+"""Whose prompt it is, as a config asks for it: columns, the prompt's words, the project's lexicons, or a classifier."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
+from pydantic import Field
 
 from rlhf_fair.errors import ModelLoadError, SettingsError
-from rlhf_fair.probes.counterfactual_text_lexicon import Lexicon, load_lexicon
-from rlhf_fair.training.fairness.groups import Labels
+from rlhf_fair.probes.counterfactual_text_lexicon import ATTRIBUTES, Lexicon, load_lexicon
+from rlhf_fair.settings import Settings
+from rlhf_fair.training.fairness.groups import ColumnGroups, CrossedGroups, GroupSource, Labels, PatternGroups
 
 if TYPE_CHECKING:
     from rlhf_fair.models.classifier import ClassifierScorer
+
+
+class FromColumns(Settings):
+    """Values of metadata columns; several make intersections."""
+
+    kind: Literal["columns"]
+    columns: tuple[str, ...] = Field(min_length=1)
+
+
+class FromWords(Settings):
+    """``words``: group -> whole words or phrases; ``patterns``: group -> regular expressions. One of the two."""
+
+    kind: Literal["words"]
+    words: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    patterns: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+
+
+class FromLexicon(Settings):
+    """``attribute``: one whose words come with the package, or a TOML file of one's own."""
+
+    kind: Literal["lexicon"]
+    attribute: str
+
+
+class FromClassifier(Settings):
+    """``model``: folder of a text classifier whose labels are groups; see `PredictedGroups`."""
+
+    kind: Literal["classifier"]
+    model: str
+    minimum_probability: float = Field(0.5, ge=0, lt=1)
+    ignored: tuple[str, ...] = ()
+
+
+GroupSourceSettings = Annotated[FromColumns | FromWords | FromLexicon | FromClassifier, Field(discriminator="kind")]
+
+
+def group_source(sources: Sequence[GroupSourceSettings], base: Path | None = None) -> GroupSource:
+    """What the settings ask for, crossed where there are several; files are relative to ``base``."""
+    if not sources:
+        raise SettingsError("groups have no source; allowed: columns, words, lexicon, classifier")
+    built = [_build(source, base or Path()) for source in sources]
+    return built[0] if len(built) == 1 else CrossedGroups(built)
+
+
+def _build(source: GroupSourceSettings, base: Path) -> GroupSource:
+    if isinstance(source, FromColumns):
+        return ColumnGroups(source.columns)
+    if isinstance(source, FromWords):
+        if bool(source.words) == bool(source.patterns):
+            raise SettingsError("groups from words need either words or patterns: group -> list")
+        return PatternGroups.of_words(source.words) if source.words else PatternGroups(source.patterns)
+    if isinstance(source, FromLexicon):
+        return LexiconGroups.load(source.attribute if source.attribute in ATTRIBUTES else base / source.attribute)
+    folder = base / source.model
+    options = {"minimum_probability": source.minimum_probability, "ignored": source.ignored}
+    return PredictedGroups.load(folder if folder.is_dir() else source.model, **options)
 
 
 class LexiconGroups:

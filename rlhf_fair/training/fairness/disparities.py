@@ -68,7 +68,7 @@ def between_groups(snapshot: StratifiedSnapshot, minimum_count: float, *, shrink
     prices = {}
     for stratum, within in zip(snapshot.strata, snapshot.within, strict=True):
         level = shrunk_means(within) if shrinkage else within.means
-        prices[stratum] = np.where(within.counts >= minimum_count, level - float(within.shares @ level), 0.0)
+        prices[stratum] = np.where(within.measured(minimum_count), level - float(within.shares @ level), 0.0)
     value = snapshot.gap**2 if snapshot.strata else NAN
     return Disparity("variance", value, snapshot.noise_floor, False, prices)
 
@@ -81,7 +81,7 @@ def between_standardized_groups(
     Half of it has the price (m*_g - m*) p_g / p_g|s. Opposite gaps of two strata cancel; between groups of `each` not.
     """
     groups = snapshot.pooled.groups
-    usable = [within.groups == groups and bool(min(within.counts) >= minimum_count) for within in snapshot.within]
+    usable = [within.groups == groups and bool(within.measured(minimum_count).all()) for within in snapshot.within]
     prices = {s: np.zeros(len(within.groups)) for s, within in zip(snapshot.strata, snapshot.within, strict=True)}
     weights = np.where(usable, snapshot.weights, 0.0)
     if not weights.sum() > 0:
@@ -142,7 +142,7 @@ def _contrast(
 ) -> Disparity:
     a = np.array([coefficients.get(group, 0.0) for group in within.groups])
     needed = {group for group, coefficient in coefficients.items() if coefficient}
-    if not needed <= set(within.groups) or (within.counts[a != 0] < settings.minimum_count).any():
+    if not needed <= set(within.groups) or not within.measured(settings.minimum_count)[a != 0].all():
         return Disparity(name, NAN, NAN, True, {stratum: np.zeros(len(a))})
     level = shrunk_means(within) if settings.shrinkage else within.means
     error = np.sqrt(a**2 @ (within.score_sd**2 / np.maximum(within.counts, 1.0)))

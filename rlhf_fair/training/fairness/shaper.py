@@ -159,7 +159,7 @@ class FairnessShaper:
         """Multiplier times price, summed over disparities, plus the floors."""
         s, pooled = self.settings, snapshot.pooled
         floors = floor_prices(pooled, self.reference_means, strength=s.floor_strength, tolerance=s.floor_tolerance)
-        floors = np.where(pooled.counts >= s.minimum_count, floors, 0.0)
+        floors = np.where(pooled.measured(s.minimum_count), floors, 0.0)
         floor_of = dict(zip(pooled.groups, floors, strict=True))
         prices: Prices = {}
         for stratum, within in zip(snapshot.strata, snapshot.within, strict=True):

@@ -7,16 +7,21 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rlhf_fair.training.fairness.store import GroupState, RunningMoments
 from rlhf_fair.training.fairness.sums import ONE_STRATUM, Floats
+
+FADED = 0.05
+"""Samples whose average weight has fallen below this are too old to say how a group fares now."""
 
 
 @dataclass(frozen=True)
 class GroupSnapshot:
     """Running state of every group. means: score units. counts: Kish's effective samples behind each mean.
 
-    ``score_sd`` is over all groups together; ``within_sds``, where known, within each.
+    A group that has not been seen for so long that its samples have faded counts 0. ``score_sd`` is over all groups
+    together; ``within_sds``, where known, within each.
     """
 
     groups: tuple[str, ...]
@@ -50,6 +55,10 @@ class GroupSnapshot:
     def noise_floor(self) -> float:
         """What `between_group_sd` would show by chance alone with these counts and no disparity."""
         return float(np.sqrt(self.noise_variance))
+
+    def measured(self, minimum_count: float) -> NDArray[np.bool_]:
+        """(groups,) True where there are samples, and not too few."""
+        return (self.counts > 0) & (self.counts >= minimum_count)
 
     @property
     def standard_errors(self) -> Floats:
@@ -116,7 +125,7 @@ def _snapshot(cells: Mapping[str, RunningMoments]) -> GroupSnapshot:
     groups = tuple(sorted(cells))
     table = np.array([cells[group] for group in groups]).reshape(len(groups), 4)
     mass, squared_mass, total, squares = table.T
-    counts = mass**2 / np.maximum(squared_mass, 1e-300)
+    counts = np.where(squared_mass > FADED * mass, mass**2 / np.maximum(squared_mass, 1e-300), 0.0)
     means = total / np.maximum(mass, 1e-12)
     n = max(float(mass.sum()), 1e-12)
     variance = max(float(squares.sum()) / n - (float(total.sum()) / n) ** 2, 0.0)

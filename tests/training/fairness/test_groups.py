@@ -16,7 +16,7 @@ def test_columns_cross_into_intersections_and_what_is_missing_is_unknown() -> No
 
 
 def test_a_column_that_is_not_there_is_named() -> None:
-    with pytest.raises(ColumnError, match="prompts lacks column 'age'; has \\['gender'\\]"):
+    with pytest.raises(ColumnError, match=r"prompts lacks column 'age'; has \['gender'\]"):
         ColumnGroups(["age"])(["x"], {"gender": ["man"]})
     with pytest.raises(SettingsError, match="group_by is empty"):
         ColumnGroups([])

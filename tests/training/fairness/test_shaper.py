@@ -275,3 +275,23 @@ def test_a_restored_state_is_a_copy() -> None:
     second.load_state_dict(first.state_dict())
     second.update(["a", "b"], np.array([5.0, 5.0]))
     assert first.snapshot().means.tolist() == [1.0]
+
+
+@pytest.mark.parametrize("memory", [0.0, 0.5, 0.8])
+def test_a_group_that_stays_away_is_let_alone_and_its_multiplier_rests(memory: float) -> None:
+    """Its mean says how it fared long ago; a dual that went on with it would climb without end."""
+    contrast = {"objective": "contrast", "contrasts": {"gap": {"a": 1.0, "b": -1.0}}}
+    settings = contrast | {"multiplier": {"kind": "dual", "tolerance": 0.1}, "memory": memory, "minimum_count": 0.0}
+    penalty = FairnessShaper(FairnessSettings.model_validate(settings))
+    values = []
+    for step in range(40):
+        groups = ["a", "b"] * 5 if step < 3 else ["a"] * 10
+        row = penalty.shape(np.zeros(10), np.arange(10.0) % 2, groups).metrics
+        values.append(row["multiplier:gap-"])
+    assert values[2] > values[1] > values[0] > 0
+    # average weight 1 / (1 + m) m^k < .05: at once, after 4 steps, after 11
+    resting = {0.0: 1, 0.5: 4, 0.8: 12}[memory]
+    assert len(set(values[2 + resting :])) == 1
+    assert np.isnan(row["contrast:gap"])
+    row = penalty.shape(np.zeros(10), np.arange(10.0) % 2, ["a", "b"] * 5).metrics
+    assert row["multiplier:gap-"] > values[-1]  # and it takes up where it left off
