@@ -33,6 +33,8 @@ def says(content: object, status: int = 200, **headers: str) -> Reply:
 
 
 def prompt_of(request: dict[str, Any]) -> str:
+    if "prompts" in request:  # what a server of rewards is sent
+        return str(request["prompts"])
     return str(request["prompt"] if "prompt" in request else request["messages"][-1]["content"])
 
 
