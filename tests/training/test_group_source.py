@@ -73,7 +73,7 @@ def test_a_saved_classifier_predicts_its_labels(classifier_folder: Path) -> None
 
 
 def test_options_that_do_not_fit_and_untrained_heads_are_refused(classifier_folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="ignored label .nobody. is none of"):
+    with pytest.raises(SettingsError, match="ignored label 'nobody' is none of"):
         PredictedGroups.load(classifier_folder, ignored=["nobody"])
     with pytest.raises(SettingsError, match=r"minimum_probability = 1\.0"):
         PredictedGroups.load(classifier_folder, minimum_probability=1.0)

@@ -28,7 +28,7 @@ def as_labels(values: Iterable[Any]) -> Labels:
     >>> as_labels(["woman", None, float("nan"), " ", 3])
     ['woman', None, None, None, '3']
     """
-    return [None if value is None or value != value or not str(value).strip() else str(value) for value in values]
+    return [None if _missing(value) else str(value) for value in values]
 
 
 def crossed(parts: Sequence[Labels]) -> Labels:
@@ -97,6 +97,15 @@ class CrossedGroups:
 
     def __call__(self, prompts: Sequence[str], columns: Mapping[str, Sequence[Any]]) -> Labels:
         return crossed([source(prompts, columns) for source in self.sources])
+
+
+def _missing(value: Any) -> bool:
+    if value is None:
+        return True
+    try:
+        return bool(value != value) or not str(value).strip()
+    except TypeError:  # pandas.NA is neither equal to itself nor unequal
+        return True
 
 
 def _check(group: str, expression: str) -> None:

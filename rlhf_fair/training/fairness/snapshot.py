@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rlhf_fair.training.fairness.store import GroupState, RunningMoments
-from rlhf_fair.training.fairness.sums import ONE_STRATUM, Floats
+from rlhf_fair.training.fairness.store import GroupState, LocalStore, RunningMoments
+from rlhf_fair.training.fairness.sums import ONE_STRATUM, SCORE, BatchSums, Floats
 
 FADED = 0.05
 """Samples whose average weight has fallen below this are too old to say how a group fares now."""
@@ -30,6 +30,11 @@ class GroupSnapshot:
     counts: Floats
     score_sd: float
     within_sds: Floats | None = None
+
+    @classmethod
+    def of(cls, groups: Sequence[str | None], scores: Floats) -> GroupSnapshot:
+        """One sample of scores, (n,) with NaN where missing: such as the policy before training, for its levels."""
+        return StratifiedSnapshot.of(LocalStore(0.0).add(BatchSums.of(groups, {SCORE: scores})), SCORE).pooled
 
     @property
     def overall(self) -> float:

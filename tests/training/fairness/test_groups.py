@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from rlhf_fair.errors import ColumnError, SettingsError
@@ -24,7 +25,7 @@ def test_a_column_that_is_not_there_is_named() -> None:
 
 def test_labels_that_are_numbers_are_names() -> None:
     assert as_labels(np.array([1, 2])) == ["1", "2"]
-    assert as_labels([np.nan, "", "a"]) == [None, None, "a"]
+    assert as_labels([np.nan, "", "a", pd.NA, pd.NaT]) == [None, None, "a", None, None]
 
 
 def test_patterns_of_one_group_decide_and_of_two_do_not() -> None:
