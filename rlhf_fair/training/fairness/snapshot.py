@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from rlhf_fair.training.fairness.groups import as_labels
 from rlhf_fair.training.fairness.store import GroupState, LocalStore, RunningMoments
 from rlhf_fair.training.fairness.sums import ONE_STRATUM, SCORE, BatchSums, Floats
 
@@ -34,7 +35,8 @@ class GroupSnapshot:
     @classmethod
     def of(cls, groups: Sequence[str | None], scores: Floats) -> GroupSnapshot:
         """One sample of scores, (n,) with NaN where missing: such as the policy before training, for its levels."""
-        return StratifiedSnapshot.of(LocalStore(0.0).add(BatchSums.of(groups, {SCORE: scores})), SCORE).pooled
+        state = LocalStore(0.0).add(BatchSums.of(as_labels(groups), {SCORE: np.asarray(scores, dtype=float)}))
+        return StratifiedSnapshot.of(state, SCORE).pooled
 
     @property
     def overall(self) -> float:

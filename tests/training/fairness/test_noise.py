@@ -79,9 +79,11 @@ def test_a_tolerance_that_the_means_cannot_resolve_is_refused() -> None:
     with pytest.raises(SettingsError, match=r"tolerance = 0.15 lies below the noise floor 0.15\d* of 'gap'"):
         check_tolerance(small, snapshot([0, 0], [10, 10], sd=2.0), 50)
     check_tolerance(small, snapshot([0, 0], [10, 10], sd=2.0), 60)
-    check_tolerance(
-        FairnessSettings.model_validate(dual), snapshot([0, 0], [10, 10], sd=2.0), 50
-    )  # fixed: no tolerance
+    measured = GroupSnapshot.of(["a", "a", "b", "b", "b", None], np.array([-2.0, 2.0, -2.0, 2.0, np.nan, 9.0]))
+    assert (measured.groups, measured.counts.tolist(), measured.score_sd) == (("a", "b"), [2.0, 2.0], 2.0)
+    with pytest.raises(SettingsError, match="below the noise floor"):
+        check_tolerance(small, measured, 50)
+    check_tolerance(FairnessSettings.model_validate(dual), measured, 50)  # a fixed strength has no tolerance
 
 
 def test_shrinkage_by_hand() -> None:
