@@ -64,7 +64,7 @@ def compare(
     measured, groups = [], []
     with one_thread():
         for seed in settings.seeds:
-            kit = open_kit(settings, seed, out, sha256_tree(file.parent), progress, on_stage)
+            kit = open_kit(settings, seed, out, plan_hash(settings), progress, on_stage)
             examined = _examine(kit, methods, exam)
             sft, plain = examined[SFT], examined[PLAIN]
             for name, own in examined.items():
@@ -83,7 +83,7 @@ def open_kit(
     settings: MitigationSettings,
     seed: int,
     out: Path,
-    plan_hash: str,
+    plan_sha256: str,
     progress: Progress,
     on_stage: Callable[[str, bool], None] | None = None,
 ) -> Kit:
@@ -94,12 +94,17 @@ def open_kit(
         "settings": settings.model_dump(mode="json", exclude={"methods", "seeds"}),
         "seed": seed,
         "world": world.truth(),
-        "plan": plan_hash,
+        "plan": plan_sha256,
     }
     stages = Stages(make_folder(out / f"seed-{seed}"), key, on_stage)
     pipeline = settings.pipeline.model_copy(update={"seed": seed})
     made = prepare(world, pipeline, stages, progress=progress)
     return Kit(world, settings, seed, made, stages, progress)
+
+
+def plan_hash(settings: MitigationSettings) -> str:
+    """SHA-256 of the audit's plan and all files beside it."""
+    return sha256_tree(find_plan(settings.plan).parent)
 
 
 def ruler_of(settings: MitigationSettings, plan: GenerationPlan) -> Ruler:

@@ -36,17 +36,20 @@ def write_rules(kit: Kit, out: Path) -> None:
     scores = kit.scorer.score(read_table(kit.made.pairs / "items.parquet")["response_a"].tolist())
     scores = scores[np.isfinite(scores)]
     lowest = float(np.quantile(scores, s.lowest_share)) if len(scores) else None
-    write_json(out / RULES_NAME, {"blocked_words": lowest_words(kit.scorer, s.blocked_words), "lowest_score": lowest})
+    write_json(
+        out / RULES_NAME,
+        {"blocked_words": lowest_words(kit.scorer, s.blocked_words, allowed=s.fallback), "lowest_score": lowest},
+    )
 
 
-def lowest_words(scorer: LexiconScorer, n: int) -> list[str]:
-    """The ``n`` words with the lowest weights, of those that count against an answer.
+def lowest_words(scorer: LexiconScorer, n: int, *, allowed: str = "") -> list[str]:
+    """The ``n`` words with the lowest weights, of those that count against an answer and are not in ``allowed``.
 
     >>> lowest_words(LexiconScorer("x", {"poor": -1.0, "weak": -2.0, "good": 1.0}), 5)
     ['weak', 'poor']
     """
     ordered = sorted(scorer.phrases, key=lambda word: (scorer.phrases[word], word))
-    return [word for word in ordered if scorer.phrases[word] < 0][:n]
+    return [word for word in ordered if scorer.phrases[word] < 0 and without_words([word])([allowed])[0]][:n]
 
 
 def without_words(words: Sequence[str]) -> Callable[[Sequence[str]], NDArray[np.bool_]]:

@@ -27,7 +27,7 @@ class Rules(Settings):
     """``blocked_words``: how many words are forbidden, those that the training scorer rates lowest.
 
     ``lowest_share``: answers that score below this quantile of the SFT policy's are drawn again, ``tries`` times at
-    most; then ``fallback`` is given.
+    most; then ``fallback`` is given; its words are never forbidden.
     """
 
     blocked_words: int = Field(12, ge=1)
