@@ -57,7 +57,7 @@ def trained_gap(kind: str, seed: int, strength: float, out: Path) -> float:
     return man - woman
 
 
-@pytest.mark.parametrize(("kind", "seeds"), [("grpo", (0, 1, 2)), ("rloo", (0, 1))])
+@pytest.mark.parametrize(("kind", "seeds"), [("grpo", (0, 1)), ("rloo", (0,))])
 def test_the_gap_that_a_biased_reward_teaches_is_small_with_the_penalty(
     kind: str, seeds: tuple[int, ...], tmp_path: Path
 ) -> None:

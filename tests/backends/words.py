@@ -20,8 +20,8 @@ def tokenizer() -> Any:
     return tiny_tokenizer([name for names in NAMES.values() for name in names] + ["is", "good", "bad"])
 
 
-def model(seed: int = 0) -> Any:
-    return tiny_gpt2(tokenizer(), seed, n_embd=32, embd_pdrop=0.0, attn_pdrop=0.0, resid_pdrop=0.0)
+def model(seed: int = 0, **changes: Any) -> Any:
+    return tiny_gpt2(tokenizer(), seed, n_embd=32, embd_pdrop=0.0, attn_pdrop=0.0, resid_pdrop=0.0, **changes)
 
 
 def prompts(repeats: int = 8) -> Dataset:
