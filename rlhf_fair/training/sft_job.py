@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from pydantic import Field
 
@@ -23,7 +22,7 @@ from rlhf_fair.models.loading import position_limit, quiet_transformers, resolve
 from rlhf_fair.models.token_logprobs import token_logprobs
 from rlhf_fair.records import Estimate, TrainingRun
 from rlhf_fair.settings import Settings, read_toml
-from rlhf_fair.stats.ratios import contrast_ratio
+from rlhf_fair.stats.contrasts import mean_estimate
 from rlhf_fair.tables import write_table
 from rlhf_fair.training.demonstrations import (
     Demonstrations,
@@ -131,10 +130,17 @@ def perplexity(
     1 = no change.
     """
     top = nats if log_change_from is None else nats - log_change_from
-    mean = contrast_ratio(top, tokens, np.zeros(len(nats), dtype=int), {0: 1.0}, clusters=clusters, alpha=alpha)
-    ends = {name: math.exp(getattr(mean, name)) for name in ("estimate", "ci_low", "ci_high")}
-    known = {"n": mean.n, "n_clusters": mean.n_clusters, "n_left_out": mean.n_left_out, "reason": mean.reason}
-    return Estimate(**ends, **known)
+    mean = float(top.sum() / tokens.sum())
+    # the delta method for a ratio of sums (Cochran 1977, section 2.11); tokens are at least 1, so the ratio is sound
+    around = mean_estimate((top - mean * tokens) / tokens.mean(), clusters=clusters, rates=False, alpha=alpha)
+    return Estimate(
+        estimate=math.exp(mean),
+        ci_low=math.exp(mean + around.ci_low),
+        ci_high=math.exp(mean + around.ci_high),
+        n=around.n,
+        n_clusters=around.n_clusters,
+        reason=around.reason,
+    )
 
 
 def metrics(config: SFTConfig, rows: Demonstrations, records: pd.DataFrame, run: TrainingRun) -> dict[str, Any]:

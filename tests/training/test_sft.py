@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from tiny import tiny_language_model, tiny_tokenizer
+from tiny import tiny_gpt2, tiny_language_model, tiny_tokenizer
 
 from rlhf_fair.errors import SettingsError
+from rlhf_fair.records import TrainingRun
 from rlhf_fair.training.sft import SFTSettings, train_causal_lm
 
 TEXTS = [
@@ -101,3 +104,45 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_another_order(tok
 
     assert torch.equal(weights(1), weights(1))
     assert not torch.equal(weights(1), weights(2))
+
+
+class Killed(BaseException):
+    """Ends a run as a kill does."""
+
+
+def test_a_killed_run_goes_on_to_the_bit_with_dropout_and_micro_batches(tokenizer: Any, tmp_path: Path) -> None:
+    chosen = settings(epochs=3, checkpoint_steps=5, micro_batch_size=3)
+
+    def train(checkpoint: Path, stop_at: int | None = None) -> tuple[TrainingRun | None, dict[str, torch.Tensor]]:
+        def on_step(step: int, total: int, loss: float) -> None:
+            if step == stop_at:
+                raise Killed
+
+        model = tiny_gpt2(tokenizer, resid_pdrop=0.3)
+        with nullcontext() if stop_at is None else pytest.raises(Killed):
+            run = train_causal_lm(model, tokenizer, TEXTS, chosen, seed=1, on_step=on_step, checkpoint=checkpoint)
+            return run, model.state_dict()
+        return None, {}
+
+    whole, expected = train(tmp_path / "whole.pt")
+    for stop_at in (3, 7, 12):  # before the first checkpoint, between two, at the end
+        train(tmp_path / f"{stop_at}.pt", stop_at)
+        run, found = train(tmp_path / f"{stop_at}.pt")
+        assert run is not None
+        assert whole is not None
+        assert run.curve == whole.curve
+        assert all(torch.equal(expected[name], found[name]) for name in expected)
+    other = settings(epochs=4, checkpoint_steps=5, micro_batch_size=3)
+    with pytest.raises(SettingsError, match="belongs to other data or settings"):
+        train_causal_lm(tiny_gpt2(tokenizer), tokenizer, TEXTS, other, seed=1, checkpoint=tmp_path / "whole.pt")
+
+
+def test_micro_batches_change_nothing_but_rounding(tokenizer: Any) -> None:
+    """The loss of parts of unequal lengths adds up to the mean over all tokens, not to a mean of means."""
+    runs = [
+        train_causal_lm(new_model(tokenizer), tokenizer, TEXTS, settings(epochs=2, micro_batch_size=size), seed=1)
+        for size in (None, 1, 3)
+    ]
+    losses = [[row["loss"] for row in run.curve] for run in runs]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+    assert losses[2] == pytest.approx(losses[0], rel=1e-4)
