@@ -64,11 +64,10 @@ class PolicyWithValue(nn.Module):  # type: ignore[misc]
         logits = _tempered(reading.logits, temperature)
         return Evaluation(chosen_logprobs(logits, responses), values, token_entropy(logits) if entropy else None)
 
-    def critic_values(self, sequence: Tensor, attention_mask: Tensor, length: int, *, rows: int | None) -> Tensor:
+    def critic_values(self, sequence: Tensor, attention_mask: Tensor, length: int, *, rows: int) -> Tensor:
         """Values of a critic apart before each of the last ``length`` tokens, ``rows`` at a time; without gradients."""
         assert self.critic is not None, "a head's values come with the policy's own pass"
-        size = rows or len(sequence)
-        parts = zip(sequence.split(size), attention_mask.split(size), strict=True)
+        parts = zip(sequence.split(rows), attention_mask.split(rows), strict=True)
         with torch.no_grad():
             return torch.cat([self.critic(ids, mask, length) for ids, mask in parts])
 

@@ -13,20 +13,20 @@ from rlhf_fair.training.ppo.policy import reference_logprobs
 
 
 class Reference:
-    """A frozen copy of a language model, or the model itself while its low-rank additions are switched off.
+    """A frozen copy of a language model, or the model itself while its low-rank additions are switched off."""
 
-    ``rows`` at a time pass through it; None: all of them.
-    """
-
-    def __init__(self, model: Any, *, additions: bool, rows: int | None = None) -> None:
+    def __init__(self, model: Any, *, additions: bool) -> None:
         self.additions = additions
         self.model = model if additions else copy.deepcopy(model).eval().requires_grad_(False)
-        self.rows = rows
 
-    def logprobs(self, sequence: Tensor, attention_mask: Tensor, responses: Tensor, temperature: float) -> Tensor:
-        """(batch, response_len) log-probabilities of ``responses``, the last tokens of ``sequence``, nats."""
-        size = self.rows or len(sequence)
-        parts = zip(sequence.split(size), attention_mask.split(size), responses.split(size), strict=True)
+    def logprobs(
+        self, sequence: Tensor, attention_mask: Tensor, responses: Tensor, temperature: float, *, rows: int
+    ) -> Tensor:
+        """(batch, response_len) log-probabilities of ``responses``, the last tokens of ``sequence``, nats.
+
+        ``rows`` pass through the model at a time.
+        """
+        parts = zip(sequence.split(rows), attention_mask.split(rows), responses.split(rows), strict=True)
         with self._untrained():
             return torch.cat([reference_logprobs(self.model, *part, temperature) for part in parts])
 

@@ -21,6 +21,7 @@ from rlhf_fair.models.token_sampling import pad_left, sample_tokens
 from rlhf_fair.training.ppo.loss import Evaluation
 from rlhf_fair.training.ppo.policy import PolicyWithValue
 from rlhf_fair.training.ppo.reference import Reference
+from rlhf_fair.training.ppo.settings import PPOSettings
 
 RewardFunction = Callable[..., NDArray[np.float64]]
 """``reward(prompts, completions, **columns) -> (n,)``: any callable; columns are the prompt table's other columns."""
@@ -83,8 +84,7 @@ def roll_out(
     tokenizer: Any,
     batch: PromptBatch,
     uniforms: Tensor,
-    *,
-    temperature: float,
+    settings: PPOSettings,
 ) -> Rollout:
     """Sample one response per prompt and evaluate it under policy, critic and reference.
 
@@ -100,15 +100,16 @@ def roll_out(
         uniforms.to(device),
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
-        temperature=temperature,
+        temperature=settings.temperature,
         read=policy.value_head,
     )
     longest = int(sampled.response_mask.sum(-1).max())
     responses, mask = sampled.tokens[:, :longest], sampled.response_mask[:, :longest]
     sequence = torch.cat([prompt_ids, responses], dim=1)
     attention_mask = torch.cat([prompt_mask, mask], dim=1)
+    rows = settings.rows_at_once(sequence.shape[1], device.type) or len(sequence)
     if sampled.readings is None:
-        values = policy.critic_values(sequence, attention_mask, longest, rows=reference.rows)
+        values = policy.critic_values(sequence, attention_mask, longest, rows=rows)
     else:
         values = sampled.readings[:, :longest]
     return Rollout(
@@ -119,6 +120,6 @@ def roll_out(
         responses=responses,
         response_mask=mask,
         logprobs=sampled.logprobs[:, :longest],
-        ref_logprobs=reference.logprobs(sequence, attention_mask, responses, temperature),
+        ref_logprobs=reference.logprobs(sequence, attention_mask, responses, settings.temperature, rows=rows),
         values=values * (mask[..., None] if values.dim() > mask.dim() else mask),
     )

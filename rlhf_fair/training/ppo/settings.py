@@ -9,6 +9,9 @@ from pydantic import Field, model_validator
 from rlhf_fair.settings import Settings
 from rlhf_fair.training.reward.settings import LoRA
 
+CPU_TOKENS = 1024
+"""Tokens that pass through a model at once on a CPU; beyond that, time is spent on waiting for memory."""
+
 
 class UpdateSettings(Settings):
     """One update: ``epochs`` passes over a batch in minibatches of ``minibatch_size`` episodes.
@@ -35,6 +38,9 @@ class PPOSettings(UpdateSettings):
     ``kl_coef`` is in reward per nat. With ``kl_target`` (nats per response) it adapts, slowly over ``kl_horizon``
     episodes. ``separate_fairness_critic`` learns values of reward and penalty apart. ``lora`` trains low-rank additions
     and takes the same weights without them as the reference. ``checkpoint_steps``: a checkpoint after so many steps.
+    ``micro_batch_size`` None is all of a minibatch on a GPU, and on a CPU as many as have some 1,000 tokens together.
+    ``kernels``: "fast" computes activations, and on some CPUs matrix products, by other routines than the model names;
+    the same functions up to rounding.
     """
 
     steps: int = Field(50, ge=1)
@@ -53,6 +59,17 @@ class PPOSettings(UpdateSettings):
     precision: Literal["no", "bf16"] = "no"
     checkpoint_steps: int = Field(10, ge=1)
     device: str = "auto"
+    kernels: Literal["fast", "torch"] = "fast"
+
+    def rows_at_once(self, width: int, device_type: str) -> int | None:
+        """Episodes of ``width`` tokens that pass through the model together; None: all.
+
+        >>> PPOSettings().rows_at_once(100, "cpu"), PPOSettings().rows_at_once(100, "cuda")
+        (10, None)
+        """
+        if self.micro_batch_size is None and device_type == "cpu":
+            return max(1, CPU_TOKENS // width)  # activations that stay in the processor's caches
+        return self.micro_batch_size
 
     @model_validator(mode="after")
     def _an_adaptive_price_starts_above_0(self) -> PPOSettings:

@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rlhf_fair.errors import RlhfFairError, RowError
+from rlhf_fair.models.onednn_linear import use_torch
 from rlhf_fair.records import NAN, TrainingRun
 from rlhf_fair.training.ppo.advantages import Total, generalized_advantage_estimate, standardize, token_rewards
 from rlhf_fair.training.ppo.checkpoint import RunState, TrainedWeights, fingerprint, weight_sums
-from rlhf_fair.training.ppo.devices import Devices
+from rlhf_fair.training.ppo.devices import Devices, hasten
 from rlhf_fair.training.ppo.fairness import Fairness, Scorer
 from rlhf_fair.training.ppo.kl import AdaptiveKL, FixedKL
 from rlhf_fair.training.ppo.loss import Episodes
@@ -65,7 +66,11 @@ class PPOTrainer:
             with torch.random.fork_rng():
                 torch.manual_seed(seed)
                 language_model = add_lora(language_model, settings.lora, task="CAUSAL_LM")
-        self.reference = Reference(language_model, additions=settings.lora is not None, rows=settings.micro_batch_size)
+        if settings.kernels == "fast":
+            for network in (language_model, critic):
+                if network is not None:
+                    hasten(network, self.devices.device.type)
+        self.reference = Reference(language_model, additions=settings.lora is not None)
         streams = 2 if settings.separate_fairness_critic else 1
         self.policy = PolicyWithValue(language_model, streams=streams, critic=critic)
         self.policy.to(self.devices.device).eval()  # dropout off: ratios start at exactly 1
@@ -112,6 +117,7 @@ class PPOTrainer:
                 on_step(row)
         if self.settings.lora is not None:
             merge_lora(self.policy.language_model)
+        use_torch(self.policy)
         return TrainingRun(
             name=name,
             kind="ppo",
@@ -138,16 +144,19 @@ class PPOTrainer:
                 self.tokenizer,
                 batch.part(mine),
                 uniforms[mine],
-                temperature=s.temperature,
+                s,
             )
         scores, row = self._scores(rollout, batch, mine)
         for group in self.optimizer.param_groups:
             group["lr"] = s.learning_rate * (1 - number / s.steps)
+        rows = s.rows_at_once(rollout.sequence.shape[1], self.devices.device.type)
         learned = update(
-            lambda rows: rollout.evaluate(self.model, rows, s.temperature, entropy=s.entropy_coef > 0),
+            lambda some: rollout.evaluate(self.model, some, s.temperature, entropy=s.entropy_coef > 0),
             episodes(rollout, scores, s, kl_coef=self.kl.coefficient, total=self.devices.total),
             self.optimizer,
-            s,
+            s.model_copy(
+                update={"micro_batch_size": s.rows_at_once(rollout.sequence.shape[1], self.devices.device.type)}
+            ),
             generator=generator,
             processes=self.devices,
         )

@@ -10,6 +10,7 @@ from rlhf_fair.models.token_sampling import pad_left
 from rlhf_fair.training.ppo.policy import PolicyWithValue, reference_logprobs
 from rlhf_fair.training.ppo.reference import Reference
 from rlhf_fair.training.ppo.rollout import PromptBatch, Rollout, roll_out
+from rlhf_fair.training.ppo.settings import PPOSettings
 
 PROMPTS = ["w1 w2", "w3", "w4 w5 w6 w7 w8", "w1 w2 w3 w4"]
 
@@ -21,7 +22,7 @@ def one_rollout(model: Any, tokenizer: Any, *, temperature: float = 1.0, seed: i
         tokenizer,
         PromptBatch(PROMPTS, {}),
         torch.rand((len(PROMPTS), 12), generator=torch.Generator().manual_seed(seed)),
-        temperature=temperature,
+        PPOSettings(temperature=temperature),
     )
 
 
@@ -94,7 +95,7 @@ def test_values_read_in_sampling_equal_those_of_an_evaluation(language_model: An
     torch.nn.init.normal_(policy.value_head.linear.weight)
     uniforms = torch.rand((len(PROMPTS), 12), generator=torch.Generator().manual_seed(1))
     reference = Reference(language_model, additions=False)
-    rollout = roll_out(policy, reference, tokenizer, PromptBatch(PROMPTS, {}), uniforms, temperature=1.0)
+    rollout = roll_out(policy, reference, tokenizer, PromptBatch(PROMPTS, {}), uniforms, PPOSettings())
     now = policy(rollout.sequence, rollout.attention_mask, rollout.responses, 1.0)
     mask = rollout.response_mask
     assert rollout.values.shape == (*mask.shape, 2)
