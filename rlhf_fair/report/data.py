@@ -16,6 +16,7 @@ from rlhf_fair.report.forests import forests
 from rlhf_fair.report.plain_tables import sentences
 from rlhf_fair.report.ranking import is_mixed, ranked, worst
 from rlhf_fair.report.reading import Terms, family_of, is_measured, terms_of
+from rlhf_fair.report.training_groups import group_charts
 from rlhf_fair.report.word_attribution import words_section
 
 TOP_ROWS = 10
@@ -195,7 +196,7 @@ def training_section(results: Results) -> Section | None:
         "training",
         "How did training go?",
         "Training",
-        charts=(curves,) if curves else (),
+        charts=(*((curves,) if curves else ()), *group_charts(runs)),
         tables=(training.runs_table(runs),),
     )
 

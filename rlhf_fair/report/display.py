@@ -68,7 +68,10 @@ class Point:
 
 @dataclass(frozen=True)
 class Series:
-    """Points that share a name, a colour and a shape. ``joined`` draws a line through them."""
+    """Points that share a name, a colour and a shape. ``joined`` draws a line through them.
+
+    ``banded`` draws the intervals as one band along the line, and not as a bar at each point.
+    """
 
     name: str
     colour: str
@@ -76,6 +79,7 @@ class Series:
     points: tuple[Point, ...]
     joined: bool = False
     marked: bool = True
+    banded: bool = False
 
 
 @dataclass(frozen=True)

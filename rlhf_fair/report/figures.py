@@ -26,7 +26,9 @@ def figure(plot: Plot) -> dict[str, Any]:
     flat = plot.kind == "forest"
     traces = _lines(plot, flat)
     for series in plot.series:
-        if bars := _bars(series, flat):
+        if series.banded:
+            traces += _band(series)
+        elif bars := _bars(series, flat):
             traces.append(bars)
         traces.append(_marks(series, flat))
     drawn = go.Figure(data=traces, layout=_layout(plot))
@@ -63,6 +65,27 @@ def _bars(series: Series, flat: bool) -> Any:
         hoverinfo="skip",
         showlegend=False,
     )
+
+
+def _band(series: Series) -> list[Any]:
+    """The intervals along a line: the lower ends, and the upper ends with all between filled."""
+    import plotly.graph_objects as go
+
+    known = [point for point in series.points if point.low is not None and point.high is not None]
+    common: dict[str, Any] = {
+        "x": [point.at for point in known],
+        "mode": "lines",
+        "line": {"color": series.colour, "width": 0},  # the fill is half of this colour
+        "hoverinfo": "skip",
+        "showlegend": False,
+        "opacity": 0.4,
+    }
+    if not known:
+        return []
+    return [
+        go.Scatter(y=[point.low for point in known], name=f"{series.name} low", **common),
+        go.Scatter(y=[point.high for point in known], name=f"{series.name} high", fill="tonexty", **common),
+    ]
 
 
 def _marks(series: Series, flat: bool) -> Any:

@@ -9,14 +9,18 @@ from rlhf_fair.report import numbers as num
 from rlhf_fair.report import wording as say
 from rlhf_fair.report.display import Cell, Chart, Column, Key, Plot, Point, Series, Table
 from rlhf_fair.report.palette import mark
+from rlhf_fair.report.training_steps import MOST_STEPS, thinned
 
-CURVES = ("reward", "kl", "gap", "kappa")
-MOST_STEPS = 60
+CURVES = ("reward", "kl", "gap", "kappa", "entropy", "length", "refusals")
+NOISE = "noise_floor"
 _CURVE_TITLES = {
     "reward": ("reward", "higher is better"),
     "kl": ("KL to the reference, nats", "how far the policy moved"),
     "gap": ("gap", "closer to 0 is better"),
     "kappa": ("kappa", "strength of the penalty"),
+    "entropy": ("entropy, nats a token", "0 says one thing only"),
+    "length": ("length, tokens", "of an answer"),
+    "refusals": ("refusals", "share of the answers"),
 }
 
 
@@ -84,7 +88,7 @@ def comparisons_table(comparisons: dict[str, Estimate]) -> Table | None:
 
 
 def curves_chart(runs: Sequence[TrainingRun]) -> Chart | None:
-    """Small multiples of reward, KL, gap and kappa by step, one line for each run."""
+    """Small multiples of reward, KL, gap, kappa and more by step, one line for each run."""
     traces = {run.name: _trace(run) for run in runs}
     shown = [key for key in CURVES if any(key in row for trace in traces.values() for row in trace)]
     if not shown:
@@ -95,30 +99,29 @@ def curves_chart(runs: Sequence[TrainingRun]) -> Chart | None:
         key: num.decimals([], [row[key] for trace in traces.values() for row in trace if key in row]) for key in shown
     }
     plots = tuple(_curve_plot(key, traces, styles, places[key]) for key in shown)
-    thinned = any(len(run.curve) > MOST_STEPS or len(run.kappa) > MOST_STEPS for run in runs)
-    note = "One line for each run, values during training." + (
-        f" Long runs are thinned to {MOST_STEPS} evenly spaced steps." if thinned else ""
-    )
+    long = any(len(run.curve) > MOST_STEPS or len(run.kappa) > MOST_STEPS for run in runs)
+    noisy = "gap" in shown and any(NOISE in row for trace in traces.values() for row in trace)
+    note = "One line for each run, values during training."
+    note += " Dotted beside the gap: its noise floor, what groups without any disparity would show." if noisy else ""
+    note += f" Long runs are thinned to {MOST_STEPS} evenly spaced steps." if long else ""
     legend = tuple(Key(say.words(name), *styles[name]) for name in named)
-    return Chart("curves", "The course of training", note, plots, legend, _curves_table(traces, named, shown, places))
+    told = [*shown, NOISE] if noisy else shown
+    places |= {NOISE: places["gap"]} if noisy else {}
+    return Chart("curves", "The course of training", note, plots, legend, _curves_table(traces, named, told, places))
 
 
 def _trace(run: TrainingRun) -> list[dict[str, float]]:
     """Step and the known keys of each recorded step, thinned; kappa falls back to the run's own trace."""
     rows: list[dict[str, float]] = []
     for number, entry in enumerate(run.curve):
-        row = {key: entry[key] for key in CURVES if num.finite(entry.get(key))}
+        row = {key: entry[key] for key in (*CURVES, NOISE) if num.finite(entry.get(key))}
         rows.append({"step": entry["step"] if num.finite(entry.get("step")) else float(number + 1), **row})
     if run.kappa and not any("kappa" in row for row in rows):
         if len(rows) == len(run.kappa):
             rows = [{**row, "kappa": kappa} for row, kappa in zip(rows, run.kappa, strict=True)]
         elif not rows:
             rows = [{"step": float(step), "kappa": kappa} for step, kappa in enumerate(run.kappa, start=1)]
-    if len(rows) <= MOST_STEPS:
-        return rows
-    last = len(rows) - 1
-    kept = sorted({round(position * last / (MOST_STEPS - 1)) for position in range(MOST_STEPS)})
-    return [rows[position] for position in kept]
+    return thinned(rows)
 
 
 def _curve_plot(
@@ -137,6 +140,8 @@ def _curve_plot(
         )
         if points:
             series.append(Series(say.words(name), *style, points, joined=True))
+        if key == "gap" and (floor := _noise_floor(traces[name], places)):
+            series.append(Series(f"{say.words(name)}, noise floor", *style, floor, joined=True, marked=False))
     title, direction = _CURVE_TITLES[key]
     return Plot(
         id=f"curves-plot-{key}",
@@ -151,6 +156,10 @@ def _curve_plot(
     )
 
 
+def _noise_floor(trace: Sequence[dict[str, float]], places: int) -> tuple[Point, ...]:
+    return tuple(Point(row["step"], num.rounded(row[NOISE], places)) for row in trace if NOISE in row)
+
+
 def _curves_table(
     traces: dict[str, list[dict[str, float]]], named: Sequence[str], shown: Sequence[str], places: dict[str, int]
 ) -> Table:
@@ -163,5 +172,6 @@ def _curves_table(
         for name in named
         for row in traces[name]
     )
-    columns = (Column("Run"), Column("Step", True), *(Column(_CURVE_TITLES[key][0], True) for key in shown))
+    heads = {key: title for key, (title, _) in _CURVE_TITLES.items()} | {NOISE: "noise floor"}
+    columns = (Column("Run"), Column("Step", True), *(Column(heads[key], True) for key in shown))
     return Table("curves-table", "Values during training", columns, rows, paged=True)

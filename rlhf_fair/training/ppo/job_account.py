@@ -216,8 +216,8 @@ def _gap_rows(found: Account) -> list[dict[str, Any]]:
             "role": entry["role"],
             "attribute": entry["attribute"],
             "group": group,
-            "before": level["start"].estimate if np.isfinite(level["start"].estimate) else None,
-            "after": level["end"].estimate if np.isfinite(level["end"].estimate) else None,
+            "mean before": level["start"].estimate if np.isfinite(level["start"].estimate) else None,
+            "mean now": level["end"].estimate if np.isfinite(level["end"].estimate) else None,
             "n": level["end"].n,
         }
         for entry in found.gaps
