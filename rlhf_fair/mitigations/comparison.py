@@ -91,7 +91,7 @@ def open_kit(
     world = HiringWorld(bias=settings.bias)
     key = {
         "version": rlhf_fair.__version__,
-        "settings": settings.model_dump(mode="json", exclude={"methods", "seeds"}),
+        "settings": settings.shared(),
         "seed": seed,
         "world": world.truth(),
         "plan": plan_sha256,

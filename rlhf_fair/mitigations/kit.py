@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from rlhf_fair.artifacts import write_json
+from rlhf_fair.artifacts import read_json, write_json
+from rlhf_fair.errors import SettingsError
 from rlhf_fair.metrics.gaps import INTERSECTION, group_labels
 from rlhf_fair.mitigations.policies import ModelPolicy
 from rlhf_fair.mitigations.settings import MitigationSettings
@@ -25,7 +26,7 @@ from rlhf_fair.stages import Stages
 from rlhf_fair.tables import read_table
 from rlhf_fair.training.ppo.rollout import PromptBatch
 
-COST_NAME = "cost.json"
+COST_NAME, OPTIONS_NAME = "cost.json", "options.json"
 SFT_STREAM, PPO_STREAM = 1, 5
 """Random streams of the pipeline, so that methods see its demonstrations and prompts."""
 
@@ -106,14 +107,28 @@ class Kit:
         return ModelPolicy(CausalLM.load(folder), ppo.max_new_tokens, ppo.temperature)
 
     def trained(self, name: str, build: Callable[[Kit, Path], None]) -> Path:
-        """The folder of a finished method, built unless it is there; its cost stands in `COST_NAME`."""
-        return self.stages.run(f"method-{name}", partial(self._timed, build))
+        """The folder of a finished method, built unless it is there; its cost stands in `COST_NAME`.
+
+        Raises
+        ------
+        SettingsError
+            It is there, made with other options.
+        """
+        options = self.settings.options(name)
+        folder = self.stages.run(f"method-{name}", partial(self._timed, build, options))
+        if read_json(folder / OPTIONS_NAME, "options") != options:
+            raise SettingsError(
+                f"{folder} was made with other options ({', '.join(options)}); remove it and "
+                f"{folder.with_name(f'records-{name}')} to make it anew, or choose another --out"
+            )
+        return folder
 
     def hear(self, what: str, total: int) -> Callable[[dict[str, Any]], None]:
         """A listener for rows of a curve that have a step."""
         return lambda row: self.progress(f"{what}, seed {self.seed}", int(row["step"]), total)
 
-    def _timed(self, build: Callable[[Kit, Path], None], out: Path) -> None:
+    def _timed(self, build: Callable[[Kit, Path], None], options: dict[str, Any], out: Path) -> None:
+        write_json(out / OPTIONS_NAME, options)
         started, wall = time.process_time(), time.perf_counter()
         build(self, out)
         cost = {"cpu_seconds": time.process_time() - started, "seconds": time.perf_counter() - wall}

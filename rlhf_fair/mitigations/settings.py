@@ -15,6 +15,22 @@ SFT, PLAIN = "sft", "plain-ppo"
 """The two policies that every other is compared with; they are always part of a comparison."""
 
 
+OPTIONS_OF: dict[str, tuple[str, ...]] = {
+    "best-of-n": ("best_of_n",),
+    "best-of-n-fair": ("best_of_n",),
+    "blocked-words": ("rules",),
+    "response-filter": ("rules",),
+    "adversarial-reward": ("adversarial",),
+    "consistent-reward": ("consistent",),
+    "max-min-reward": ("max_min",),
+    "dpo-balanced": ("dpo",),
+    "dpo-counterfactual": ("dpo",),
+    "fair-ppo-dual": ("dual",),
+    "fair-ppo-pid": ("pid",),
+}
+"""Method -> the sections that it alone depends on; everything else is shared by all."""
+
+
 class BestOfN(Settings):
     """``n`` answers are drawn and the best is given. ``rounds`` batches of training prompts settle the fair price."""
 
@@ -98,6 +114,15 @@ class MitigationSettings(Settings):
     consistent: Consistent = Consistent()
     max_min: MaxMin = MaxMin()
     dpo: DPO = DPO()
+
+    def shared(self) -> dict[str, Any]:
+        """What every method depends on, as plain JSON."""
+        own = {section for sections in OPTIONS_OF.values() for section in sections}
+        return self.model_dump(mode="json", exclude={"methods", "seeds", *own})
+
+    def options(self, method: str) -> dict[str, Any]:
+        """What one method depends on beside `shared`."""
+        return self.model_dump(mode="json", include=set(OPTIONS_OF.get(method, ())))
 
     @field_validator("seeds")
     @classmethod

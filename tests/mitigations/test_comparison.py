@@ -23,6 +23,7 @@ from rlhf_fair.mitigations.policy_optimisation import shaper
 from rlhf_fair.mitigations.registry import METHODS, chosen
 from rlhf_fair.mitigations.reward_models import WorstGroupReward, rater_group_pairs, twin_texts
 from rlhf_fair.mitigations.rules import without_words
+from rlhf_fair.mitigations.settings import DPO, OPTIONS_OF, MitigationSettings
 from rlhf_fair.pipeline import run_pipeline
 from rlhf_fair.tables import read_table
 
@@ -102,6 +103,21 @@ def test_other_settings_in_the_same_folder_are_refused(finished: Finished) -> No
     other = finished.comparison.settings.model_copy(update={"bias": 0.5})
     with pytest.raises(SettingsError, match="other settings"):
         compare(other, finished.out)
+
+
+def test_other_options_of_a_method_concern_that_method_alone(finished: Finished) -> None:
+    settings = finished.comparison.settings
+    other = settings.model_copy(update={"dpo": DPO(beta=0.2)})
+    assert set(compare(other.model_copy(update={"methods": ("fair-ppo",)}), finished.out).results["method"])
+    with pytest.raises(SettingsError, match=r"method-dpo-balanced was made with other options \(dpo\)"):
+        compare(other.model_copy(update={"methods": ("dpo-balanced",)}), finished.out)
+
+
+def test_every_option_belongs_to_a_method_or_to_all() -> None:
+    settings = MitigationSettings()
+    alone = {section for method in METHODS for section in settings.options(method)}
+    assert set(OPTIONS_OF) <= set(METHODS)
+    assert alone | set(settings.shared()) | {"methods", "seeds"} == set(MitigationSettings.model_fields)
 
 
 def test_some_methods_are_compared_with_sft_and_plain_ppo(finished: Finished) -> None:
