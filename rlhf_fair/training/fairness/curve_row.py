@@ -22,12 +22,16 @@ def curve_row(
 
     ``gap`` and its ``noise_floor`` in score units, within strata; ``gap_pooled`` ignores strata (the two part where the
     groups are asked different things). ``contrast:<name>`` is signed, ``noise:<name>`` what its size averages to by
-    chance, ``multiplier:<name>`` what prices it. By group: ``mean:``, ``se:``, ``share:``, ``count:`` (effective),
-    ``reward:``, ``refused:``, ``length:``, and ``moved:`` with ``moved_se:``, the change of the mean since the
-    reference means (taken as known). ``unknown`` and ``unscored`` are shares of the batch without group, or score.
+    chance, ``kappa:<name>`` what prices it, ``multiplier:<name>`` each one that moves. ``tolerance_below_noise`` is 1
+    where the tolerance cannot be resolved.
+
+    By group: ``mean:``, ``se:``, ``share:``, ``count:`` (effective), ``reward:``, ``refused:``, ``length:``, and
+    ``moved:`` with ``moved_se:``, the change of the mean since the reference means (taken as known). ``unknown`` and
+    ``unscored`` are shares of the batch without group, or score.
     """
     score = snapshots[SCORE]
-    row = {"gap": score.gap, "gap_pooled": score.pooled.between_group_sd, "noise_floor": score.noise_floor}
+    pooled_gap = score.pooled.between_group_sd if len(score.pooled.groups) > 1 else NAN
+    row = {"gap": score.gap, "gap_pooled": pooled_gap, "noise_floor": score.noise_floor}
     row |= {"unknown": sums.unknown / max(sums.rows, 1), "unscored": sums.unscored / max(sums.rows, 1)}
     for measure in (REFUSED, LENGTH):
         if measure in snapshots:
@@ -48,6 +52,7 @@ def _disparity_entries(found: Sequence[Disparity], multipliers: Multipliers) -> 
     for disparity in found:
         if disparity.signed:
             entries |= {f"contrast:{disparity.name}": disparity.value, f"noise:{disparity.name}": disparity.noise}
+            entries |= {f"kappa:{disparity.name}": multipliers.kappa(disparity)}
     entries |= {f"multiplier:{name}": value for name, value in multipliers.values().items()}
     if multipliers.settings.kind != "fixed":
         tolerance = multipliers.settings.tolerance

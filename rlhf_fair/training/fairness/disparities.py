@@ -43,11 +43,6 @@ class Disparity:
         """False: too few samples, or a group of it was not seen; then nothing moves."""
         return bool(np.isfinite(self.value))
 
-    @property
-    def magnitude(self) -> float:
-        """In score units, 0 = parity."""
-        return abs(self.value) if self.signed else float(np.sqrt(self.value))
-
 
 def disparities(snapshot: StratifiedSnapshot, settings: FairnessSettings) -> list[Disparity]:
     """Those that the settings ask for, in order."""
@@ -69,8 +64,10 @@ def between_groups(snapshot: StratifiedSnapshot, minimum_count: float, *, shrink
     for stratum, within in zip(snapshot.strata, snapshot.within, strict=True):
         level = shrunk_means(within) if shrinkage else within.means
         prices[stratum] = np.where(within.measured(minimum_count), level - float(within.shares @ level), 0.0)
-    value = snapshot.gap**2 if snapshot.strata else NAN
-    return Disparity("variance", value, snapshot.noise_floor, False, prices)
+    if not snapshot.comparable > 0:
+        return Disparity("variance", NAN, NAN, False, prices)
+    noise = float(np.sqrt(snapshot.noise_variance))
+    return Disparity("variance", snapshot.between_group_variance, noise, False, prices)
 
 
 def between_standardized_groups(

@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from rlhf_fair.records import NAN
 from rlhf_fair.training.fairness.groups import as_labels
 from rlhf_fair.training.fairness.store import GroupState, LocalStore, RunningMoments
 from rlhf_fair.training.fairness.sums import ONE_STRATUM, SCORE, BatchSums, Floats
@@ -103,14 +104,29 @@ class StratifiedSnapshot:
         return cls(snapshot, (ONE_STRATUM,), np.ones(1), (snapshot,))
 
     @cached_property
-    def gap(self) -> float:
-        """Root of the mean over strata of the variance between groups: score units, 0 = parity in every stratum."""
-        return float(np.sqrt(self._mean([snapshot.between_group_variance for snapshot in self.within])))
+    def between_group_variance(self) -> float:
+        """sum_s w_s of the variance between the groups of s; a stratum with one group alone adds 0."""
+        return self._mean([snapshot.between_group_variance for snapshot in self.within])
 
     @cached_property
+    def noise_variance(self) -> float:
+        """What `between_group_variance` averages to by chance alone."""
+        return self._mean([snapshot.noise_variance for snapshot in self.within])
+
+    @cached_property
+    def comparable(self) -> float:
+        """Share of the samples in strata with two groups or more: those that say anything of a gap."""
+        return self._mean([float(len(snapshot.groups) > 1) for snapshot in self.within])
+
+    @property
+    def gap(self) -> float:
+        """Root of the mean variance between groups over comparable strata: score units, 0 = parity, NaN without any."""
+        return float(np.sqrt(self.between_group_variance / self.comparable)) if self.comparable > 0 else NAN
+
+    @property
     def noise_floor(self) -> float:
         """What `gap` would show by chance alone."""
-        return float(np.sqrt(self._mean([snapshot.noise_variance for snapshot in self.within])))
+        return float(np.sqrt(self.noise_variance / self.comparable)) if self.comparable > 0 else NAN
 
     def _mean(self, values: list[float]) -> float:
         return float(self.weights @ np.array(values)) if values else 0.0

@@ -98,3 +98,14 @@ def test_names_of_strata_and_groups_and_order_of_rows_change_nothing(seed: int, 
     one = penalties(rows, {name: name for name in rename})
     renamed = [(rename[rows[i][0]], rename[rows[i][1]], rows[i][2]) for i in order]
     assert penalties(renamed, rename) == pytest.approx(one[order], abs=1e-9)
+
+
+def test_the_gap_shown_is_over_strata_that_can_show_one() -> None:
+    # easy: a 1, b 0, sd 1/2; hard: b alone
+    rows = [("easy", "a", 1.0), ("easy", "b", 0.0)] * 3 + [("hard", "b", 9.0)] * 2
+    assert shaped(rows, stratified=True, jitter=0.0).metrics["gap"] == pytest.approx(0.5)
+    alone = shaped([("easy", "a", 1.0), ("hard", "b", 0.0)] * 3, stratified=True).metrics
+    assert np.isnan(alone["gap"])
+    assert np.isnan(alone["noise_floor"])
+    assert alone["gap_pooled"] == pytest.approx(0.5)
+    assert alone["kappa"] == 0

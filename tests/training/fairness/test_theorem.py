@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from rlhf_fair.training.fairness.sums import LENGTH, REFUSED
-from tests.training.fairness.enumerable import GROUPS, SHARES, Policy, finite_difference, shaper_at
+from tests.training.fairness.enumerable import GROUPS, SHARES, STRATA, Policy, finite_difference, shaper_at
 
 STRATUM = SHARES.sum(axis=1)  # w_s
 GROUP = SHARES.sum(axis=0)  # p_g
@@ -109,6 +109,22 @@ def test_under_a_moving_multiplier_it_is_that_of_reward_less_kappa_times_the_dif
 
     def objective(theta: np.ndarray) -> float:
         return policy.expected_reward(theta) - kappa * float(STRATUM @ policy.means(theta) @ CONTRAST)
+
+    expected = finite_difference(objective, policy.theta)
+    assert policy.gradient(policy.shaped_rewards(shaper)) == pytest.approx(expected, abs=1e-7)
+
+
+def test_under_moving_multipliers_by_stratum_each_prices_its_own_difference() -> None:
+    policy, (name,) = Policy(9), CONTRASTS
+    settings = {"objective": "contrast", "contrasts": CONTRASTS, "multiplier": {"kind": "dual", "tolerance": 0.01}}
+    shaper = shaper_at(policy, **settings)
+    shaper.take(policy.sums())
+    sides = shaper.multipliers.values()
+    kappas = np.array([sides[f"{name} | {stratum}+"] - sides[f"{name} | {stratum}-"] for stratum in STRATA])
+    assert np.abs(kappas).min() > 0.1
+
+    def objective(theta: np.ndarray) -> float:
+        return policy.expected_reward(theta) - float(STRATUM @ (kappas * (policy.means(theta) @ CONTRAST)))
 
     expected = finite_difference(objective, policy.theta)
     assert policy.gradient(policy.shaped_rewards(shaper)) == pytest.approx(expected, abs=1e-7)
