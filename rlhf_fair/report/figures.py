@@ -25,10 +25,10 @@ def figure(plot: Plot) -> dict[str, Any]:
 
     flat = plot.kind == "forest"
     traces = _lines(plot, flat)
+    for series in plot.series:  # under all lines
+        traces += _band(series) if series.banded else []
     for series in plot.series:
-        if series.banded:
-            traces += _band(series)
-        elif bars := _bars(series, flat):
+        if not series.banded and (bars := _bars(series, flat)):
             traces.append(bars)
         traces.append(_marks(series, flat))
     drawn = go.Figure(data=traces, layout=_layout(plot))
@@ -78,7 +78,6 @@ def _band(series: Series) -> list[Any]:
         "line": {"color": series.colour, "width": 0},  # the fill is half of this colour
         "hoverinfo": "skip",
         "showlegend": False,
-        "opacity": 0.4,
     }
     if not known:
         return []

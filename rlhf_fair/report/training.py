@@ -9,7 +9,7 @@ from rlhf_fair.report import numbers as num
 from rlhf_fair.report import wording as say
 from rlhf_fair.report.display import Cell, Chart, Column, Key, Plot, Point, Series, Table
 from rlhf_fair.report.palette import mark
-from rlhf_fair.report.training_steps import MOST_STEPS, thinned
+from rlhf_fair.report.training_steps import MOST_STEPS, share_range, thinned
 
 CURVES = ("reward", "kl", "gap", "kappa", "entropy", "length", "refusals")
 NOISE = "noise_floor"
@@ -152,6 +152,7 @@ def _curve_plot(
         series=tuple(series),
         value_title="",
         parity=0.0 if key == "gap" else None,
+        value_range=share_range(point.value for one in series for point in one.points) if key == "refusals" else None,
         at_title="step",
     )
 

@@ -9,7 +9,7 @@ from rlhf_fair.report import numbers as num
 from rlhf_fair.report import wording as say
 from rlhf_fair.report.display import Cell, Chart, Column, Key, Plot, Point, Series, Table
 from rlhf_fair.report.palette import mark
-from rlhf_fair.report.training_steps import thinned
+from rlhf_fair.report.training_steps import share_range, thinned
 
 MEASURES = {
     "mean": "score of training",
@@ -85,6 +85,9 @@ def _plot(name: str, measure: str, rows: Sequence[Row], styles: dict[str, tuple[
         kind="steps",
         series=tuple(series),
         value_title="",
+        value_range=share_range(point.value for one in series for point in one.points)
+        if measure == "refused"
+        else None,
         at_title="step",
     )
 

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 MOST_STEPS = 60
 T = TypeVar("T")
+
+
+def share_range(values: Iterable[float]) -> tuple[float, float]:
+    """Ends of an axis for shares: from 0, and not so far that a share of nothing looks like one of half.
+
+    >>> share_range([0.0, 0.0]), share_range([0.0, 0.5])
+    ((0.0, 0.1), (0.0, 0.53))
+    """
+    return 0.0, round(max(0.1, *(1.06 * value for value in values)), 6)
 
 
 def thinned(rows: Sequence[T]) -> list[T]:
