@@ -18,7 +18,7 @@ from transformers.pytorch_utils import Conv1D
 
 @cache
 def worthwhile() -> bool:
-    """Whether oneDNN is the faster one here; a fact of the machine and no measurement, so that runs repeat to the bit."""
+    """Whether oneDNN is the faster one here; a fact of the machine, so that runs repeat to the bit."""
     if not torch.backends.mkldnn.is_available() or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
         return False
     if torch.backends.cpu.get_cpu_capability() != "AVX512":

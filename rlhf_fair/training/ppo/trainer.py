@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from rlhf_fair.errors import RlhfFairError, RowError
+from rlhf_fair.errors import RlhfFairError, RowError, SettingsError
 from rlhf_fair.models.onednn_linear import use_torch
 from rlhf_fair.records import NAN, TrainingRun
 from rlhf_fair.training.ppo.advantages import Total, generalized_advantage_estimate, standardize, token_rewards
@@ -72,6 +72,8 @@ class PPOTrainer:
                     hasten(network, self.devices.device.type)
         self.reference = Reference(language_model, additions=settings.lora is not None)
         streams = 2 if settings.separate_fairness_critic else 1
+        if critic is not None and getattr(critic, "streams", 1) != streams:
+            raise SettingsError(f"separate_fairness_critic needs a critic of {streams} streams, not {critic.streams}")
         self.policy = PolicyWithValue(language_model, streams=streams, critic=critic)
         self.policy.to(self.devices.device).eval()  # dropout off: ratios start at exactly 1
         trained = [parameter for parameter in self.policy.parameters() if parameter.requires_grad]
@@ -154,9 +156,7 @@ class PPOTrainer:
             lambda some: rollout.evaluate(self.model, some, s.temperature, entropy=s.entropy_coef > 0),
             episodes(rollout, scores, s, kl_coef=self.kl.coefficient, total=self.devices.total),
             self.optimizer,
-            s.model_copy(
-                update={"micro_batch_size": s.rows_at_once(rollout.sequence.shape[1], self.devices.device.type)}
-            ),
+            s.model_copy(update={"micro_batch_size": rows}),
             generator=generator,
             processes=self.devices,
         )
