@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 from datasets import Dataset
+from forked import CAN_FORK, in_two_processes
 from tiny import tiny_gpt2, tiny_tokenizer
 from transformers import DataCollatorForLanguageModeling, Trainer, TrainingArguments
 
@@ -182,3 +183,24 @@ def test_a_sharded_model_is_refused(plan: Path, tokenizer: Any, tmp_path: Path) 
     running.is_fsdp_enabled = True
     with pytest.raises(SettingsError, match="whole model in one process"):
         AuditCallback(running, AuditDuringTraining(plan=str(plan), out=tmp_path / "audits"))
+
+
+def train_as_one_of_two(plan: Path, out: Path) -> None:
+    """Writes down where this process stopped, and why."""
+    words = [name for names in NAMES.values() for name in names]
+    changes = {"per_device_train_batch_size": 16, "ddp_backend": "gloo"}
+    running = trainer(tiny_tokenizer([*words, *SCENES, "is", "good", "bad"]), BIASED, out, steps=150, **changes)
+    audit = AuditCallback(running, AuditDuringTraining(plan=str(plan), out=out / "audits", every=25))
+    running.add_callback(audit)
+    running.train()
+    told = {"step": running.state.global_step, "exceeded": audit.exceeded}
+    (out / f"rank{running.accelerator.process_index}.json").write_text(json.dumps(told))
+
+
+@pytest.mark.skipif(not CAN_FORK, reason="processes are forked, which this system cannot do")
+def test_all_processes_stop_at_the_same_step(plan: Path, tmp_path: Path) -> None:
+    in_two_processes(train_as_one_of_two, plan, tmp_path)
+    first, second = (json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in range(2))
+    assert first == second
+    assert first["exceeded"]
+    assert first["step"] < 150

@@ -76,8 +76,10 @@ class FairReward:
         Raises
         ------
         SettingsError
-            A setting would divide the penalty's size out, or cut it.
+            A setting would divide the penalty's size out, or cut it; or it is attached already.
         """
+        if self._trainer is not None:
+            raise SettingsError("this fair reward has a trainer already; make one with a shaper of its own for another")
         check_trainer(self, trainer)
         self._trainer = trainer
         if trainer.accelerator.num_processes > 1:

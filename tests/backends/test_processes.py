@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
-import socket
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from forked import CAN_FORK, in_two_processes
 
 trl = pytest.importorskip("trl", reason="TRL is not installed")
-
-from accelerate.state import AcceleratorState, GradientState, PartialState  # noqa: E402
 
 from rlhf_fair.backends.trl_reward import FairReward  # noqa: E402
 from tests.backends import words  # noqa: E402
@@ -55,27 +51,9 @@ def train(out: Path, per_process: int, backend: str | None) -> None:
     (out / f"rank{trainer.accelerator.process_index}.json").write_text(json.dumps(told))
 
 
-def in_process(rank: int, port: int, out: Path) -> None:
-    """As a launcher starts it; what this process inherited of its parent's accelerator is forgotten."""
-    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    for state in (AcceleratorState, GradientState, PartialState):
-        state._reset_state()
-    train(out, 16, "gloo")
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked, which this system cannot do")
+@pytest.mark.skipif(not CAN_FORK, reason="processes are forked, which this system cannot do")
 def test_two_processes_hold_the_statistics_of_one(tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    context = multiprocessing.get_context("fork")
-    processes = [context.Process(target=in_process, args=(rank, port, tmp_path)) for rank in range(2)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(timeout=120)
-    assert [process.exitcode for process in processes] == [0, 0]
+    in_two_processes(train, tmp_path, 16, "gloo")
     (tmp_path / "alone").mkdir()
     train(tmp_path / "alone", 32, None)
     alone = json.loads((tmp_path / "alone" / "rank0.json").read_text())

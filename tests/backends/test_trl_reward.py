@@ -169,6 +169,8 @@ def test_settings_that_take_the_penalty_apart_are_refused(tmp_path: Path) -> Non
     running = trainer("grpo", fair, tmp_path, scale_rewards="group")
     with pytest.warns(UserWarning, match="scale_rewards = 'group' divides"):
         fair.attach(running)
+    with pytest.raises(SettingsError, match="has a trainer already"):
+        fair.attach(running)
 
 
 def test_what_the_user_forgot_is_named(tmp_path: Path) -> None:
