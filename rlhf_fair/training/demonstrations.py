@@ -25,6 +25,7 @@ from rlhf_fair.tables import (
     require_columns,
     validate,
 )
+from rlhf_fair.training.data_folders import Folders
 from rlhf_fair.training.reward.evaluation import split_by_key
 
 ROLES = ("system", "user", "assistant")
@@ -87,7 +88,7 @@ class Reading:
 
 
 def read_demonstrations(
-    source: DemonstrationSource, split: DemonstrationSplit, data_dir: Path, reading: Reading, *, seed: int
+    source: DemonstrationSource, split: DemonstrationSplit, folders: Folders, reading: Reading, *, seed: int
 ) -> Demonstrations:
     """Read, check and split.
 
@@ -98,11 +99,11 @@ def read_demonstrations(
     """
     if source.messages and not reading.chat:
         raise SettingsError("data.messages needs a chat template; the model has none, or chat = 'no'")
-    first = _read(source, data_dir / source.path, reading)
+    first = _read(source, folders.find(source.path), reading)
     table, rejects, n_rows = first.table, first.rejects, len(first.table) + len(first.rejects)
     leaks = pd.Series(False, index=table.index)
     if split.path:
-        other = _read(source, data_dir / split.path, reading)
+        other = _read(source, folders.find(split.path), reading)
         rejects = pd.concat([rejects, other.rejects], ignore_index=True)
         n_rows += len(other.table) + len(other.rejects)
         held_out, leaks = other.table, table["before"].isin(other.table["before"])
@@ -118,9 +119,7 @@ def read_demonstrations(
     for what, rows in (("train on", train), ("hold out", held_out)):
         if not len(rows):
             counts = ", ".join(f"{n} {code}" for code, n in rejects["code"].value_counts().items())
-            raise RowError(
-                f"{data_dir / source.path}: no row is left to {what}; {n_rows} rows, {counts or 'none rejected'}"
-            )
+            raise RowError(f"{source.path}: no row is left to {what}; {n_rows} rows, {counts or 'none rejected'}")
     return Demonstrations(train, held_out, rejects, n_rows, int(leaks.sum()))
 
 

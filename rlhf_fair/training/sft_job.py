@@ -13,7 +13,7 @@ import pandas as pd
 from pydantic import Field
 
 from rlhf_fair.artifacts import MANIFEST_NAME, make_folder, read_json, sha256_file, write_json, write_manifest
-from rlhf_fair.errors import MissingFileError, SettingsError
+from rlhf_fair.errors import SettingsError
 from rlhf_fair.models.cache import model_digest
 from rlhf_fair.models.causal_lm import CausalLM
 from rlhf_fair.models.chat_lm import ChatTokenizer, end_tokens
@@ -24,6 +24,7 @@ from rlhf_fair.records import Estimate, TrainingRun
 from rlhf_fair.settings import Settings, read_toml
 from rlhf_fair.stats.contrasts import mean_estimate
 from rlhf_fair.tables import write_table
+from rlhf_fair.training.data_folders import Folders
 from rlhf_fair.training.demonstrations import (
     Demonstrations,
     DemonstrationSource,
@@ -40,7 +41,7 @@ OnStep = Callable[[Mapping[str, Any], int], None]
 
 
 class SFTConfig(Settings):
-    """A whole job; model and tables are relative to ``--data-dir``.
+    """A whole job. The model is relative to ``--data-dir``; tables lie beside the config, or else there too.
 
     ``chat``: whether prompts and answers go through the model's chat template; auto: where it has one. ``max_length``
     (tokens; None: what the model's positions allow): longer rows are left out.
@@ -86,7 +87,9 @@ def train_sft(
     policy = CausalLM.load(resolve(config.model, data_dir), device=config.device)
     chat = _uses_chat(config, policy.tokenizer)
     reading = Reading(policy.tokenizer, chat, config.max_length or position_limit(policy.model))
-    rows = read_demonstrations(config.data, config.held_out, data_dir, reading, seed=config.seed)
+    rows = read_demonstrations(
+        config.data, config.held_out, Folders(config_path.parent, data_dir), reading, seed=config.seed
+    )
     write_table(out / "rejects.csv", rows.rejects)
     asks: Any = ChatTokenizer(policy.tokenizer, end_tokens(policy)) if chat else policy.tokenizer
 
@@ -201,8 +204,7 @@ def _uses_chat(config: SFTConfig, tokenizer: Any) -> bool:
 def _inputs(config: SFTConfig, config_path: Path, data_dir: Path) -> dict[str, str]:
     """Hashes of config, data and base model."""
     found = {"config": sha256_file(config_path), "base_model": model_digest(resolve(config.model, data_dir))}
-    for path in filter(None, (config.data.path, config.held_out.path)):
-        if not (data_dir / path).is_file():
-            raise MissingFileError(data_dir / path, "data file", f"named in {config_path}, relative to --data-dir")
-        found[f"data/{path}"] = sha256_file(data_dir / path)
+    folders = Folders(config_path.parent, data_dir)
+    for name in filter(None, (config.data.path, config.held_out.path)):
+        found[f"data/{name}"] = sha256_file(folders.find(name))
     return found

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from rlhf_fair.artifacts import verify_manifest
 from rlhf_fair.cli.train import app
 from rlhf_fair.errors import ColumnError, RowError, SettingsError
+from rlhf_fair.training.data_folders import Folders
 from rlhf_fair.training.demonstrations import (
     Demonstrations,
     DemonstrationSource,
@@ -165,9 +166,8 @@ def test_of_a_chat_the_last_turn_is_learnt_and_the_end_token_stands_once() -> No
 
 def read(folder: Path, *, chat: bool = False, limit: int | None = None, **source: Any) -> Demonstrations:
     tokenizer = chat_tokenizer() if chat else tiny_tokenizer()
-    return read_demonstrations(
-        DemonstrationSource(**source), DemonstrationSplit(share=0.5), folder, Reading(tokenizer, chat, limit), seed=0
-    )
+    split, folders = DemonstrationSplit(share=0.5), Folders(folder / "config", folder)
+    return read_demonstrations(DemonstrationSource(**source), split, folders, Reading(tokenizer, chat, limit), seed=0)
 
 
 def test_chats_are_read_and_what_is_none_is_told(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from rlhf_fair.models.chat_template import Chat
 from rlhf_fair.probes.scorers import ScorerPlan, last_part
 from rlhf_fair.settings import Settings
 from rlhf_fair.training.fairness import FairnessSettings
+from rlhf_fair.training.group_source import GroupSourceSettings
 from rlhf_fair.training.ppo.settings import PPOSettings
 
 Scale = Literal["raw", "start"]
@@ -25,6 +26,9 @@ class PromptSource(Settings):
     ``clusters``: columns of rows that belong together, such as twins of one prompt; the first also keeps them on one
     side of the split and in one batch. ``references``: group column -> the group that gaps are told from; else the
     first by name. ``missing``: cell texts that mean an empty cell. All other columns reach the reward as they are.
+
+    ``derive``: column -> how it is made from the prompt, for groups that no column names: by words, by a lexicon, by a
+    classifier. ``unknown``: prompts whose group is not known are rejected, or kept: then they train without a penalty.
     """
 
     path: str
@@ -34,6 +38,8 @@ class PromptSource(Settings):
     clusters: tuple[str, ...] = ()
     references: dict[str, str] = Field(default_factory=dict)
     missing: tuple[str, ...] = ()
+    derive: dict[str, GroupSourceSettings] = Field(default_factory=dict)
+    unknown: Literal["reject", "keep"] = "reject"
 
     @model_validator(mode="after")
     def _references_are_of_groups(self) -> Self:
@@ -162,7 +168,8 @@ class Samples(Settings):
 
 
 class PPOConfig(Settings):
-    """A whole job; models and tables are relative to ``--data-dir``, scorers' files and Python rewards to the config.
+    """A whole job. Models are relative to ``--data-dir``, scorers' files and Python rewards to the config; tables lie
+    beside the config, or else in ``--data-dir``.
 
     ``chat``: whether a prompt goes through the policy's chat template as the message of a user.
     ``certify``: rulers for held-out answers that training does not see. ``critic``: values from a head on the policy's

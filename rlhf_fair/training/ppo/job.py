@@ -26,8 +26,7 @@ from rlhf_fair.artifacts import (
     write_manifest,
     write_results,
 )
-from rlhf_fair.errors import MissingFileError, SettingsError
-from rlhf_fair.metrics.gaps import INTERSECTION, group_labels
+from rlhf_fair.errors import SettingsError
 from rlhf_fair.models.cache import model_digest
 from rlhf_fair.models.causal_lm import CausalLM
 from rlhf_fair.models.chat_lm import ChatTokenizer, end_tokens
@@ -38,12 +37,17 @@ from rlhf_fair.models.reward_model import pick_device
 from rlhf_fair.probes.scorers import Ruler, ScorerPlan, open_scorer, scorer_inputs
 from rlhf_fair.settings import read_toml
 from rlhf_fair.tables import read_table, write_table
-from rlhf_fair.training.fairness import FairnessSettings, FairnessShaper
-from rlhf_fair.training.ppo.config import PPOConfig
+from rlhf_fair.training.data_folders import Folders
+from rlhf_fair.training.fairness import FairnessSettings, FairnessShaper, GroupSnapshot
+from rlhf_fair.training.fairness.groups import ColumnGroups
+from rlhf_fair.training.fairness.noise import check_tolerance
+from rlhf_fair.training.group_source import FromClassifier, FromLexicon
+from rlhf_fair.training.ppo.config import ModelReward, PPOConfig
+from rlhf_fair.training.ppo.critic import RewardCritic
 from rlhf_fair.training.ppo.held_out import REWARD, TEXT, Sampling, answer, measure, with_total, without_texts
 from rlhf_fair.training.ppo.held_out_change import compared_attributes
 from rlhf_fair.training.ppo.job_account import Run, account, results, score_column, training_run
-from rlhf_fair.training.ppo.prompt_table import PromptStream, PromptTable, Window, read_prompt_table
+from rlhf_fair.training.ppo.prompt_table import PromptStream, PromptTable, Window, plain, read_prompt_table
 from rlhf_fair.training.ppo.rewards import Paid, RewardSum, open_part, reward_inputs
 from rlhf_fair.training.ppo.run_files import RunFiles
 from rlhf_fair.training.ppo.trainer import Fairness, PPOTrainer
@@ -124,7 +128,7 @@ class _Job:
         window = Window(self.asks, template, t.max_new_tokens, position_limit(self.policy.model))
         strata = config.fairness.strata_by if config.fairness else ()
         self.table: PromptTable = read_prompt_table(
-            config.prompts, config.held_out, data_dir, window, strata=strata, seed=config.seed
+            config.prompts, config.held_out, Folders(config_dir, data_dir), window, strata=strata, seed=config.seed
         )
         compared_attributes(self.table.held_out, config.prompts.groups, config.prompts.references)  # or raise now
         self.reward = RewardSum([open_part(r, config_dir, data_dir, t.device) for r in config.rewards])
@@ -169,7 +173,15 @@ class _Job:
             files.expect(stream.latest + 1, means, latest.answers())
 
         reward = RewardSum(self.reward.parts, paid)
-        trainer = PPOTrainer(self.policy.model, self.asks, reward, c.training, seed=c.seed, fairness=self._fairness())
+        trainer = PPOTrainer(
+            self.policy.model,
+            self.asks,
+            reward,
+            c.training,
+            seed=c.seed,
+            fairness=self._fairness(),
+            critic=self._critic(),
+        )
         record = trainer.train(
             stream,
             name=self.stage,
@@ -234,18 +246,39 @@ class _Job:
         rows = np.sort(rng.permutation(len(self.table.train))[:FLOOR_PROMPTS])
         sampling = replace(self.sampling, samples=1)
         answers = answer(self.policy.model, self.asks, self.table.train.iloc[rows].reset_index(drop=True), sampling)
-        column = score_column(c.fairness.scorer)
-        scores = pd.Series(np.asarray(self.rulers[column].score(answers[TEXT].tolist()), dtype=float))
-        labels = group_labels(answers, INTERSECTION.join(c.group_by))
-        means = scores.groupby(labels.to_numpy()).mean().dropna()
-        return {str(group): float(mean) for group, mean in means.items()}
+        scores = np.asarray(self.rulers[score_column(c.fairness.scorer)].score(answers[TEXT].tolist()), dtype=float)
+        labels = ColumnGroups(c.group_by)(answers["prompt"].tolist(), {n: plain(answers[n]) for n in c.group_by})
+        before = GroupSnapshot.of(labels, scores)
+        check_tolerance(self.fairness_settings, before, c.training.batch_size)
+        return dict(zip(before.groups, before.means.tolist(), strict=True))
+
+    @cached_property
+    def fairness_settings(self) -> FairnessSettings:
+        """The section without its scorer; what was not said stays unsaid, as its checks want it."""
+        assert self.config.fairness is not None
+        given = self.config.fairness.model_dump(exclude={"scorer"}, exclude_unset=True)
+        return FairnessSettings.model_validate(given | {"group_by": self.config.group_by})
+
+    def _critic(self) -> RewardCritic | None:
+        """The first reward model once more, on the scale that it is paid on."""
+        c = self.config
+        if c.critic == "shared":
+            return None
+        source = next(reward for reward in c.rewards if isinstance(reward, ModelReward))
+        part = next(part for part in self.reward.parts if part.label == source.label)
+        return RewardCritic.load(
+            resolve(source.model, self.data_dir),
+            self.policy.tokenizer,
+            mean=part.centre,
+            sd=part.spread / part.weight,
+            streams=2 if c.training.separate_fairness_critic else 1,
+        )
 
     def _fairness(self) -> Fairness | None:
         section = self.config.fairness
         if section is None:
             return None
-        given = section.model_dump(exclude={"scorer"}, exclude_unset=True) | {"group_by": self.config.group_by}
-        shaper = FairnessShaper(FairnessSettings.model_validate(given), self.floors)
+        shaper = FairnessShaper(self.fairness_settings, self.floors)
         ruler = self.rulers[score_column(section.scorer)]
         return Fairness(
             shaper,
@@ -267,12 +300,14 @@ def _begin(out: Path, inputs: dict[str, str]) -> None:
 def _inputs(config: PPOConfig, config_path: Path, data_dir: Path) -> dict[str, str]:
     """Hashes of config, prompts, base model, rewards and rulers."""
     found = {"config": sha256_file(config_path), "base_model": model_digest(resolve(config.model, data_dir))}
-    for path in filter(None, (config.prompts.path, config.held_out.path)):
-        if not (data_dir / path).is_file():
-            raise MissingFileError(
-                data_dir / path, "table of prompts", f"named in {config_path}, relative to --data-dir"
-            )
-        found[f"data/{path}"] = sha256_file(data_dir / path)
+    folders = Folders(config_path.parent, data_dir)
+    for name in filter(None, (config.prompts.path, config.held_out.path)):
+        found[f"data/{name}"] = sha256_file(folders.find(name))
+    for column, made in config.prompts.derive.items():
+        if isinstance(made, FromClassifier):
+            found[f"groups/{column}"] = model_digest(resolve(made.model, data_dir))
+        if isinstance(made, FromLexicon) and (data_dir / made.attribute).is_file():
+            found[f"groups/{column}"] = sha256_file(data_dir / made.attribute)
     for reward in config.rewards:
         found |= reward_inputs(reward, config_path.parent, data_dir)
     rulers = [config.fairness.scorer] if config.fairness else []

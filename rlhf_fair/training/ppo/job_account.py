@@ -117,11 +117,16 @@ class Account:
     @property
     def counts(self) -> dict[str, int]:
         """Rows read = used + excluded + of an unknown group."""
-        rejects, groups = self.table.rejects, set(self.config.prompts.groups)
+        rejects, groups = self.table.rejects, list(self.config.prompts.groups)
         unknown = int(((rejects["code"] == "missing") & rejects["column"].isin(groups)).sum())
+        kept = [table[groups].isna().any(axis=1).sum() for table in (self.table.train, self.table.held_out)]
         used = len(self.table.train) + len(self.table.held_out)
         excluded = self.table.n_rows - used - unknown
-        return {"input": self.table.n_rows, "reported": used, "excluded": excluded, "unknown": unknown}
+        unlabelled = int(sum(kept))
+        return {
+            "input": self.table.n_rows, "reported": used - unlabelled, "excluded": excluded,
+            "unknown": unknown + unlabelled,
+        }  # fmt: skip
 
     @property
     def exclusions(self) -> list[dict[str, Any]]:

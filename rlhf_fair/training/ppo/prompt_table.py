@@ -23,6 +23,8 @@ from rlhf_fair.tables import (
     require_columns,
     validate,
 )
+from rlhf_fair.training.data_folders import Folders
+from rlhf_fair.training.group_source import group_source
 from rlhf_fair.training.ppo.config import HeldOut, PromptSource
 from rlhf_fair.training.ppo.rollout import PromptBatch
 from rlhf_fair.training.reward.evaluation import split_by_key
@@ -59,7 +61,7 @@ class PromptTable:
 
 
 def read_prompt_table(
-    source: PromptSource, held_out: HeldOut, data_dir: Path, window: Window, *, strata: Sequence[str] = (), seed: int
+    source: PromptSource, held_out: HeldOut, folders: Folders, window: Window, *, strata: Sequence[str] = (), seed: int
 ) -> PromptTable:
     """Read, check and split the prompts; ``strata``: columns that must be there besides those of the source.
 
@@ -68,10 +70,12 @@ def read_prompt_table(
     MissingFileError, ColumnError, RowError
         A file or a column does not exist; no prompt is left for one of the sides.
     """
-    first = _read(source, data_dir / source.path, window, strata)
+    reader = _Reader(source, folders, window, tuple(strata))
+    first = reader.read(source.path)
     table, rejects, n_rows = first.table, first.rejects, len(first.table) + len(first.rejects)
+    leaks = pd.Series(False, index=table.index)
     if held_out.path:
-        other = _read(source, data_dir / held_out.path, window, strata)
+        other = reader.read(held_out.path)
         rejects = pd.concat([rejects, other.rejects], ignore_index=True)
         n_rows += len(other.table) + len(other.rejects)
         tested, leaks = other.table, table["prompt"].isin(other.table["prompt"])
@@ -80,10 +84,9 @@ def read_prompt_table(
         keys = table[source.clusters[0]] if source.clusters else table["prompt"]
         side = split_by_key(keys, validation=0.0, test=held_out.share, seed=seed)
         tested, train = (table[side == name].reset_index(drop=True) for name in ("test", "train"))
-        leaks = pd.Series(False, index=table.index)
     for what, rows in (("train on", train), ("hold out", tested)):
         if not len(rows):
-            raise RowError(f"{data_dir / source.path}: no prompt is left to {what}; {_account(rejects, n_rows)}")
+            raise RowError(f"{source.path}: no prompt is left to {what}; {_account(rejects, n_rows)}")
     return PromptTable(train, tested, rejects, n_rows, int(leaks.sum()))
 
 
@@ -125,25 +128,60 @@ def plain(cells: pd.Series) -> list[Any]:
     return [None if missing else cell for cell, missing in zip(cells.tolist(), cells.isna().tolist(), strict=True)]
 
 
-def _read(source: PromptSource, path: Path, window: Window, strata: Sequence[str]) -> Quarantined:
-    """The usable rows, and the others with reasons: malformed, missing, duplicate, too_long."""
-    read = _rows(source, path)
-    table = read.table
-    require_columns(table, [source.prompt, *source.groups, *strata, *source.clusters], path.name)
-    if source.id not in table:
-        table[source.id] = [f"row-{row}" for row in table.index]
-    blank = table[source.prompt].astype("str").str.strip() == ""
-    table[source.prompt] = table[source.prompt].mask(blank)
-    named = dict.fromkeys([source.id, source.prompt, *source.groups, *strata, *source.clusters], Column())
-    checked = validate(table, Contract(path.name, named, key=(source.id,)))
-    rows = [row for row in table.index if row not in set(checked.rejects["row"])]
-    found = _named(checked.table.set_axis(pd.Index(rows, name="row")), source, path)
-    wrap = window.template.wrap if window.template else str
-    found[ASKED] = [wrap(prompt) for prompt in found["prompt"]]
-    kept, too_long = _fitting(found, source, path, window)
-    parts = [part for part in (read.rejects, checked.rejects, too_long) if len(part)]
-    rejects = pd.concat(parts).sort_values("row", ignore_index=True) if parts else checked.rejects
-    return Quarantined(kept.reset_index(drop=True), rejects.assign(file=path.name))
+class _Reader:
+    """Reads the tables of one config."""
+
+    def __init__(self, source: PromptSource, folders: Folders, window: Window, strata: tuple[str, ...]) -> None:
+        self.source, self.folders, self.window, self.strata = source, folders, window, strata
+
+    def read(self, name: str) -> Quarantined:
+        """The usable rows, and the others with reasons: malformed, missing, duplicate, too_long."""
+        source, path = self.source, self.folders.find(name)
+        read = _rows(source, path)
+        table = read.table
+        needed = dict.fromkeys([source.prompt, *source.groups, *self.strata, *source.clusters])
+        require_columns(table, [column for column in needed if column not in source.derive], path.name)
+        if source.id not in table:
+            table[source.id] = [f"row-{row}" for row in table.index]
+        blank = table[source.prompt].astype("str").str.strip() == ""
+        table[source.prompt] = table[source.prompt].mask(blank)
+        for column, labels in self._derived(table).items():
+            table[column] = labels
+        optional = {*source.groups, *self.strata} if source.unknown == "keep" else set()
+        columns = {column: Column(nullable=column in optional) for column in [source.id, *needed]}
+        checked = validate(table, Contract(path.name, columns, key=(source.id,)))
+        rows = [row for row in table.index if row not in set(checked.rejects["row"])]
+        found = _named(checked.table.set_axis(pd.Index(rows, name="row")), source, path)
+        wrap = self.window.template.wrap if self.window.template else str
+        found[ASKED] = [wrap(prompt) for prompt in found["prompt"]]
+        kept, too_long = self._fitting(found, path)
+        parts = [part for part in (read.rejects, checked.rejects, too_long) if len(part)]
+        rejects = pd.concat(parts).sort_values("row", ignore_index=True) if parts else checked.rejects
+        return Quarantined(kept.reset_index(drop=True), rejects.assign(file=path.name))
+
+    def _derived(self, table: pd.DataFrame) -> dict[str, pd.Series]:
+        """The columns that are made from prompts: a label, or missing where the prompt does not tell."""
+        prompts = table[self.source.prompt].astype("str").fillna("").tolist()
+        columns = {str(name): plain(table[name]) for name in table.columns}
+        return {
+            column: pd.Series(group_source([made], self.folders.data)(prompts, columns), index=table.index, dtype="str")
+            for column, made in self.source.derive.items()
+        }
+
+    def _fitting(self, table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """The prompts that leave room for an answer, and rejects for the others."""
+        window, column = self.window, self.source.prompt
+        ids = window.tokenizer(table[ASKED].tolist())["input_ids"] if len(table) else []
+        lengths = np.array([len(row) for row in ids], dtype=int)
+        fits = lengths + window.max_new_tokens <= (window.tokens or np.inf)
+        long = table.index[~fits]
+        messages = [
+            f"{path.name} row {row}, column {column!r}: {n} tokens and {window.max_new_tokens} new ones exceed the "
+            f"model's window of {window.tokens}"
+            for row, n in zip(long, lengths[~fits], strict=True)
+        ]
+        rejects = {"row": long, "column": column, "value": lengths[~fits].astype(str), "code": "too_long"}
+        return table[fits], pd.DataFrame(rejects | {"message": messages}, columns=list(REJECT_COLUMNS))
 
 
 def _rows(source: PromptSource, path: Path) -> Quarantined:
@@ -164,22 +202,6 @@ def _named(table: pd.DataFrame, source: PromptSource, path: Path) -> pd.DataFram
     if taken:
         raise SettingsError(f"{path} has a column {taken[0]!r}, a name that rewards get for something else; rename it")
     return table.rename(columns={source.prompt: "prompt", source.id: "prompt_id"})
-
-
-def _fitting(
-    table: pd.DataFrame, source: PromptSource, path: Path, window: Window
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The prompts that leave room for an answer, and rejects for the others."""
-    lengths = np.array(list(map(len, window.tokenizer(table[ASKED].tolist())["input_ids"])) if len(table) else [])
-    fits = lengths + window.max_new_tokens <= (window.tokens or np.inf)
-    long = table.index[~fits]
-    messages = [
-        f"{path.name} row {row}, column {source.prompt!r}: {n} tokens and {window.max_new_tokens} new ones exceed the "
-        f"model's window of {window.tokens}"
-        for row, n in zip(long, lengths[~fits], strict=True)
-    ]
-    rejects = {"row": long, "column": source.prompt, "value": lengths[~fits].astype(str), "code": "too_long"}
-    return table[fits], pd.DataFrame(rejects | {"message": messages}, columns=list(REJECT_COLUMNS))
 
 
 def _account(rejects: pd.DataFrame, n_rows: int) -> str:

@@ -9,13 +9,15 @@ import pandas as pd
 import pytest
 import torch
 from job_world import CONFIG, make_world
-from tiny import tiny_gpt2, tiny_tokenizer
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from tiny import tiny_gpt2, tiny_llama, tiny_tokenizer
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from rlhf_fair.artifacts import read_results, verify_manifest
 from rlhf_fair.errors import MissingFileError, ModelLoadError, RlhfFairError, RowError, SettingsError
 from rlhf_fair.models.causal_lm import CausalLM
+from rlhf_fair.models.reward_model import RewardModel
 from rlhf_fair.training.ppo import job as ppo_job
+from rlhf_fair.training.ppo.config import PPOConfig
 from rlhf_fair.training.ppo.job import train_ppo
 from rlhf_fair.training.ppo.run_files import RunFiles
 
@@ -261,3 +263,60 @@ def test_a_reward_that_breaks_names_its_line(tmp_path: Path) -> None:
     with pytest.raises(RlhfFairError, match=r"reward pay.py:kindness: ValueError: no \(line 6\)"):
         train_ppo(config, tmp_path, tmp_path / "out")
     assert (tmp_path / "out" / "checkpoint.pt").is_file()
+
+
+def test_the_critic_can_start_as_the_reward_model_on_its_scale(tmp_path: Path) -> None:
+    save_reward(tmp_path / "rm")
+    reward = 'kind = "model"\nmodel = "rm"\nseparator = " "\nweight = 2.0\nscale = "start"'
+    text = CONFIG.replace('kind = "python"\nfunction = "pay.py:kindness"', reward).replace("steps = 6", "steps = 2")
+    text = text.replace("seed = 3", 'seed = 3\ncritic = "reward model"')
+    config = make_world(tmp_path, config=text)
+    train_ppo(config, tmp_path, tmp_path / "out")
+    before = pd.read_parquet(tmp_path / "out" / "held_out_start.parquet")
+    assert (before["reward"].mean(), before["reward"].std()) == (pytest.approx(0, abs=1e-9), pytest.approx(2))
+
+    # the same critic by hand: its values are 2 * (score - mean) / sd of what the reward model says at each position
+    job = ppo_job._Job(ppo_job.read_toml(config, PPOConfig), tmp_path, tmp_path, tmp_path / "out2", lambda *_: None)
+    (tmp_path / "out2").mkdir()
+    job.start()
+    critic, raw = job._critic(), before["reward.rm"]
+    assert critic is not None
+    ids = torch.tensor([job.asks("the good man is kind")["input_ids"]])
+    score = AutoModelForSequenceClassification.from_pretrained(tmp_path / "rm")(ids[:, :-1]).logits.item()
+    value = critic(ids, torch.ones_like(ids), 1).item()
+    assert value == pytest.approx(2 * (score - raw.mean()) / raw.std(), abs=1e-4)
+
+    config.write_text(text.replace(reward, 'kind = "python"\nfunction = "pay.py:kindness"'))
+    with pytest.raises(SettingsError, match="critic = 'reward model' needs a reward of kind 'model'"):
+        train_ppo(config, tmp_path, tmp_path / "out3")
+
+
+def save_reward(folder: Path) -> None:
+    RewardModel(tiny_llama(), tiny_tokenizer(), device="cpu").save(folder)
+
+
+def test_prompts_of_unknown_groups_train_without_a_penalty_and_are_counted(tmp_path: Path) -> None:
+    words = 'derive = { gender = { kind = "words", words = { man = ["man"], woman = ["woman"] } } }\nunknown = "keep"'
+    text = CONFIG.replace("[held_out]", words + "\n\n[held_out]").replace("steps = 6", "steps = 2")
+    config = make_world(tmp_path, config=text)
+    table = pd.read_csv(tmp_path / "prompts.csv").drop(columns="gender")
+    table.loc[table["twin_of"] < 5, "prompt"] = "the dog is"
+    table.to_csv(tmp_path / "prompts.csv", index=False)
+    pay = (tmp_path / "pay.py").read_text()
+    assert "gender" in pay  # the derived column reaches the reward too
+    job = train_ppo(config, tmp_path, tmp_path / "out")
+    assert {k: job.metrics["prompts"][k] for k in ("input", "reported", "excluded", "unknown")} == {
+        "input": 40, "reported": 30, "excluded": 0, "unknown": 10
+    }  # fmt: skip
+    assert any(row["unknown"] > 0 for row in rows(tmp_path / "out" / "curve.jsonl"))
+    gap = next(entry for entry in job.metrics["gaps"] if entry["measure"] == "reward")["gap"]["end"]
+    after = pd.read_parquet(tmp_path / "out" / "held_out_end.parquet")
+    assert gap["n_left_out"] == after["gender"].isna().sum() > 0
+
+
+def test_a_tolerance_below_the_noise_is_refused_before_training(tmp_path: Path) -> None:
+    multiplier = 'multiplier = { kind = "dual", tolerance = 0.001 }'
+    config = make_world(tmp_path, config=CONFIG.replace("strength = 5.0", multiplier))
+    with pytest.raises(SettingsError, match=r"multiplier.tolerance = 0.001 lies below the noise floor"):
+        train_ppo(config, tmp_path, tmp_path / "out")
+    assert not (tmp_path / "out" / "curve.jsonl").exists()

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tiny import tiny_tokenizer
 
 from rlhf_fair.errors import ColumnError, MissingFileError, RowError, SettingsError
+from rlhf_fair.training.data_folders import Folders
 from rlhf_fair.training.ppo.config import HeldOut, PromptSource
 from rlhf_fair.training.ppo.prompt_table import PromptStream, PromptTable, Window, read_prompt_table
 
@@ -19,7 +20,7 @@ from rlhf_fair.training.ppo.prompt_table import PromptStream, PromptTable, Windo
 def read(folder: Path, *, held_out: HeldOut | None = None, tokens: int | None = 12, **source: Any) -> PromptTable:
     window = Window(tiny_tokenizer(), None, max_new_tokens=4, tokens=tokens)
     given = PromptSource(**{"path": "prompts.csv", "groups": ("gender",), **source})
-    return read_prompt_table(given, held_out or HeldOut(share=0.5), folder, window, seed=0)
+    return read_prompt_table(given, held_out or HeldOut(share=0.5), Folders(folder / "config", folder), window, seed=0)
 
 
 def prompts(n: int, **changes: Any) -> pd.DataFrame:
@@ -118,3 +119,17 @@ def test_columns_reach_the_reward_as_plain_values() -> None:
     assert [batch.columns["weight"][order.index(k)] for k in range(3)] == [1.5, None, 2.0]
     assert [batch.columns["note"][order.index(k)] for k in range(3)] == ["x", None, "y"]
     assert "asked" not in batch.columns
+
+
+def test_groups_can_be_told_from_the_prompts_words_and_those_not_told_can_stay(tmp_path: Path) -> None:
+    texts = ["the woman is kind", "the man is old", "the dog", "a woman and a man", "an old man"] * 4
+    table = pd.DataFrame({"prompt": [f"{text} {k}" for k, text in enumerate(texts)]})
+    table.to_csv(tmp_path / "prompts.csv", index=False)
+    made = {"gender": {"kind": "words", "words": {"woman": ["woman"], "man": ["man"]}}}
+    rejecting = read(tmp_path, derive=made)
+    assert rejecting.rejects["code"].tolist() == ["missing"] * 8
+    keeping = read(tmp_path, derive=made, unknown="keep")
+    assert not len(keeping.rejects)
+    groups = pd.concat([keeping.train, keeping.held_out])["gender"]
+    assert groups.value_counts(dropna=False).to_dict() == {"man": 8, "woman": 4, np.nan: 8}
+    assert None in PromptStream(keeping.train, 10, seed=0)(0).columns["gender"]
