@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,33 +39,70 @@ def words_table(
     pairs = pairs[pairs["kind"].isin(wanted)]
     if pairs.empty:
         return {}, ""
-    from rlhf_fair.models.reward_model import RewardModel  # loads torch
-    from rlhf_fair.probes.word_attribution import flip_attributions
-    from rlhf_fair.probes.word_attribution_pairs import DIFFERENCE
-
-    limit, rng, done = min(plan.words.pairs * len(wanted), len(pairs)), np.random.default_rng(plan.seed), 0
+    limit, done = min(plan.words.pairs * len(wanted), len(pairs)), 0
 
     def heard(n: int) -> None:
         nonlocal done
         done += n
         hear("taking pairs apart", done, limit)
 
+    draw = _Draw(pairs, unit.sd, limit, np.random.default_rng(plan.seed), heard)
     try:
-        found = flip_attributions(
-            RewardModel.load(target.reward_model), pairs, scale=unit.sd, limit=limit, rng=rng, on_progress=heard
-        )
+        words, said = _by_leaving_out(target.reward_model, draw) or _by_gradients(target.reward_model, draw)
     except (SettingsError, ModelLoadError) as error:
         return {}, f"Which words carry the gap was not measured: {error}."
-    words = found.words[found.words["method"] == DIFFERENCE]
-    table = words.groupby("kind", sort=False).head(WORDS_PER_KIND)[SHOWN]
-    if found.reason or table.empty:
-        return {}, f"Which words carry the gap: {found.reason or 'no word stands out'}."
-    limit_said = (
-        f"Words: integrated gradients of {len(found.pairs):,} pairs of the {len(wanted)} largest claimed gaps, "
-        f"{len(found.left_out):,} left out. Attributions can mislead: where the column occlusion, the reward lost when "
-        "the word is left out, does not agree, believe neither."
+    if words.empty:
+        return {}, f"Which words carry the gap: {said}."
+    table = words.groupby("kind", sort=False).head(WORDS_PER_KIND)[[name for name in SHOWN if name in words]]
+    return {QUESTION: as_rows(table)}, f"Words of the {len(wanted)} largest claimed gaps: {said}"
+
+
+@dataclass(frozen=True)
+class _Draw:
+    """Pairs that words are drawn from, ``limit`` of them; ``scale``: SD of reward."""
+
+    pairs: pd.DataFrame
+    scale: float
+    limit: int
+    rng: np.random.Generator
+    heard: Callable[[int], None]
+
+
+def _by_gradients(source: str, draw: _Draw) -> tuple[pd.DataFrame, str]:
+    """The words and a sentence on how they were found; without words, why."""
+    from rlhf_fair.models.reward_model import RewardModel  # loads torch
+    from rlhf_fair.probes.word_attribution import flip_attributions
+    from rlhf_fair.probes.word_attribution_pairs import DIFFERENCE
+
+    found = flip_attributions(
+        RewardModel.load(source), draw.pairs, scale=draw.scale, limit=draw.limit, rng=draw.rng, on_progress=draw.heard
     )
-    return {QUESTION: as_rows(table)}, limit_said
+    words = found.words[found.words["method"] == DIFFERENCE]
+    if found.reason or words.empty:
+        return words.iloc[:0], found.reason or "no word stands out"
+    return words, (
+        f"integrated gradients of {len(found.pairs):,} pairs, {len(found.left_out):,} left out. Attributions can "
+        "mislead: where the column occlusion, the reward lost when the word is left out, does not agree, believe "
+        "neither."
+    )
+
+
+def _by_leaving_out(source: str, draw: _Draw) -> tuple[pd.DataFrame, str] | None:
+    """The same of a model of trees, which has no gradients; None for any other."""
+    from rlhf_fair.models.tree_reward import FACTS_NAME, TreeReward  # loads torch
+
+    if not (Path(source) / FACTS_NAME).is_file():
+        return None
+    from rlhf_fair.probes.word_occlusion import left_out_words
+
+    words, n = left_out_words(
+        TreeReward.load(source), draw.pairs, scale=draw.scale, limit=draw.limit, rng=draw.rng, on_progress=draw.heard
+    )
+    said = (
+        f"the reward lost in {n:,} pairs when the word is left out, for trees have no gradients. The amounts need not "
+        "add up to the gap, and a shortened text may be priced as such."
+    )
+    return words.drop(columns="occlusion"), said if len(words) else "no word stands out"
 
 
 def largest_kinds(findings: Sequence[Finding], most: int) -> list[str]:

@@ -78,10 +78,22 @@ def _from_model(source: Source, items: pd.DataFrame, progress: Progress) -> Any:
         from rlhf_fair.models.pair_features import encoder_features
 
         return encoder_features(Encoder.load(source.encoder, device="auto"), *texts, progress=heard)
+    _refuse_trees(Path(str(source.reward_model)))
     from rlhf_fair.models.pair_features import reward_features
     from rlhf_fair.models.reward_model import RewardModel
 
     return reward_features(RewardModel.load(str(source.reward_model)), *texts, progress=heard)
+
+
+def _refuse_trees(folder: Path) -> None:
+    from rlhf_fair.errors import SettingsError
+    from rlhf_fair.models.tree_reward import FACTS_NAME
+
+    if (folder / FACTS_NAME).is_file():
+        raise SettingsError(
+            f"--reward-model {folder} is made of trees, which have no last layer whose inputs could be compared; "
+            f"allowed: --encoder with the encoder that {folder / FACTS_NAME} names, or --features of your own"
+        )
 
 
 def _feature_file(path: Path) -> pd.DataFrame:

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from rlhf_fair.models.reward_model import RewardModel
+from rlhf_fair.models.reward_scorer import RewardScorer
 from rlhf_fair.models.word_spans import Word, words_of
 
 
-def leave_one_word_out(reward_model: RewardModel, texts: Sequence[str]) -> list[NDArray[np.float64]]:
+def leave_one_word_out(reward_model: RewardScorer, texts: Sequence[str]) -> list[NDArray[np.float64]]:
     """For each text (n_words,) its reward less that of the text without the word; 0 = the word is paid nothing.
 
     Unit of the reward. Unlike attributions these differences need not add up to anything, and a word that another one

@@ -31,7 +31,14 @@ from rlhf_fair.errors import RowError, SettingsError
 from rlhf_fair.models.attribution import Steps
 from rlhf_fair.models.requests import Progress
 from rlhf_fair.models.reward_model import RewardModel
-from rlhf_fair.probes.word_attribution_pairs import Pair, PairReader, contribution_rows, summary_row, token_rows
+from rlhf_fair.probes.word_attribution_pairs import (
+    PAIRS_AT_ONCE,
+    Pair,
+    PairReader,
+    contribution_rows,
+    summary_row,
+    token_rows,
+)
 from rlhf_fair.probes.word_attribution_tables import (
     Completeness,
     OcclusionAgreement,
@@ -45,7 +52,6 @@ from rlhf_fair.tables import require_columns
 COLUMNS = ("id", "text_a", "text_b", "cluster", "kind")
 TOLERANCE = 0.02
 """Largest error of a path's sum, in SD of reward."""
-PAIRS_AT_ONCE = 64
 
 CONTRIBUTION_COLUMNS = (
     *("id", "kind", "cluster", "method", "role", "side", "word", "start", "end", "start_b", "end_b"),
@@ -117,7 +123,7 @@ def flip_attributions(
         or a kind; the model's tokenizer does not say where its tokens stand.
     """
     _check(pairs, scale, limit)
-    drawn, left_out = _draw(pairs, limit, rng)
+    drawn, left_out = draw_pairs(pairs, limit, rng)
     reader = PairReader(reward_model, Steps(TOLERANCE * scale))
     read: list[Pair] = []
     records = [{str(name): value for name, value in row.items()} for row in drawn.to_dict("records")]
@@ -162,7 +168,7 @@ def _check(pairs: pd.DataFrame, scale: float, limit: int) -> None:
         raise RowError(f"pairs: id {pairs.loc[repeated, 'id'].iloc[0]!r} occurs more than once")
 
 
-def _draw(pairs: pd.DataFrame, limit: int, rng: np.random.Generator) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
+def draw_pairs(pairs: pd.DataFrame, limit: int, rng: np.random.Generator) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
     """At most ``limit`` pairs, and the others with the reason; the same pairs whatever the order of the rows."""
     pairs = pairs.sort_values("id", kind="stable", ignore_index=True)
     if len(pairs) <= limit:

@@ -28,6 +28,7 @@ Floats = NDArray[np.float64]
 BETWEEN, DIFFERENCE = "between the texts", "difference of attributions"
 """Methods: the path from one text to the other, and two paths from neutral tokens."""
 EXCHANGED, SHARED = "exchanged", "shared"
+PAIRS_AT_ONCE = 64
 NO_WORD = "–"
 """Stands in an exchange for the side that has no word there."""
 

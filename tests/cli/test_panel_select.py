@@ -209,11 +209,14 @@ def test_quiet_prints_nothing(folder: Path) -> None:
         ("--budget 5 --features @features.npz --logit-sd 0", SettingsError, "logit_sd 0"),
         ("--budget 5 --features @features.npz --labelled @ratings.csv", RowError, "no pairs among its 1 rows"),
         ("--budget 5 --reward-model ./nowhere/at/all", RlhfFairError, "no such folder"),
+        ("--budget 5 --reward-model @trees", SettingsError, "made of trees.*allowed: --encoder"),
     ],
 )
 def test_faults_are_named_and_leave_no_output(folder: Path, options: str, error: type[Exception], says: str) -> None:
     np.savez(folder / "bad.npz", item_id=np.array(["000"]), b=np.zeros((1, 2)))
     (folder / "junk.npz").write_text("no archive")
+    (folder / "trees").mkdir()
+    (folder / "trees" / "tree_reward.json").write_text("{}")
     (folder / "ratings.csv").write_text("item_id,annotator_id,kind,value\n000,p1,rating,3\n")
     (folder / "few.csv").write_text("item_id,x\n000,1\n")
     (folder / "gap.csv").write_text("item_id,x\n000,\n001,2\n")
