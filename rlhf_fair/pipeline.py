@@ -28,6 +28,7 @@ from rlhf_fair.models.causal_lm import CausalLM
 from rlhf_fair.models.lexicon import LexiconScorer
 from rlhf_fair.models.loading import load_for_reward
 from rlhf_fair.models.reward_model import RewardModel
+from rlhf_fair.models.reward_scorer import open_reward
 from rlhf_fair.records import TrainingRun
 from rlhf_fair.settings import Settings
 from rlhf_fair.stages import Stages
@@ -142,15 +143,20 @@ def prepare(world: World, settings: PipelineSettings, stages: Stages, *, progres
 
 
 class PolicyReward:
-    """A reward model's score of prompt and answer, in standard deviations over the answers of the SFT policy."""
+    """A reward model's score of prompt and answer, in standard deviations over the answers of the SFT policy.
+
+    Of several heads it is the reward that the folder declares, such as the most pessimistic of an ensemble.
+    """
 
     def __init__(self, folder: Path) -> None:
-        self.model = RewardModel.load(folder)
+        self.model = open_reward(folder)
+        reader: Any = getattr(self.model, "encoder", self.model)  # trees read by an encoder
+        self.eos_token: str = reader.tokenizer.eos_token or ""
         scale = read_json(folder / "scale.json", "reward scale")
         self.mean, self.sd = float(scale["mean"]), float(scale["sd"])
 
     def __call__(self, prompts: list[str], answers: list[str], **columns: Any) -> NDArray[np.float64]:
-        texts = reward_texts(prompts, answers, self.model.tokenizer.eos_token)
+        texts = reward_texts(prompts, answers, self.eos_token)
         return (self.model.score(texts, batch_size=256) - self.mean) / self.sd
 
 

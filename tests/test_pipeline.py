@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+from numpy.typing import NDArray
+from tiny import tiny_llama, tiny_tokenizer
 
-from rlhf_fair.artifacts import read_results
+from rlhf_fair.artifacts import read_results, write_json
 from rlhf_fair.audit.plan import PLAN_NAME, find_plan
 from rlhf_fair.demo.run import run_demo
 from rlhf_fair.errors import SettingsError
-from rlhf_fair.pipeline import PipelineSettings
+from rlhf_fair.models.reward_heads import RewardHeads, declare_heads
+from rlhf_fair.models.reward_model import RewardModel
+from rlhf_fair.pipeline import PipelineSettings, PolicyReward
 from rlhf_fair.report.folder import verify_folder
 from rlhf_fair.training.ppo.trainer import PPOSettings
 
@@ -109,3 +115,28 @@ def test_panels_differ_in_who_annotates(finished: Path) -> None:
 def test_another_seed_in_the_same_folder_is_refused(finished: Path, small_plan: Path) -> None:
     with pytest.raises(SettingsError, match="other settings, seed or version"):
         run_demo(finished, seed=1, settings=TINY, plan_name=small_plan)
+
+
+@pytest.mark.parametrize(
+    ("combine", "expected"),
+    [
+        ("mean", lambda o: o.mean(1)),
+        ("min", lambda o: o.min(1)),
+        ("mean_less_variance", lambda o: o.mean(1) - o.var(1)),
+    ],
+)
+def test_an_ensemble_pays_ppo_its_conservative_reward(
+    tmp_path: Path, combine: str, expected: Callable[[NDArray[np.float64]], NDArray[np.float64]]
+) -> None:
+    model = tiny_llama(num_labels=3, initializer_range=0.3)
+    heads = RewardHeads.model_validate(
+        {"kind": "ensemble", "names": ("1", "2", "3"), "combine": combine, "penalty": 1.0}
+    )
+    declare_heads(model.config, heads)
+    RewardModel(model, tiny_tokenizer(), device="cpu").save(tmp_path)
+    write_json(tmp_path / "scale.json", {"mean": 0.25, "sd": 2.0})
+    prompts, answers = ["good cat", "bad"], [" nice dog", " awful day"]
+    outputs = RewardModel.load(tmp_path, device="cpu").outputs(["good cat nice dog[EOS]", "bad awful day[EOS]"])
+    assert outputs.std() > 0
+    found = PolicyReward(tmp_path)(prompts, answers, gender=["woman", "man"])
+    np.testing.assert_allclose(found, (expected(outputs) - 0.25) / 2.0, rtol=1e-6)

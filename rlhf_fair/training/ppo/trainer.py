@@ -73,7 +73,7 @@ class PPOTrainer:
         self.reference = Reference(language_model, additions=settings.lora is not None)
         streams = 2 if settings.separate_fairness_critic else 1
         if critic is not None and getattr(critic, "streams", 1) != streams:
-            raise SettingsError(f"separate_fairness_critic needs a critic of {streams} streams, not {critic.streams}")
+            raise SettingsError(f"separate_fairness_critic = {streams == 2} needs a critic of {streams} streams")
         self.policy = PolicyWithValue(language_model, streams=streams, critic=critic)
         self.policy.to(self.devices.device).eval()  # dropout off: ratios start at exactly 1
         trained = [parameter for parameter in self.policy.parameters() if parameter.requires_grad]

@@ -2,13 +2,24 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from tiny import tiny_gpt2
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    GPTNeoXConfig,
+    GPTNeoXForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
 
-from rlhf_fair.errors import RlhfFairError
+from rlhf_fair.errors import RlhfFairError, SettingsError
 from rlhf_fair.training.fairness import FairnessSettings, FairnessShaper
 from rlhf_fair.training.ppo.rollout import PromptBatch
 from rlhf_fair.training.ppo.trainer import Fairness, PPOSettings, PPOTrainer
@@ -40,7 +51,7 @@ def batch(step: int = 0) -> PromptBatch:
 
 def trainer(model: Any, tokenizer: Any, reward: Callable[..., Any] = pay_w5, **changes: Any) -> PPOTrainer:
     fairness = changes.pop("fairness", None)
-    settings = SETTINGS.model_copy(update=changes)
+    settings = PPOSettings.model_validate(SETTINGS.model_dump() | changes)
     return PPOTrainer(model, tokenizer, reward, settings, seed=7, fairness=fairness)
 
 
@@ -127,3 +138,95 @@ def test_the_penalty_closes_a_gap_that_the_reward_opens(language_model: Any, tok
         return float(np.mean([row["gap"] for row in run.curve[-5:]]))
 
     assert gap(10.0) < gap(0.0) / 2
+
+
+def other_architectures(tokenizer: Any) -> dict[str, Any]:
+    torch.manual_seed(0)
+    small = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    small |= {"vocab_size": len(tokenizer), "initializer_range": 0.3, "eos_token_id": tokenizer.eos_token_id}
+    return {
+        "gpt2": tiny_gpt2(tokenizer, initializer_range=0.3),
+        "gpt_neox": GPTNeoXForCausalLM(GPTNeoXConfig(**small)),
+        "qwen2": Qwen2ForCausalLM(Qwen2Config(**small, num_key_value_heads=1)),
+        "gemma2": Gemma2ForCausalLM(Gemma2Config(**small, num_key_value_heads=1, head_dim=8)),
+    }
+
+
+@pytest.mark.parametrize("name", ["gpt2", "gpt_neox", "qwen2", "gemma2"])
+def test_architectures_train_alike_and_load_in_plain_transformers(tokenizer: Any, name: str, tmp_path: Path) -> None:
+    model = other_architectures(tokenizer)[name].eval()
+    run = trainer(model, tokenizer, steps=2, epochs=1, minibatch_size=32).train(batch)
+    assert run.curve[0]["kl"] == pytest.approx(0, abs=1e-4)
+    # a step with one minibatch starts where it sampled: with a cache and without, the model says the same
+    assert [row["approx_kl"] for row in run.curve] == pytest.approx([0, 0], abs=1e-6)
+    assert run.curve[1]["kl"] != 0
+    model.save_pretrained(tmp_path)
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path)
+    ids = torch.tensor([[4, 5, 6]])
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(input_ids=ids).logits, model(input_ids=ids).logits, atol=1e-4, rtol=1e-4)
+
+
+def test_fast_kernels_and_micro_batches_change_rounding_alone(language_model: Any, tokenizer: Any) -> None:
+    """The first minibatch starts at a ratio of 1 either way, since sampling and update read the same numbers."""
+    ways = [{"kernels": "torch", "micro_batch_size": 32}, {"kernels": "fast", "micro_batch_size": 5}]
+    weights = []
+    for way in ways:
+        model = copy.deepcopy(language_model)
+        trainer(model, tokenizer, steps=2, learning_rate=1e-3, **way).train(batch)
+        weights.append(model.state_dict())
+    for name, tensor in weights[0].items():
+        torch.testing.assert_close(tensor, weights[1][name], atol=2e-5, rtol=1e-4)
+
+
+def test_bfloat16_learns_too_and_keeps_float32_weights(language_model: Any, tokenizer: Any) -> None:
+    job = trainer(language_model, tokenizer, steps=15, precision="bf16")
+    run = job.train(batch)
+    assert np.mean([row["reward"] for row in run.curve[-5:]]) > run.curve[0]["reward"] + 0.2
+    assert {parameter.dtype for parameter in language_model.parameters()} == {torch.float32}
+
+
+def test_with_additions_the_reference_is_the_base_without_them(language_model: Any, tokenizer: Any) -> None:
+    before = copy.deepcopy(language_model)
+    job = trainer(language_model, tokenizer, steps=15, lora={"rank": 4, "alpha": 8})
+    run = job.train(batch)
+    assert job.reference.model is job.policy.language_model  # no second copy in memory
+    assert run.curve[0]["kl"] == pytest.approx(0, abs=1e-5)
+    assert run.curve[-1]["kl"] > 0.01
+    assert np.mean([row["reward"] for row in run.curve[-5:]]) > run.curve[0]["reward"] + 0.1
+    ids = torch.tensor([[4, 5, 6]])
+    assert not torch.allclose(before(input_ids=ids).logits, language_model(input_ids=ids).logits, atol=1e-2)
+
+
+def test_two_streams_of_reward_add_up_to_one(language_model: Any, tokenizer: Any) -> None:
+    """With lambda 1 and values of 0 the advantages of two critics are those of one on the sum."""
+
+    def first_row(separate: bool) -> dict[str, float]:
+        shaper = FairnessShaper(FairnessSettings(strength=10.0, minimum_count=1.0))
+        job = trainer(
+            copy.deepcopy(language_model),
+            tokenizer,
+            steps=1,
+            gae_lambda=1.0,
+            separate_fairness_critic=separate,
+            fairness=Fairness(shaper, share_of_w5),
+        )
+        return job.step(batch())
+
+    one, two = first_row(False), first_row(True)
+    assert one["kappa"] > 0
+    for name in ("policy_loss", "kappa", "gap", "clip_fraction", "approx_kl"):
+        assert two[name] == pytest.approx(one[name], rel=1e-3, abs=1e-6)
+    assert two["value_loss"] != pytest.approx(one["value_loss"], rel=1e-3)  # the sum of squares, not the square of sums
+
+
+def test_a_critic_of_too_few_streams_is_refused(language_model: Any, tokenizer: Any) -> None:
+    with pytest.raises(SettingsError, match="critic of 2 streams"):
+        PPOTrainer(
+            language_model,
+            tokenizer,
+            pay_w5,
+            SETTINGS.model_copy(update={"separate_fairness_critic": True}),
+            seed=0,
+            critic=torch.nn.Identity(),
+        )
