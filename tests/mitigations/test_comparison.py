@@ -19,6 +19,7 @@ from rlhf_fair.mitigations import measures as m
 from rlhf_fair.mitigations.balanced_sft import read_demonstrations
 from rlhf_fair.mitigations.best_of_n import less_penalty, rewarded
 from rlhf_fair.mitigations.comparison import compare
+from rlhf_fair.mitigations.files import comparison_content
 from rlhf_fair.mitigations.policy_optimisation import shaper
 from rlhf_fair.mitigations.registry import METHODS, chosen
 from rlhf_fair.mitigations.reward_models import WorstGroupReward, rater_group_pairs, twin_texts
@@ -201,3 +202,14 @@ def test_twin_texts_differ_in_the_person_alone(finished: Finished) -> None:
     for own, twin in twin_texts(finished.kit):
         assert roster.group_of[roster.find(own)] != roster.group_of[roster.find(twin)]
         assert own.split("\n")[0].replace(roster.find(own), "") == twin.split("\n")[0].replace(roster.find(twin), "")
+
+
+def test_two_seeds_are_two_worlds_and_one_table(finished: Finished) -> None:
+    settings = finished.comparison.settings.model_copy(update={"methods": ("best-of-n",), "seeds": (0, 1)})
+    found = compare(settings, finished.out)
+    assert set(found.results["seed"]) == {0, 1}
+    rewards = found.results.query(f"method == 'best-of-n' and measure == '{m.REWARD}'")["estimate"]
+    assert rewards.nunique() == 2
+    row = found.summary.query(f"method == 'best-of-n' and measure == '{m.REWARD}'").iloc[0]
+    assert (row["estimate"], row["seeds"]) == (pytest.approx(rewards.mean()), 2)
+    assert "over seeds" in comparison_content(found)["sensitivity"]
