@@ -29,6 +29,9 @@ Combine = Literal["first", "mean", "min", "mean_less_variance", "weighted", "exp
 variance over heads, or for a distribution less ``penalty`` times its variance. weighted: sum of weight x head.
 expected: the classes' values under their softmax."""
 
+LOG_SD_RANGE = (-4.0, 4.0)
+"""Of a distribution's log standard deviation: outside it one rating would outweigh thousands, or none would count."""
+
 ALLOWED: dict[HeadKind, tuple[Combine, ...]] = {
     "one": ("first",),
     "ensemble": ("mean", "min", "mean_less_variance"),
@@ -93,7 +96,7 @@ class RewardHeads(Settings):
         if self.kind == "ensemble":
             return np.asarray(outputs.std(axis=1))
         if self.kind == "distribution":
-            return np.exp(outputs[:, 1])
+            return np.exp(np.clip(outputs[:, 1], *LOG_SD_RANGE))
         return np.full(len(outputs), np.nan)
 
 

@@ -144,7 +144,7 @@ class Split(Settings):
     validation: float = Field(0.1, ge=0, lt=1)
     test: float = Field(0.2, gt=0, lt=1)
     few: int | None = Field(None, ge=2)
-    seed: int = 0
+    seed: int = Field(0, ge=0)
 
 
 SourceSettings = Annotated[RatingSource | PairSource | FeedbackSource, Field(discriminator="format")]

@@ -6,16 +6,14 @@ from dataclasses import dataclass
 
 import torch
 
+from rlhf_fair.models.reward_heads import LOG_SD_RANGE
 from rlhf_fair.training.reward.preference import PairData
 from rlhf_fair.training.reward.rating import RatingData
-
-LOWEST, HIGHEST = -4.0, 4.0
-"""Range of the log standard deviation: outside it one rating would outweigh thousands, or none would count."""
 
 
 def gaussian_loss(mean: torch.Tensor, log_sd: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """-log N(target; mean, sd) without the constant: log sd + (target - mean)² / (2 sd²); nats, elementwise."""
-    log_sd = log_sd.clamp(LOWEST, HIGHEST)
+    log_sd = log_sd.clamp(*LOG_SD_RANGE)
     return log_sd + (target - mean).square() * torch.exp(-2 * log_sd) / 2
 
 
@@ -27,7 +25,7 @@ def probit_preference_loss(
     ``mean``, ``log_sd``: (2, batch). What people disagree about gets a wide reward instead of one between two camps:
     Siththaranjan, Laidlaw & Hadfield-Menell 2024, "Distributional preference learning" (Thurstone 1927, case III).
     """
-    spread = torch.exp(2 * log_sd.clamp(LOWEST, HIGHEST)).sum(dim=0).sqrt()
+    spread = torch.exp(2 * log_sd.clamp(*LOG_SD_RANGE)).sum(dim=0).sqrt()
     difference = mean[0] - mean[1]
     log_a = torch.special.log_ndtr((difference - margin) / spread)
     log_b = torch.special.log_ndtr((-difference - margin) / spread)

@@ -21,12 +21,12 @@ BLOCK = 512
 class CachedEmbeddings:
     """An encoder that looks into a file first. The file holds hashes of texts, never the texts.
 
-    ``identity`` names the encoder, by its digest; pooling and length are part of every key as well.
+    ``identity`` names the encoder, by its digest; pooling, length and side of truncation are part of every key as well.
     """
 
     def __init__(self, encoder: Encoder, path: Path, identity: str) -> None:
         self.encoder, self.cache = encoder, ResponseCache(path)
-        self._shape = [identity, encoder.pooling, encoder.max_length]
+        self._shape = [identity, encoder.pooling, encoder.max_length, encoder.tokenizer.truncation_side]
 
     def embeddings(
         self, texts: Sequence[str], *, batch_size: int = 64, progress: Progress | None = None

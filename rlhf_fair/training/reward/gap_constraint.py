@@ -50,7 +50,8 @@ class GapConstraint:
         total = step.outputs.sum() * 0.0
         for name, part in self.parts.items():
             gap = part.differences(step).mean()
-            found = float(gap.detach())
+            sums = step.across(torch.stack([gap.detach(), torch.ones_like(gap)]))
+            found = float(sums[0] / sums[1])
             self.gaps[name] = self.memory * self.gaps.get(name, found) + (1 - self.memory) * found
             total = total + self.multipliers[name] * gap
         return total

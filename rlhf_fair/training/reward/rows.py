@@ -73,6 +73,7 @@ def text_groups(rows: pd.DataFrame, groups: Groups, find: Callable[[str], Path])
         return texts.map(found).astype("object")
     table = read_table(find(groups.terms))
     require_columns(table, ["term", "axis"], f"terms {groups.terms}")
+    table = table.dropna(subset=["term", "axis"])
     axis = {str(term).lower(): str(name) for term, name in zip(table["term"], table["axis"], strict=True)}
     longest = "|".join(re.escape(term) for term in sorted(axis, key=len, reverse=True))
     first = texts.str.extract(rf"(?<!\w)({longest})s?(?!\w)", flags=re.IGNORECASE, expand=False)

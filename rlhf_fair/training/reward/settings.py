@@ -50,7 +50,7 @@ class RewardSettings(Settings):
     precision: Literal["no", "bf16", "fp16"] = "no"
     checkpoint_steps: int = Field(200, ge=1)
     trackers: tuple[Literal["tensorboard", "wandb"], ...] = ()
-    seed: int = 0
+    seed: int = Field(0, ge=0)
     device: str = "auto"
 
     @model_validator(mode="after")

@@ -113,11 +113,17 @@ class _Run:
         self.n_steps = steps_of(len(self.lengths), settings, accelerator.num_processes)
 
     @property
+    def _own(self) -> list[torch.nn.Parameter]:
+        """What is trained beside the model: the objective's and the terms' parameters."""
+        return [*self.task.objective.parameters(), *(p for term in self.task.terms for p in term.parameters())]
+
+    @property
     def parts(self) -> dict[str, Any]:
         """Everything with a state."""
-        own = [*self.task.objective.parameters(), *(p for term in self.task.terms for p in term.parameters())]
         parts = {"model": self.accelerator.unwrap_model(self.model), "optimizer": self.optimizer}
-        parts |= {"weighting": self.weighting, "extra": torch.nn.ParameterList(own)}
+        parts |= {"weighting": self.weighting, "extra": torch.nn.ParameterList(self._own)}
+        if self.accelerator.scaler is not None:
+            parts["scaler"] = self.accelerator.scaler
         return parts | {f"term {number}": term for number, term in enumerate(self.task.terms)}
 
     def restore(self, checkpoint: Path | None) -> None:
@@ -171,20 +177,32 @@ class _Run:
         size = s.micro_batch_size or len(rows)
         parts = [rows[at : at + size] for at in range(0, len(rows), size)]
         rng = np.random.default_rng([*stream, 1])
-        total, metrics = 0.0, dict[str, float]()
+        total, metrics = 0.0, dict[str, list[float]]()
         for place, part in enumerate(parts):
             with self.accelerator.no_sync(self.model) if place + 1 < len(parts) else nullcontext():
-                loss, metrics = self._loss(part, rng)
+                loss, found = self._loss(part, rng)
                 loss = loss * (len(part) / len(rows))
                 self.accelerator.backward(loss)
             total += float(loss.detach())
+            for name, value in found.items():
+                metrics.setdefault(name, []).append(value)
         if not math.isfinite(total):
             raise SettingsError(f"step {number + 1}: the loss is {total}; lower the learning rate ({s.learning_rate})")
         self.accelerator.clip_grad_norm_(self.model.parameters(), s.clip_norm)
+        self._share_gradients()
         self.optimizer.step()
+        self.weighting.after_step()
         for term in self.task.terms:
             term.after_step()
-        return {"loss": total, "learning_rate": rate, **metrics}
+        means = {name: float(np.mean(values)) for name, values in metrics.items()}
+        return {"loss": total, "learning_rate": rate, **means, **self.weighting.metrics()}
+
+    def _share_gradients(self) -> None:
+        """Thresholds and adversaries live outside the model, whose gradients alone are averaged over processes."""
+        n = self.accelerator.num_processes
+        for parameter in self._own if n > 1 else ():
+            mine = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+            parameter.grad = self._across(mine) / n
 
     def _loss(self, rows: NDArray[np.int64], rng: np.random.Generator) -> tuple[torch.Tensor, dict[str, float]]:
         task, columns = self.task, len(self.tokens)
@@ -207,7 +225,7 @@ class _Run:
             )
             loss = loss + sum(term.loss(step) for term in task.terms)
             metrics |= {name: value for term in task.terms for name, value in term.metrics().items()}
-        return loss, metrics | self.weighting.metrics()
+        return loss, metrics
 
     def _forward(self, tokens: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor | None]:
         batch = pad(tokens, self.tokenizer.pad_token_id, str(self.accelerator.device))

@@ -21,6 +21,9 @@ class Weighting(Protocol):
     def reduce(self, losses: torch.Tensor, rows: torch.Tensor, across: Across) -> torch.Tensor:
         """Scalar, of ``losses`` (batch,) of ``rows`` (batch,)."""
 
+    def after_step(self) -> None:
+        """Called when the optimiser has moved."""
+
     def metrics(self) -> dict[str, float]:
         """What a curve shows of it."""
 
@@ -40,6 +43,9 @@ class WeightedMean:
     def reduce(self, losses: torch.Tensor, rows: torch.Tensor, across: Across) -> torch.Tensor:
         """Unbiased for the weighted mean over all rows."""
         return (self.weight[rows].to(losses.device) * losses).mean()
+
+    def after_step(self) -> None:
+        """Nothing to move."""
 
     def metrics(self) -> dict[str, float]:
         """None."""
