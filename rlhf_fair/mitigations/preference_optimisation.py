@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ import torch
 
 from rlhf_fair.errors import RowError, SettingsError
 from rlhf_fair.mitigations.kit import Kit
+from rlhf_fair.mitigations.settings import DPO
 from rlhf_fair.mitigations.twins import Roster
 from rlhf_fair.models.causal_lm import CausalLM
 from rlhf_fair.tables import write_table
@@ -84,41 +86,17 @@ def need_trl() -> None:
 
 def _optimise(kit: Kit, out: Path, pairs: pd.DataFrame, name: str) -> None:
     need_trl()
-    lm, s = CausalLM.load(kit.made.sft), kit.settings.dpo
-    with _quiet_trl():
-        from transformers import PrinterCallback, TrainerCallback
+    from transformers import PrinterCallback
 
-        # by name, since the two are an extra and bring no types
-        trl, datasets = import_module("trl"), import_module("datasets")
-
-        class Heard(TrainerCallback):  # type: ignore[misc]
-            """Tells the progress bar."""
-
-            def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-                kit.progress(f"{name}, seed {kit.seed}", state.global_step, state.max_steps)
-
-        config = trl.DPOConfig(
-            output_dir=str(out / "trainer"),
-            beta=s.beta,
-            learning_rate=s.learning_rate,
-            per_device_train_batch_size=s.batch_size,
-            num_train_epochs=s.epochs,
-            lr_scheduler_type="linear",
-            warmup_steps=0,
-            max_length=None,
-            bf16=False,
-            gradient_checkpointing=False,
-            use_cpu=True,
-            dataloader_pin_memory=False,
-            save_strategy="no",
-            logging_strategy="no",
-            report_to="none",
-            disable_tqdm=True,
-            seed=kit.seed,
-        )
-        data = datasets.Dataset.from_list(pairs[["prompt", "chosen", "rejected"]].to_dict("records"))
+    lm = CausalLM.load(kit.made.sft)
+    with _quiet_libraries(), TemporaryDirectory() as folder:
+        trl, datasets = _trl_and_datasets()
         trainer = trl.DPOTrainer(
-            model=lm.model, args=config, train_dataset=data, processing_class=lm.tokenizer, callbacks=[Heard()]
+            model=lm.model,
+            args=trl.DPOConfig(output_dir=folder, seed=kit.seed, **_options(kit.settings.dpo)),
+            train_dataset=datasets.Dataset.from_list(pairs[["prompt", "chosen", "rejected"]].to_dict("records")),
+            processing_class=lm.tokenizer,
+            callbacks=[_listener(kit, name)],
         )
         trainer.remove_callback(PrinterCallback)
         trainer.train()
@@ -128,17 +106,53 @@ def _optimise(kit: Kit, out: Path, pairs: pd.DataFrame, name: str) -> None:
     write_table(out / "pairs.parquet", pairs)
 
 
-@contextmanager
-def _quiet_trl() -> Iterator[None]:
-    """Without the bars and warnings of the libraries around it, and with the caller's random state untouched."""
-    datasets = import_module("datasets")
+def _options(s: DPO) -> dict[str, Any]:
+    """Our settings in TRL's words; what it would do by itself on a GPU, or write, or print, is switched off."""
+    return {
+        "beta": s.beta,
+        "learning_rate": s.learning_rate,
+        "per_device_train_batch_size": s.batch_size,
+        "num_train_epochs": s.epochs,
+        "lr_scheduler_type": "linear",
+        "warmup_steps": 0,
+        "max_length": None,
+        "bf16": False,
+        "gradient_checkpointing": False,
+        "use_cpu": True,
+        "dataloader_pin_memory": False,
+        "save_strategy": "no",
+        "logging_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+    }
 
-    shown = datasets.are_progress_bars_disabled()
-    datasets.disable_progress_bars()
-    try:
-        with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
-            warnings.simplefilter("ignore")
+
+def _listener(kit: Kit, name: str) -> Any:
+    """Tells the progress bar."""
+    from transformers import TrainerCallback
+
+    class Heard(TrainerCallback):  # type: ignore[misc]
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            kit.progress(f"{name}, seed {kit.seed}", state.global_step, state.max_steps)
+
+    return Heard()
+
+
+def _trl_and_datasets() -> tuple[Any, Any]:
+    """The two modules, by name since they are an extra and bring no types."""
+    return import_module("trl"), import_module("datasets")
+
+
+@contextmanager
+def _quiet_libraries() -> Iterator[None]:
+    """Without the bars and warnings of TRL and what it stands on, and with torch's random state as it was."""
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+        warnings.simplefilter("ignore")
+        datasets = _trl_and_datasets()[1]
+        shown = datasets.are_progress_bars_disabled()
+        datasets.disable_progress_bars()
+        try:
             yield
-    finally:
-        if not shown:
-            datasets.enable_progress_bars()
+        finally:
+            if not shown:
+                datasets.enable_progress_bars()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from rlhf_fair.report import numbers as num
@@ -40,18 +41,15 @@ def pareto_chart(
     return Chart(id, title, FRONT_NOTE, plots, legend, _table(id, title, rows, labels, places), min(len(plots), 3))
 
 
+@dataclass(frozen=True)
 class _Style:
-    """What all plots of a chart share."""
+    """What all plots of a chart share: names, marks, decimals by side, axis titles, and the range of qualities."""
 
-    def __init__(
-        self,
-        labels: Mapping[str, str],
-        styles: Mapping[str, tuple[str, str]],
-        places: Mapping[str, int],
-        axes: tuple[str, str],
-        qualities: tuple[float, float] | None,
-    ) -> None:
-        self.labels, self.styles, self.places, self.axes, self.qualities = labels, styles, places, axes, qualities
+    labels: Mapping[str, str]
+    styles: Mapping[str, tuple[str, str]]
+    places: Mapping[str, int]
+    axes: tuple[str, str]
+    qualities: tuple[float, float] | None
 
 
 def _plot(id: str, rows: Sequence[Mapping[str, Any]], attribute: str, style: _Style) -> Plot:
