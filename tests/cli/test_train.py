@@ -5,11 +5,14 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from job_world import CONFIG as PPO
+from job_world import make_world
 from tiny import tiny_bert, tiny_tokenizer
 from typer.testing import CliRunner
 
 from rlhf_fair.cli.train import app
 from rlhf_fair.errors import OutputError
+from rlhf_fair.report.folder import verify_folder
 
 CONFIG = """
 title = "t"
@@ -60,6 +63,24 @@ def test_a_folder_that_cannot_be_written_is_one_clear_error(world: Path) -> None
         train(world)
 
 
-def test_help_has_an_example() -> None:
-    result = CliRunner().invoke(app, ["reward", "--help"])
-    assert "Example: rlhf-fair train reward" in result.stdout
+@pytest.mark.parametrize("stage", ["sft", "reward", "ppo"])
+def test_help_has_an_example(stage: str) -> None:
+    result = CliRunner().invoke(app, [stage, "--help"])
+    assert f"Example: rlhf-fair train {stage}" in result.stdout
+
+
+def test_a_policy_in_text_in_json_and_in_silence(tmp_path: Path) -> None:
+    config = make_world(tmp_path, config=PPO.replace("steps = 6", "steps = 2"))
+    call = ["ppo", str(config), "--data-dir", str(tmp_path), "--out", str(tmp_path / "out")]
+    said = CliRunner().invoke(app, call, catch_exceptions=False)
+    assert said.exit_code == 0
+    assert "held out, KL to the policy before: " in said.stdout
+    assert "gap in warmth (certifying), gender (man less the others): " in said.stdout
+    assert "step 2/2 · reward " in said.stderr
+    (tmp_path / "out" / "index.html").unlink()  # stopped between its last two files
+    found = json.loads(CliRunner().invoke(app, [*call, "--json"], catch_exceptions=False).stdout)
+    assert found["already_done"] is True
+    assert Path(found["report"]).is_file()
+    assert verify_folder(tmp_path / "out") > 10
+    silent = CliRunner().invoke(app, [*call, "--quiet"], catch_exceptions=False)
+    assert (silent.stdout, silent.stderr) == ("", "")

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,17 @@ import pytest
 import torch
 from job_world import CONFIG, make_world
 from tiny import tiny_gpt2, tiny_llama, tiny_tokenizer
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    GemmaConfig,
+    GemmaForCausalLM,
+    GPTNeoXConfig,
+    GPTNeoXForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
 
 from rlhf_fair.artifacts import read_results, verify_manifest
 from rlhf_fair.errors import MissingFileError, ModelLoadError, RlhfFairError, RowError, SettingsError
@@ -320,3 +330,33 @@ def test_a_tolerance_below_the_noise_is_refused_before_training(tmp_path: Path) 
     with pytest.raises(SettingsError, match=r"multiplier.tolerance = 0.001 lies below the noise floor"):
         train_ppo(config, tmp_path, tmp_path / "out")
     assert not (tmp_path / "out" / "curve.jsonl").exists()
+
+
+def gpt_neox(vocab_size: int) -> Any:
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    return GPTNeoXForCausalLM(GPTNeoXConfig(vocab_size=vocab_size, max_position_embeddings=64, **sizes, **ENDS))
+
+
+def qwen2(vocab_size: int) -> Any:
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
+    return Qwen2ForCausalLM(Qwen2Config(vocab_size=vocab_size, intermediate_size=32, **sizes, **ENDS))
+
+
+def gemma(vocab_size: int) -> Any:
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1}
+    return GemmaForCausalLM(GemmaConfig(vocab_size=vocab_size, intermediate_size=32, head_dim=8, **sizes, **ENDS))
+
+
+ENDS = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3}
+
+
+@pytest.mark.parametrize("model", [gpt_neox, qwen2, gemma])
+def test_other_architectures_work_unchanged(tmp_path: Path, model: Callable[[int], Any]) -> None:
+    torch.manual_seed(0)
+    config = make_world(tmp_path, config=CONFIG.replace("steps = 6", "steps = 2"), model=model(len(tiny_tokenizer())))
+    job = train_ppo(config, tmp_path, tmp_path / "out")
+    assert job.metrics["kl"]["estimate"] is not None
+    trained, before = (AutoModelForCausalLM.from_pretrained(tmp_path / name) for name in ("out", "policy"))
+    assert type(trained) is type(before)
+    same = [torch.equal(a, b) for a, b in zip(trained.parameters(), before.parameters(), strict=True)]
+    assert not any(same)
