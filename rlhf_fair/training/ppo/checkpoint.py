@@ -41,11 +41,15 @@ class RunState:
     """The file that holds a run, or none.
 
     ``weights`` and ``running`` map names to whatever has a ``state_dict``; ``running`` parts (multipliers, KL price)
-    are small and move before the optimiser does, so that their state at the start of a step is remembered.
+    are small and move before the optimiser does, so that their state at the start of a step is remembered. Of several
+    processes all read, and the one that ``writes`` does so.
     """
 
-    def __init__(self, path: Path | None, identity: str, weights: dict[str, Any], running: dict[str, Any]) -> None:
+    def __init__(
+        self, path: Path | None, identity: str, weights: dict[str, Any], running: dict[str, Any], *, writes: bool = True
+    ) -> None:
         self.path, self.identity, self.weights, self.running = path, identity, weights, running
+        self.writes = writes
         self._before: dict[str, Any] = {}
 
     def restore(self) -> Progress:
@@ -60,7 +64,7 @@ class RunState:
 
     def keep(self, progress: Progress) -> None:
         """Write the state after a finished step, in one move."""
-        if self.path is not None:
+        if self.path is not None and self.writes:
             keep(self.path, self.identity, self.weights | self.running, progress)
 
     def keep_last_good(self, progress: Progress) -> None:

@@ -179,7 +179,7 @@ class PPOTrainer:
         first = prompts(0)
         data = [list(first.texts), sorted(first.columns)]
         identity = fingerprint(settings, self.seed, self.devices.count, weight_sums(self.policy), rule, data)
-        return RunState(path, identity, weights, running)
+        return RunState(path, identity, weights, running, writes=self.devices.first)
 
     def _scores(self, rollout: Rollout, batch: PromptBatch, mine: slice) -> tuple[Tensor, dict[str, float]]:
         """(n, streams) what each response earns at its end, and the row of the curve that explains it."""
