@@ -1,9 +1,19 @@
 """Decisions about rows of a table: one action each, a reward for it, and a price on differences between groups.
 
-    decider, run = train_decider(table, reward, settings, seed=0, fairness=fairness)
-    decider.decide(applicants)
-
 Every decision is an episode of one step: a contextual bandit, learned with the same PPO as a language model.
+
+>>> from rlhf_fair.training.fairness import FairnessSettings
+>>> rng = np.random.default_rng(0)
+>>> people = pd.DataFrame({"income": rng.normal(size=400), "group": rng.choice(["a", "b"], 400)})
+>>> people["repays"] = rng.random(400) < 1 / (1 + np.exp(-2 * people["income"]))
+>>> def profit(rows, actions):
+...     return np.where(actions == "grant", np.where(rows["repays"], 1.0, -2.0), 0.0)
+>>> settings = DeciderSettings(features=("income",), ppo=DecisionPPOSettings(steps=20))
+>>> parity = FairnessShaper(FairnessSettings(group_by=("group",), strength=10.0))
+>>> fairness = DecisionFairness(parity, favourable("grant"))
+>>> decider, run = train_decider(people, profit, settings, seed=0, fairness=fairness)
+>>> decider.decide(pd.DataFrame({"income": [-2.0, 2.0]})).tolist()
+['deny', 'grant']
 """
 
 from __future__ import annotations
@@ -35,14 +45,26 @@ DecisionFunction = Callable[[pd.DataFrame, Labels], Floats]
 """``f(rows, actions) -> (n,)``: rows of the table with all their columns, and the names of the actions taken."""
 
 
+class DecisionPPOSettings(FeaturePPOSettings):
+    """PPO with defaults for decisions.
+
+    The entropy bonus is high for PPO: a decider that is sure of everything draws nothing else any more, and cannot
+    follow a price of unfairness that rises while it learns.
+    """
+
+    minibatch_size: int = Field(512, ge=2)
+    learning_rate: float = Field(3e-3, gt=0)
+    entropy_coef: float = Field(0.1, ge=0)
+
+
 class DeciderSettings(Settings):
     """What a decider reads and may do, and how it learns. ``batch_size`` rows are decided at each step."""
 
     features: tuple[str, ...] = Field(min_length=1)
     actions: tuple[str, ...] = ("deny", "grant")
-    batch_size: int = Field(1024, ge=2)
+    batch_size: int = Field(2048, ge=2)
     network: FeatureNetworkSettings = FeatureNetworkSettings(hidden=(32, 32), normalize=False)
-    ppo: FeaturePPOSettings = FeaturePPOSettings()
+    ppo: DecisionPPOSettings = DecisionPPOSettings()
 
 
 @dataclass

@@ -17,6 +17,7 @@ from rlhf_fair.training.fairness.settings import MultiplierSettings
 from rlhf_fair.training.ppo.contextual import (
     DeciderSettings,
     DecisionFairness,
+    DecisionPPOSettings,
     TrainedDecider,
     favourable,
     train_decider,
@@ -24,14 +25,15 @@ from rlhf_fair.training.ppo.contextual import (
 from rlhf_fair.training.ppo.feature_decider import CONFIG_NAME, WEIGHTS_NAME, Decider
 from rlhf_fair.training.ppo.feature_disparity import selection_by_group
 from rlhf_fair.training.ppo.feature_encoding import learn_encoding
-from rlhf_fair.training.ppo.feature_trainer import FeaturePPOSettings
 
 PEOPLE = applicants(3000, np.random.default_rng(0))
 NEW_PEOPLE = applicants(3000, np.random.default_rng(1))
 
 
 def settings(*, steps: int = 5, **changes: Any) -> DeciderSettings:
-    ppo = FeaturePPOSettings(steps=steps, minibatch_size=256, learning_rate=5e-3, entropy_coef=0.01, checkpoint_steps=2)
+    ppo = DecisionPPOSettings(
+        steps=steps, minibatch_size=256, learning_rate=5e-3, entropy_coef=0.01, checkpoint_steps=2
+    )
     return DeciderSettings.model_validate({"features": FEATURES, "batch_size": 512, "ppo": ppo} | changes)
 
 
