@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from rlhf_fair.errors import RlhfFairError
 from rlhf_fair.training.fairness import BatchSums, FairnessSettings, FairnessShaper, GroupState, LocalStore
-from rlhf_fair.training.fairness.sums import SCORE, Cell
+from rlhf_fair.training.fairness.sums import LENGTH, SCORE, Cell
 
 ROWS = st.lists(
     st.tuples(
@@ -72,8 +72,9 @@ def test_streaming_a_step_in_pieces_is_one_step(
 
 
 def test_moments_by_hand() -> None:
-    sums = BatchSums.of(["a", None, "a", "b"], {SCORE: np.array([1.0, 5.0, 3.0, np.nan])})
-    assert sums.cells == {Cell(SCORE, "", "a"): (2.0, 4.0, 10.0)}
+    lengths = np.array([np.nan, 2.0, np.nan, 4.0])  # only a missing score makes a row unscored
+    sums = BatchSums.of(["a", None, "a", "b"], {SCORE: np.array([1.0, 5.0, 3.0, np.nan]), LENGTH: lengths})
+    assert sums.cells == {Cell(SCORE, "", "a"): (2.0, 4.0, 10.0), Cell(LENGTH, "", "b"): (1.0, 4.0, 16.0)}
     assert (sums.rows, sums.unknown, sums.unscored) == (4, 1, 1)
 
 
