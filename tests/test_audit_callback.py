@@ -168,6 +168,27 @@ def test_inside_trl_with_a_tracker(plan: Path, tokenizer: Any, tmp_path: Path) -
     assert json.loads((tmp_path / "audits" / "step-000004" / "results.json").read_text())["findings"]
 
 
+@pytest.mark.filterwarnings("ignore:.*deprecated and will be removed in v6:FutureWarning")  # TRL's own calls
+def test_beside_the_penalty_in_grpo(plan: Path, tokenizer: Any, tmp_path: Path) -> None:
+    """What the audit logs between two rows of the trainer's log takes none of its means away."""
+    from rlhf_fair.backends.trl_reward import FairReward
+    from tests.backends import words
+
+    fair = FairReward(words.biased, scorer=words.favour, shaper=words.shaper())
+    config = words.config(trl.GRPOConfig, tmp_path / "run", max_steps=2, logging_steps=2, scale_rewards="none")
+    rows = [{"prompt": f"{name} is", "sex": sex} for sex, names in NAMES.items() for name in names for _ in range(4)]
+    model = tiny_gpt2(tokenizer, n_embd=32)
+    running = trl.GRPOTrainer(model, fair, config, train_dataset=Dataset.from_list(rows), processing_class=tokenizer)
+    fair.attach(running)
+    running.add_callback(AuditCallback(running, AuditDuringTraining(plan=str(plan), out=tmp_path / "audits", every=1)))
+    running.train()
+    audits = [row for row in running.state.log_history if "audit/claims_exceed" in row]
+    (row,) = [row for row in running.state.log_history if "fair/version" in row]
+    assert [row["step"] for row in audits] == [1, 2]
+    assert row["fair/version"] == 1.5  # the mean over both steps
+    assert model.training
+
+
 def test_every_group_is_asked_even_where_no_cluster_holds_them_all(plan: Path, tokenizer: Any, tmp_path: Path) -> None:
     prompts = pd.read_csv(plan / "prompts.csv")
     prompts["scene"] = prompts["scene"] + "|" + prompts["sex"]  # now no cluster holds both groups

@@ -28,7 +28,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 LARGEST_BODY = 1 << 20
 MOST_CELLS = 20_000
 REMEMBERED = 10_000
-"""Additions whose repetition is recognised."""
+"""Additions whose repetition is recognised, as long as the server lives."""
 
 logger = logging.getLogger(__name__)
 

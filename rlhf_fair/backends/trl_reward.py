@@ -10,9 +10,10 @@ it and leaves the slope; that is why the group means are kept here, over all pro
 
 With ``scale_rewards = "group"``, TRL's default, each prompt's advantages are divided by their standard deviation. For
 r' = r - k (s - m) within a prompt, with standard deviations a of r and b of s and correlation c, that is
-sqrt(a^2 - 2 c k a b + k^2 b^2): as k grows it tends to k b, so the penalty's pull saturates at 1/b and the reward's
-falls as 1/k; where all answers earn the same reward (a = 0) the pull is 1/b however small k, so a penalty of noise acts
-like the largest one. ``"none"`` and ``"batch"`` keep the proportion of reward and penalty.
+sqrt(a^2 - 2 c k a b + k^2 b^2). Reward and penalty of one prompt keep their proportion, but prompts lose theirs: each
+pulls with the same force. Where all answers earn the same reward (a = 0) that force is 1/b however small k is, so a
+price of nothing but noise weighs like the largest one, and the sum over prompts is no longer the gradient of
+E[r] - Phi. ``"none"`` keeps it; ``"batch"`` divides all prompts by one number, which a learning rate takes up.
 """
 
 from __future__ import annotations
@@ -162,9 +163,9 @@ def check_trainer(reward: FairReward, trainer: Any) -> None:
         )
     if getattr(args, "scale_rewards", "none") == "group":
         warnings.warn(
-            "scale_rewards = 'group' divides reward and penalty by their spread among the answers to one prompt: the "
-            "fairness strength then means something else for every prompt, and where all answers earn the same reward "
-            "a penalty of noise acts like the largest one. Allowed without this: scale_rewards = 'none' or 'batch'",
+            "scale_rewards = 'group' divides reward and penalty by their spread among the answers to one prompt: all "
+            "prompts then pull alike, whatever the strength, and where all answers earn the same reward a penalty of "
+            "noise weighs like the largest one. Allowed without this: scale_rewards = 'none' or 'batch'",
             stacklevel=3,
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -43,20 +44,38 @@ DUAL = FairnessSettings.model_validate(
 BATCH = 8
 
 
+class _Joined(StoreServer):
+    """Closing waits until every connection is served to its end, so that no test leaves one behind."""
+
+    daemon_threads = False
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.connections: list[Any] = []
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self.connections.append(request)
+        super().process_request(request, client_address)
+
+
 class Served:
     """A running server and its clients."""
 
-    def __init__(self, server: StoreServer, clients: ExitStack) -> None:
+    def __init__(self, server: _Joined, clients: ExitStack) -> None:
         self.url, self.port, self._clients = server.url, server.server_address[1], clients
+        self._server = server
+
+    def drop_connections(self) -> None:
+        for connection in self._server.connections:
+            connection.shutdown(socket.SHUT_RDWR)
 
     def client(self, token: str | None = None) -> HTTPStore:
         return self._clients.enter_context(HTTPStore(self.url, token=token))
 
 
 @contextmanager
-def serving(statistics: KeptStatistics, token: str | None = None) -> Iterator[Served]:
-    with StoreServer(statistics, Listening(port=0), token) as server:
-        server.daemon_threads = False  # closing waits until every connection is served to its end
+def serving(statistics: KeptStatistics, token: str | None = None, port: int = 0) -> Iterator[Served]:
+    with _Joined(statistics, Listening(port=port), token) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
@@ -237,6 +256,22 @@ def test_a_killed_server_goes_on_from_its_file(tmp_path: Path) -> None:
     file.write_text("{}")
     with pytest.raises(SettingsError, match="it has no 'state'"):
         KeptStatistics(DUAL, BATCH, file)
+
+
+def test_a_client_outlives_its_server(tmp_path: Path) -> None:
+    """The server is closed and another one starts in its place; the client's open connection is dead by then."""
+    file = tmp_path / "state.json"
+    with ExitStack() as clients:
+        with serving(KeptStatistics(FAIRNESS, BATCH, file)) as server:
+            client = clients.enter_context(HTTPStore(server.url))
+            port, first = server.port, client.add(sums(0))
+            server.drop_connections()
+        with serving(KeptStatistics(FAIRNESS, BATCH, file), port=port) as server:
+            second = client.add(sums(1))
+            client.close()
+    assert first.version == 1
+    assert second.version == 2
+    assert second == KeptStatistics(FAIRNESS, BATCH, file).read()
 
 
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=12), st.integers(1, 9))

@@ -84,7 +84,7 @@ def flat(prompts: Sequence[str], **columns: Any) -> list[float]:
 def test_scaling_within_prompts_divides_the_strength_out_where_rewards_are_flat(tmp_path: Path) -> None:
     """r' = 1 - k (s - m): the advantage is -sign(k) (s - mean s) / sd s, whatever k; unscaled it grows with k."""
     found = {}
-    for scaling in ("group", "batch", "none"):
+    for scaling in ("group", "none"):
         for strength in (50.0, 5000.0):
             fair = FairReward(flat, scorer=words.favour, shaper=words.shaper(strength=strength))
             running = one_step(fair, tmp_path, scale_rewards=scaling)
@@ -112,6 +112,28 @@ def test_advantages_in_trl_are_those_of_the_shaped_reward(tmp_path: Path) -> Non
     (row,) = [row for row in running.state.log_history if "fair/gap" in row]
     assert row["fair/gap"] == pytest.approx(state.between_group_sd)
     assert row["fair/unshaped"] == pytest.approx(raw.mean(), abs=1e-6)
+
+
+def test_chats(tmp_path: Path) -> None:
+    """Prompts and answers are lists of messages; the ruler reads what the assistant says."""
+    tokenizer = words.tokenizer()
+    tokenizer.chat_template = "{% for message in messages %}{{ message['content'] }} {% endfor %}"
+    rows = [{"prompt": [{"role": "user", "content": row["prompt"]}], "sex": row["sex"]} for row in words.prompts(2)]
+    seen: list[str] = []
+
+    def ruler(texts: Sequence[str]) -> np.ndarray:
+        seen.extend(texts)
+        return words.favour(texts)
+
+    fair = FairReward(flat, scorer=ruler, shaper=words.shaper())
+    config = words.config(trl.GRPOConfig, tmp_path, max_steps=1, scale_rewards="none")
+    running = trl.GRPOTrainer(
+        words.model(), fair, config, train_dataset=Dataset.from_list(rows), processing_class=tokenizer
+    )
+    fair.attach(running)
+    running.train()
+    assert seen == [completion[0]["content"] for completion in running._logs["completion"]]
+    assert fair.shaper.store.read().version == 1
 
 
 def test_evaluation_moves_no_mean(tmp_path: Path) -> None:
@@ -167,7 +189,7 @@ def test_settings_that_take_the_penalty_apart_are_refused(tmp_path: Path) -> Non
     with pytest.raises(SettingsError, match=r"reward_clip_range = \(-1.0, 1.0\) would cut"):
         fair.attach(running)
     running = trainer("grpo", fair, tmp_path, scale_rewards="group")
-    with pytest.warns(UserWarning, match="scale_rewards = 'group' divides"):
+    with pytest.warns(UserWarning, match="scale_rewards = .group. divides"):
         fair.attach(running)
     with pytest.raises(SettingsError, match="has a trainer already"):
         fair.attach(running)

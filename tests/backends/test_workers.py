@@ -176,6 +176,41 @@ def test_both_share_one_store_and_evaluation_enters_no_mean(config: Path, monkey
     assert worker().store.store.read().version == 2
 
 
+BIASED = """
+def reward(prompts, completions, **columns):
+    signs = [1.0 if group == "man" else -1.0 for group in columns["g"]]
+    return [sign * score for sign, score in zip(signs, scorer(completions))]
+
+def scorer(completions):
+    return [1.0 if text == "good" else 0.0 for text in completions]
+"""
+
+
+def test_a_policy_trained_on_streamed_rewards_finds_the_best_gap(tmp_path: Path) -> None:
+    """REINFORCE on P(good | group), one sample a call as verl makes them, four answers to a prompt.
+
+    E[r] = D / 2 and the penalty is 4 / 2 * D^2 / 4: D = 1/2 is best, and without a penalty it would be 1.
+    """
+    (tmp_path / "rules.py").write_text(BIASED)
+    path = written(tmp_path, "http://127.0.0.1:1")
+    path.write_text(path.read_text().replace("= 3.0", "= 4.0").replace("= 8", "= 64").replace("= 1\n", "= 8\n"))
+    settings = read_toml(path, WorkerConfig)
+    rng, logits, late = np.random.default_rng(0), {"man": 0.0, "woman": 0.0}, []
+    with serving(KeptStatistics(settings.fairness, 64)) as server, server.client() as store:
+        found = ShapingWorker(settings, tmp_path, store)
+        for step in range(40):
+            chances = {group: 1 / (1 + math.exp(-logit)) for group, logit in logits.items()}
+            for group, chance in chances.items():
+                good = rng.random((8, 4)) < chance
+                answers = ["good" if one else "bad" for one in good.ravel()]
+                shaped = [found.shape(Sample("", answer, {"g": group})).reward for answer in answers]
+                rewards = np.array(shaped).reshape(good.shape)
+                advantages = rewards - rewards.mean(axis=1, keepdims=True)
+                logits[group] += 2.0 * float((advantages * (good - chance)).mean())
+            late += [chances["man"] - chances["woman"]] if step >= 25 else []
+    assert float(np.mean(late)) == pytest.approx(0.5, abs=0.15)
+
+
 def test_threads_of_one_worker_lose_no_sample(config: Path) -> None:
     found = worker(str(config))
 
