@@ -31,18 +31,21 @@ def ppo(
     Rewards are reward models, rulers, servers or Python functions, weighted and summed; a config with a reward of kind
     "python" runs the code of the file it names. The folder loads in plain transformers; metrics.json holds what changed
     on held-out prompts, curve.jsonl and groups.jsonl the course of training, index.html the report. A stopped run goes
-    on with the same command.
+    on with the same command. Started by accelerate launch, several processes share each batch.
 
     Example: rlhf-fair train ppo audits/train-ppo/fair.toml --data-dir data --out models/fair-ppo
     """
     from rlhf_fair.report import HTML_NAME
     from rlhf_fair.report.folder import render_again
     from rlhf_fair.training.ppo.job import train_ppo
+    from rlhf_fair.training.ppo.job_processes import is_first
 
-    with training_display(hidden=quiet or as_json) as display:
+    with training_display(hidden=quiet or as_json or not is_first()) as display:
         job = train_ppo(
             config, data_dir, out or Path("models") / config.stem, progress=display.progress, on_step=display.step
         )
+    if not is_first():  # of several processes one speaks
+        return
     page = job.folder / HTML_NAME
     if not page.is_file():  # of a run that was stopped between its last two files, too
         render_again(job.folder)

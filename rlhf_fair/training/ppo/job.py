@@ -20,42 +20,40 @@ from rlhf_fair.artifacts import (
     MANIFEST_NAME,
     make_folder,
     read_json,
-    sha256_file,
     write_bytes,
     write_json,
     write_manifest,
     write_results,
 )
 from rlhf_fair.errors import SettingsError
-from rlhf_fair.models.cache import model_digest
 from rlhf_fair.models.causal_lm import CausalLM
 from rlhf_fair.models.chat_lm import ChatTokenizer, end_tokens
 from rlhf_fair.models.chat_template import ChatTemplate
 from rlhf_fair.models.loading import position_limit, quiet_transformers, resolve
 from rlhf_fair.models.refusal import is_refusal
 from rlhf_fair.models.reward_model import pick_device
-from rlhf_fair.probes.scorers import Ruler, ScorerPlan, open_scorer, scorer_inputs
+from rlhf_fair.probes.scorers import Ruler, ScorerPlan, open_scorer
 from rlhf_fair.settings import read_toml
 from rlhf_fair.tables import read_table, write_table
 from rlhf_fair.training.data_folders import Folders
 from rlhf_fair.training.fairness import FairnessSettings, FairnessShaper, GroupSnapshot
 from rlhf_fair.training.fairness.groups import ColumnGroups
 from rlhf_fair.training.fairness.noise import check_tolerance
-from rlhf_fair.training.group_source import FromClassifier, FromLexicon
 from rlhf_fair.training.ppo.config import ModelReward, PPOConfig
 from rlhf_fair.training.ppo.critic import RewardCritic
 from rlhf_fair.training.ppo.held_out import REWARD, TEXT, Sampling, answer, measure, with_total, without_texts
 from rlhf_fair.training.ppo.held_out_change import compared_attributes
 from rlhf_fair.training.ppo.job_account import Run, account, results, score_column, training_run
+from rlhf_fair.training.ppo.job_inputs import BEGUN_NAME, begin, job_inputs
+from rlhf_fair.training.ppo.job_processes import first_goes_ahead, is_first
 from rlhf_fair.training.ppo.prompt_table import PromptStream, PromptTable, Window, plain, read_prompt_table
-from rlhf_fair.training.ppo.rewards import Paid, RewardSum, open_part, reward_inputs
+from rlhf_fair.training.ppo.rewards import Paid, RewardSum, open_part
 from rlhf_fair.training.ppo.run_files import RunFiles
 from rlhf_fair.training.ppo.trainer import Fairness, PPOTrainer
 
 CONFIG_NAME = "config.toml"
 METRICS_NAME = "metrics.json"
 CHECKPOINT_NAME = "checkpoint.pt"
-BEGUN_NAME = "begun.json"
 START_NAME = "held_out_start.parquet"
 END_NAME = "held_out_end.parquet"
 SCALES_NAME = "start.json"
@@ -88,37 +86,34 @@ def train_ppo(
     ``progress(what, done, total)`` hears of all long work, ``on_step(row, steps)`` each row of the curve.
     """
     config = read_toml(config_path, PPOConfig, "training config")
-    inputs = _inputs(config, config_path, data_dir)
+    inputs = job_inputs(config, config_path, data_dir)
     if (out / MANIFEST_NAME).is_file():
         if read_json(out / MANIFEST_NAME, "manifest")["inputs"] != inputs:
             raise SettingsError(f"{out} holds a run of another config or other data; delete it or choose another --out")
         return PPOJob(out, read_json(out / METRICS_NAME, "metrics file"), already_done=True)
-    make_folder(out)
-    _begin(out, inputs)
-    write_bytes(out / CONFIG_NAME, config_path.read_bytes())
-    job = _Job(config, config_path.parent, data_dir, out, progress or (lambda what, done, total: None))
-    write_table(out / "rejects.csv", job.table.rejects)
-    before = job.start()
+    if is_first():
+        make_folder(out)
+        begin(out, inputs)
+        write_bytes(out / CONFIG_NAME, config_path.read_bytes())
+    job = _Job(config, Folders(config_path.parent, data_dir), out, progress or (lambda what, done, total: None))
+    with first_goes_ahead(job.device):
+        before = job.start()
     run = job.optimise(on_step or (lambda row, steps: None))
-    metrics = job.finish(before, run)
-    for name in (BEGUN_NAME, SCALES_NAME):
-        (out / name).unlink(missing_ok=True)
-    write_manifest(out, inputs=inputs, seeds={"training": config.seed})
-    return PPOJob(out, metrics, already_done=False)
+    with first_goes_ahead(job.device):
+        if is_first():
+            job.finish(before, run)
+            for name in (BEGUN_NAME, SCALES_NAME):
+                (out / name).unlink(missing_ok=True)
+            write_manifest(out, inputs=inputs, seeds={"training": config.seed})
+    return PPOJob(out, read_json(out / METRICS_NAME, "metrics file"), already_done=False)
 
 
 class _Job:
     """One run: what it opened, and its three parts."""
 
-    def __init__(self, config: PPOConfig, config_dir: Path, data_dir: Path, out: Path, progress: Progress) -> None:
-        self.config, self.config_dir, self.data_dir, self.out, self.progress = (
-            config,
-            config_dir,
-            data_dir,
-            out,
-            progress,
-        )
-        self.source = resolve(config.model, data_dir)
+    def __init__(self, config: PPOConfig, folders: Folders, out: Path, progress: Progress) -> None:
+        self.config, self.folders, self.out, self.progress = config, folders, out, progress
+        self.source = resolve(config.model, folders.data)
         self.device = pick_device(config.training.device)
         self.policy = CausalLM.load(self.source, device=self.device)
         template = ChatTemplate.find(self.source, config.chat)
@@ -128,10 +123,10 @@ class _Job:
         window = Window(self.asks, template, t.max_new_tokens, position_limit(self.policy.model))
         strata = config.fairness.strata_by if config.fairness else ()
         self.table: PromptTable = read_prompt_table(
-            config.prompts, config.held_out, Folders(config_dir, data_dir), window, strata=strata, seed=config.seed
+            config.prompts, config.held_out, folders, window, strata=strata, seed=config.seed
         )
         compared_attributes(self.table.held_out, config.prompts.groups, config.prompts.references)  # or raise now
-        self.reward = RewardSum([open_part(r, config_dir, data_dir, t.device) for r in config.rewards])
+        self.reward = RewardSum([open_part(r, folders.config, folders.data, t.device) for r in config.rewards])
         self.sampling = Sampling(t.max_new_tokens, t.temperature, config.held_out.samples, config.seed)
 
     @property
@@ -144,13 +139,14 @@ class _Job:
     def rulers(self) -> dict[str, Ruler]:
         """Column of the records -> the ruler: the one of training first, then those that certify."""
         plans: list[ScorerPlan] = [self.config.fairness.scorer] if self.config.fairness else []
-        return {score_column(plan): open_scorer(plan, self.config_dir) for plan in (*plans, *self.config.certify)}
+        return {score_column(plan): open_scorer(plan, self.folders.config) for plan in (*plans, *self.config.certify)}
 
     def start(self) -> pd.DataFrame:
         """The untrained policy on held-out prompts; fixes the scales of rewards and the floors of groups."""
         if not (self.out / SCALES_NAME).is_file():
             records = self._measured("before training", self.policy.model, self.table.held_out, None)
             scales = {part.label: self._scale(records, part.label) for part in self.reward.parts}
+            write_table(self.out / "rejects.csv", self.table.rejects)
             write_table(self.out / START_NAME, without_texts(records, self.kept))
             write_json(self.out / SCALES_NAME, {"scales": scales, "floors": self._floors(records)})
         kept = read_json(self.out / SCALES_NAME, "scales of the start")
@@ -170,7 +166,12 @@ class _Job:
             observed = {f"reward_of:{label}": values for label, values in latest.parts.items() if several}
             observed |= {"refusals": is_refusal(latest.completions).astype(float)}
             means = {name: float(trainer.devices.gather(values).mean()) for name, values in observed.items()}
-            files.expect(stream.latest + 1, means, latest.answers())
+            if is_first():
+                files.expect(stream.latest + 1, means, latest.answers())
+
+        def heard(row: dict[str, float]) -> None:
+            if is_first():
+                on_step(files.hear(row, trainer.curve), c.training.steps)
 
         reward = RewardSum(self.reward.parts, paid)
         trainer = PPOTrainer(
@@ -185,16 +186,18 @@ class _Job:
         record = trainer.train(
             stream,
             name=self.stage,
-            on_step=lambda row: on_step(files.hear(row, trainer.curve), c.training.steps),
+            on_step=heard,
             checkpoint=self.out / CHECKPOINT_NAME,
         )
+        if not is_first():
+            return Run((), record.seconds)
         files.finish(trainer.curve)
         with quiet_transformers():
             self.policy.model.save_pretrained(self.out)
             self.policy.tokenizer.save_pretrained(self.out)
         return Run(files.whole_rows(), record.seconds)
 
-    def finish(self, before: pd.DataFrame, run: Run) -> dict[str, Any]:
+    def finish(self, before: pd.DataFrame, run: Run) -> None:
         """Measure what was saved, as anybody will load it, and write the account."""
         after_model = CausalLM.load(self.out, device=self.device)
         reference = CausalLM.load(self.source, device=self.device)
@@ -208,7 +211,6 @@ class _Job:
         write_json(self.out / "training.json", record.model_dump(mode="json"))
         write_results(self.out, results(self.config, found, record, self.stage))
         (self.out / CHECKPOINT_NAME).unlink(missing_ok=True)
-        return dict(read_json(self.out / METRICS_NAME, "metrics file"))
 
     @property
     def stage(self) -> str:
@@ -267,7 +269,7 @@ class _Job:
         source = next(reward for reward in c.rewards if isinstance(reward, ModelReward))
         part = next(part for part in self.reward.parts if part.label == source.label)
         return RewardCritic.load(
-            resolve(source.model, self.data_dir),
+            resolve(source.model, self.folders.data),
             self.policy.tokenizer,
             mean=part.centre,
             sd=part.spread / part.weight,
@@ -285,32 +287,3 @@ class _Job:
             lambda texts: np.asarray(ruler.score(list(texts)), dtype=float),
             refused=lambda texts: is_refusal(texts).astype(float),
         )
-
-
-def _begin(out: Path, inputs: dict[str, str]) -> None:
-    """Remember whose run this is, so that a stopped one is not taken up by another config."""
-    begun = out / BEGUN_NAME
-    if begun.is_file() and read_json(begun, "record of inputs") != inputs:
-        raise SettingsError(
-            f"{out} holds a stopped run of another config or other data; delete it or choose another --out"
-        )
-    write_json(begun, inputs)
-
-
-def _inputs(config: PPOConfig, config_path: Path, data_dir: Path) -> dict[str, str]:
-    """Hashes of config, prompts, base model, rewards and rulers."""
-    found = {"config": sha256_file(config_path), "base_model": model_digest(resolve(config.model, data_dir))}
-    folders = Folders(config_path.parent, data_dir)
-    for name in filter(None, (config.prompts.path, config.held_out.path)):
-        found[f"data/{name}"] = sha256_file(folders.find(name))
-    for column, made in config.prompts.derive.items():
-        if isinstance(made, FromClassifier):
-            found[f"groups/{column}"] = model_digest(resolve(made.model, data_dir))
-        if isinstance(made, FromLexicon) and (data_dir / made.attribute).is_file():
-            found[f"groups/{column}"] = sha256_file(data_dir / made.attribute)
-    for reward in config.rewards:
-        found |= reward_inputs(reward, config_path.parent, data_dir)
-    rulers = [config.fairness.scorer] if config.fairness else []
-    for plan in (*rulers, *config.certify):
-        found |= scorer_inputs(plan, config_path.parent)
-    return found

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from forked import CAN_FORK, in_two_processes
 from job_world import CONFIG, make_world
 from tiny import tiny_gpt2, tiny_llama, tiny_tokenizer
 from transformers import (
@@ -26,6 +27,8 @@ from rlhf_fair.artifacts import read_results, verify_manifest
 from rlhf_fair.errors import MissingFileError, ModelLoadError, RlhfFairError, RowError, SettingsError
 from rlhf_fair.models.causal_lm import CausalLM
 from rlhf_fair.models.reward_model import RewardModel
+from rlhf_fair.settings import read_toml
+from rlhf_fair.training.data_folders import Folders
 from rlhf_fair.training.ppo import job as ppo_job
 from rlhf_fair.training.ppo.config import PPOConfig
 from rlhf_fair.training.ppo.job import train_ppo
@@ -220,6 +223,11 @@ def test_additions_of_low_rank_leave_a_plain_model(tmp_path: Path) -> None:
     assert names == {name for name, _ in AutoModelForCausalLM.from_pretrained(tmp_path / "policy").named_parameters()}
 
 
+def opened(config: Path, out: Path) -> ppo_job._Job:
+    folders = Folders(config.parent, config.parent)
+    return ppo_job._Job(read_toml(config, PPOConfig), folders, out, lambda what, done, total: None)
+
+
 def test_a_chat_model_is_asked_in_its_template_and_the_reward_reads_the_table(tmp_path: Path) -> None:
     config = make_world(tmp_path, config=CONFIG.replace("steps = 6", "steps = 1"))
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "policy")
@@ -232,9 +240,7 @@ def test_a_chat_model_is_asked_in_its_template_and_the_reward_reads_the_table(tm
         "    assert all(p.startswith('the ') for p in prompts)\n"
         "    return [0.0] * len(prompts)\n"
     )
-    job = ppo_job._Job(
-        ppo_job.read_toml(config, ppo_job.PPOConfig), tmp_path, tmp_path, tmp_path / "out", lambda *_: None
-    )
+    job = opened(config, tmp_path / "out")
     asked = job.table.train["asked"].tolist()
     assert all(text.startswith("hi the ") and text.endswith(" ? hello") for text in asked)
     train_ppo(config, tmp_path, tmp_path / "out")
@@ -286,7 +292,7 @@ def test_the_critic_can_start_as_the_reward_model_on_its_scale(tmp_path: Path) -
     assert (before["reward"].mean(), before["reward"].std()) == (pytest.approx(0, abs=1e-9), pytest.approx(2))
 
     # the same critic by hand: its values are 2 * (score - mean) / sd of what the reward model says at each position
-    job = ppo_job._Job(ppo_job.read_toml(config, PPOConfig), tmp_path, tmp_path, tmp_path / "out2", lambda *_: None)
+    job = opened(config, tmp_path / "out2")
     (tmp_path / "out2").mkdir()
     job.start()
     critic, raw = job._critic(), before["reward.rm"]
@@ -360,3 +366,20 @@ def test_other_architectures_work_unchanged(tmp_path: Path, model: Callable[[int
     assert type(trained) is type(before)
     same = [torch.equal(a, b) for a, b in zip(trained.parameters(), before.parameters(), strict=True)]
     assert not any(same)
+
+
+@pytest.mark.skipif(not CAN_FORK, reason="needs fork")
+def test_two_processes_share_one_job_and_the_first_writes_it(tmp_path: Path) -> None:
+    """Half the batch each; what they learn is what one learns from the whole, up to the order of additions."""
+    text = CONFIG.replace("steps = 6", "steps = 3").replace("minibatch_size = 8", "minibatch_size = 16")
+    config = make_world(tmp_path, config=text + SAMPLES)
+    train_ppo(config, tmp_path, tmp_path / "one")
+    in_two_processes(train_ppo, config, tmp_path, tmp_path / "two")
+    verify_manifest(tmp_path / "two")
+    one, two = ([*rows(tmp_path / run / "curve.jsonl")] for run in ("one", "two"))
+    assert len(two) == 3
+    for ours, theirs in zip(two, one, strict=True):
+        for name in ("reward", "gap", "kappa", "refusals", "length"):
+            assert ours[name] == pytest.approx(theirs[name], abs=1e-5), name
+    expected, found = weights(tmp_path / "one"), weights(tmp_path / "two")
+    assert max(float((expected[name] - found[name]).abs().max()) for name in expected) < 1e-3

@@ -1,0 +1,46 @@
+"""Whose run a folder holds: hashes of everything that a config names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rlhf_fair.artifacts import read_json, sha256_file, write_json
+from rlhf_fair.errors import SettingsError
+from rlhf_fair.models.cache import model_digest
+from rlhf_fair.models.loading import resolve
+from rlhf_fair.probes.scorers import scorer_inputs
+from rlhf_fair.training.data_folders import Folders
+from rlhf_fair.training.group_source import FromClassifier, FromLexicon
+from rlhf_fair.training.ppo.config import PPOConfig
+from rlhf_fair.training.ppo.rewards import reward_inputs
+
+BEGUN_NAME = "begun.json"
+
+
+def begin(out: Path, inputs: dict[str, str]) -> None:
+    """Remember whose run this is, so that a stopped one is not taken up by another config."""
+    begun = out / BEGUN_NAME
+    if begun.is_file() and read_json(begun, "record of inputs") != inputs:
+        raise SettingsError(
+            f"{out} holds a stopped run of another config or other data; delete it or choose another --out"
+        )
+    write_json(begun, inputs)
+
+
+def job_inputs(config: PPOConfig, config_path: Path, data_dir: Path) -> dict[str, str]:
+    """Hashes of config, prompts, base model, rewards and rulers."""
+    found = {"config": sha256_file(config_path), "base_model": model_digest(resolve(config.model, data_dir))}
+    folders = Folders(config_path.parent, data_dir)
+    for name in filter(None, (config.prompts.path, config.held_out.path)):
+        found[f"data/{name}"] = sha256_file(folders.find(name))
+    for column, made in config.prompts.derive.items():
+        if isinstance(made, FromClassifier):
+            found[f"groups/{column}"] = model_digest(resolve(made.model, data_dir))
+        if isinstance(made, FromLexicon) and (data_dir / made.attribute).is_file():
+            found[f"groups/{column}"] = sha256_file(data_dir / made.attribute)
+    for reward in config.rewards:
+        found |= reward_inputs(reward, config_path.parent, data_dir)
+    rulers = [config.fairness.scorer] if config.fairness else []
+    for plan in (*rulers, *config.certify):
+        found |= scorer_inputs(plan, config_path.parent)
+    return found
