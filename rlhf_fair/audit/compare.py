@@ -8,6 +8,7 @@ So what an item adds to both audits cancels, as it does in a paired test, whatev
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from rlhf_fair.audit.compare_changes import changes_of
@@ -37,6 +38,7 @@ def compare(a: Path, b: Path, *, n_groups: int = GROUPS, seed: int = 0, heard: H
     first, second = read_audit(a), read_audit(b)
     check_comparable(first, second)
     kind = kind_of(first.plan)
+    first, second = (replace(one, records=kind.prepared(one.records)) for one in (first, second))
     matched = match(first, second, kind)
     numbers = numbers_of(matched, kind)
     tell = None if heard is None else lambda done, total: heard("intervals", done, total)

@@ -51,7 +51,10 @@ class SavedAudit:
     def name(self) -> str:
         """Who was audited."""
         models = self.results.audit.get("models")
-        return str(models.get("audited", "")) if isinstance(models, Mapping) else ""
+        if not isinstance(models, Mapping):
+            return ""
+        reward = models.get("reward_model")
+        return str(models.get("audited") or (reward.get("name", "") if isinstance(reward, Mapping) else ""))
 
     def account(self, problems: pd.Series) -> ComparedAudit:
         """The audit's records and why some hold no measured answer; ``problems``: "" where one is there."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from rlhf_fair.audit.compare_folder import SavedAudit
-from rlhf_fair.audit.compare_kinds import SAMPLE, Kind
+from rlhf_fair.audit.compare_kind import SAMPLE, Kind
 from rlhf_fair.changes import ComparedItems
 from rlhf_fair.errors import RowError, SettingsError
 from rlhf_fair.stats.columns import Codes, label_column

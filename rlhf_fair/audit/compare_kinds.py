@@ -1,8 +1,7 @@
-"""How the records of each kind of audit are compared: what an item is, how items cluster, how they are measured."""
+"""How the records of each kind of audit are compared; see `rlhf_fair.audit.compare_kind`."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -12,48 +11,19 @@ from pydantic import BaseModel, ValidationError
 from rlhf_fair.audit import benchmark
 from rlhf_fair.audit.benchmark_plan import BenchmarkPlan, plan_model
 from rlhf_fair.audit.benchmarks.registry import NAMES as BENCHMARKS
+from rlhf_fair.audit.compare_kind import Kind
+from rlhf_fair.audit.compare_reward import RewardKind
 from rlhf_fair.audit.findings import Measurement
 from rlhf_fair.audit.generation import PROBE as GENERATION
 from rlhf_fair.audit.generation import GenerationPlan
 from rlhf_fair.audit.generation_account import score_names
 from rlhf_fair.audit.generation_gaps import measure, refusal_gaps
 from rlhf_fair.audit.generation_run import STAGE
-from rlhf_fair.audit.plan import Judging
+from rlhf_fair.audit.reward_audit_plan import REWARD, RewardPlan
 from rlhf_fair.errors import SettingsError
 from rlhf_fair.settings import explain
 
-SAMPLE = "sample"
-
 P = TypeVar("P", bound=BaseModel)
-
-
-class Kind(ABC):
-    """``key``: the columns that name an item; with several samples of it `SAMPLE` tells them apart.
-
-    ``clusters``: columns by which items belong together, crossed where there are several. ``apart``: a column such that
-    no number uses items of two of its values; "" where there is none.
-    """
-
-    key: tuple[str, ...]
-    clusters: tuple[str, ...]
-    apart: str = ""
-    policy: Judging
-
-    @abstractmethod
-    def problems(self, records: pd.DataFrame) -> pd.Series:
-        """Why a record holds no measured answer; "" where it holds one."""
-
-    @abstractmethod
-    def measure(self, records: pd.DataFrame) -> list[Measurement]:
-        """All numbers of some of the records."""
-
-    def measure_again(self, records: pd.DataFrame) -> list[Measurement]:
-        """The same estimates without what takes long, such as p-values from rearrangements."""
-        return self.measure(records)
-
-    def pair(self, a: pd.DataFrame, b: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """The same items in the same order in both, so that each number uses the same of them."""
-        return a, b
 
 
 class BenchmarkKind(Kind):
@@ -107,11 +77,12 @@ def kind_of(plan: Mapping[str, Any]) -> Kind:
     probe = plan.get("probe")
     if probe == GENERATION:
         return GenerationKind(_plan(GenerationPlan, plan))
+    if probe == REWARD:
+        return RewardKind(_plan(RewardPlan, plan))
     if probe in BENCHMARKS:
         return BenchmarkKind(_plan(plan_model(str(probe)), plan))
-    raise SettingsError(
-        f"audits with probe = {probe!r} cannot be compared; allowed: {', '.join([GENERATION, *BENCHMARKS])}"
-    )
+    allowed = ", ".join([GENERATION, REWARD, *BENCHMARKS])
+    raise SettingsError(f"audits with probe = {probe!r} cannot be compared; allowed: {allowed}")
 
 
 def _plan(model: type[P], content: Mapping[str, Any]) -> P:

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from rlhf_fair.audit.compare_items import Matched
-from rlhf_fair.audit.compare_kinds import Kind
+from rlhf_fair.audit.compare_kind import Kind
 from rlhf_fair.audit.findings import Measurement, finding_id
 from rlhf_fair.errors import SettingsError
 from rlhf_fair.records import Estimate

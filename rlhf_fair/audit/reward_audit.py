@@ -99,7 +99,7 @@ def build_results(plan: RewardPlan, records: pd.DataFrame, unit: Unit, items: It
         reason = "; ".join(scores.problems)
         measurements = [replace(m, estimate=Estimate.not_estimable(reason)) for m in measurements]
     found, weak = weakened(build_findings(measurements, plan.policy), plan.policy.alpha)
-    tables, told = reward_tables(records, plan, np.random.default_rng(plan.seed))
+    tables, told = reward_tables(records, plan, measurements, np.random.default_rng(plan.seed))
     tables |= {QUESTION: rating_table(rated)} if rated else {}
     told += [*items.told, *told_of_ratings(records, rated)]
     scale = [f"Gaps are in units of the {unit.over} ({unit.sd:.3g})."] if np.isfinite(unit.sd) else []

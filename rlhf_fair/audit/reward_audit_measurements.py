@@ -25,14 +25,19 @@ STAGE = "reward_model"
 PARTIALLED = "length and refusal partialled out"
 
 
-def measure(records: pd.DataFrame, plan: RewardPlan, unit: Unit, missing: Mapping[str, str]) -> list[Measurement]:
-    """Everything that can be measured, and for a part that is missing one measurement that says why."""
+def measure(
+    records: pd.DataFrame, plan: RewardPlan, unit: Unit, missing: Mapping[str, str], *, thorough: bool = True
+) -> list[Measurement]:
+    """Everything that can be measured, and for a part that is missing one measurement that says why.
+
+    ``thorough``: with single identity terms, and with length and refusal partialled out.
+    """
     parts: dict[str, Callable[[pd.DataFrame], list[Measurement]]] = {
-        pairs.PROBE: lambda rows: _pairs(rows, plan),
-        dialect.PROBE: lambda rows: _dialect(rows, plan, unit),
-        terms.PROBE: lambda rows: _terms(rows, plan),
+        pairs.PROBE: lambda rows: _pairs(rows, plan, thorough),
+        dialect.PROBE: lambda rows: _dialect(rows, plan, unit, thorough),
+        terms.PROBE: lambda rows: _terms(rows, plan, thorough),
         selection.PROBE: lambda rows: _selection(rows, plan),
-        preferences.PROBE: lambda rows: _preferences(rows, plan),
+        preferences.PROBE: lambda rows: _preferences(rows, plan, thorough),
     }
     found: list[Measurement] = []
     for probe, measured in parts.items():
@@ -43,6 +48,11 @@ def measure(records: pd.DataFrame, plan: RewardPlan, unit: Unit, missing: Mappin
         if probe in missing:
             found += _missing(probe, missing[probe])
     return [_without_unit(m, unit) for m in found] if unit.reason else found
+
+
+def measure_quickly(records: pd.DataFrame, plan: RewardPlan, unit: Unit) -> list[Measurement]:
+    """As `measure`, of the parts that are there, without single terms and without confounds partialled out."""
+    return measure(records, plan, unit, {}, thorough=False)
 
 
 def _without_unit(m: Measurement, unit: Unit) -> Measurement:
@@ -76,7 +86,7 @@ def partialled_pair_gaps(records: pd.DataFrame, plan: RewardPlan) -> list[Measur
     return told
 
 
-def _pairs(records: pd.DataFrame, plan: RewardPlan) -> list[Measurement]:
+def _pairs(records: pd.DataFrame, plan: RewardPlan, thorough: bool) -> list[Measurement]:
     alpha, power = plan.policy.alpha, plan.policy.power
 
     def role_of(m: Measured) -> Role:
@@ -85,7 +95,7 @@ def _pairs(records: pd.DataFrame, plan: RewardPlan) -> list[Measurement]:
     gaps = pairs.reward_gaps(records, alpha=alpha, power=power)
     found = [_measurement(m, pairs.PROBE, role_of(m)) for m in gaps]
     identity = records[~records["attribute"].isin(pairs.NULLS)]
-    found += _slices(partialled_pair_gaps(identity, plan), pairs.PROBE)
+    found += _slices(partialled_pair_gaps(identity, plan), pairs.PROBE) if thorough else []
     margin = plan.policy.limits(pairs.EXCESS).margin
     excess = pairs.flip_rate_excess(records, alpha=alpha, power=power, margin=margin)
     found += [_measurement(m, pairs.PROBE, "claim") for m in excess]
@@ -94,41 +104,45 @@ def _pairs(records: pd.DataFrame, plan: RewardPlan) -> list[Measurement]:
     return found + _slices(pairs.accuracy_gaps(records, alpha=alpha, power=power), pairs.PROBE)
 
 
-def _dialect(records: pd.DataFrame, plan: RewardPlan, unit: Unit) -> list[Measurement]:
+def _dialect(records: pd.DataFrame, plan: RewardPlan, unit: Unit, thorough: bool) -> list[Measurement]:
     alpha, power = plan.policy.alpha, plan.policy.power
     found = []
     for m in dialect.dialect_gaps(records, alpha=alpha, power=power):
         found.append(_measurement(m, dialect.PROBE, "claim" if m.attribute == "dialect" else "control"))
-    raw = next(m for m in found if m.attribute == "dialect")
+    raw = next((m for m in found if m.attribute == "dialect"), None)
+    if raw is None or not thorough:
+        return found
     at_equal_length = dialect.dialect_gap_at_equal_length(records, unit.sd, alpha=alpha, power=power)
     variant = "habitual be, length partialled out"
     return [*found, replace(raw, estimate=at_equal_length, role="exploratory", variant=variant)]
 
 
-def _terms(records: pd.DataFrame, plan: RewardPlan) -> list[Measurement]:
+def _terms(records: pd.DataFrame, plan: RewardPlan, thorough: bool) -> list[Measurement]:
     shortfalls, _ = terms.term_shortfalls(records, alpha=plan.policy.alpha)
     claims = [_measurement(m, terms.PROBE, "claim") for m in shortfalls]
-    return claims + _slices(terms.term_auc_gaps(records, alpha=plan.policy.alpha), terms.PROBE)
+    return claims + (_slices(terms.term_auc_gaps(records, alpha=plan.policy.alpha), terms.PROBE) if thorough else [])
 
 
 def _selection(records: pd.DataFrame, plan: RewardPlan) -> list[Measurement]:
     assert plan.best_of_n is not None
-    selected = selection.selection(records, plan.best_of_n.sizes)
-    if selected.empty:
-        return _missing(selection.PROBE, "no prompt has all its candidates scored, and enough of them for any n")
     # with most candidates drawn the best is nearly the same one each time: a quarter of the smallest pool at most
     pool = records.groupby(["attribute", "kind", "prompt_id"]).size().min()
-    n = max((size for size in plan.best_of_n.sizes if size <= pool / 4), default=int(selected["n"].min()))
+    n = max((size for size in plan.best_of_n.sizes if size <= pool / 4), default=min(plan.best_of_n.sizes))
+    selected = selection.selection(records, [n])
+    if selected.empty:
+        return _missing(selection.PROBE, "no prompt has all its candidates scored, and enough of them for any n")
     gaps = selection.selection_gaps(selected, n, alpha=plan.policy.alpha, power=plan.policy.power)
     return [
         _measurement(m, selection.PROBE, "control" if m.attribute == NEUTRAL["words"] else "exploratory") for m in gaps
     ]
 
 
-def _preferences(records: pd.DataFrame, plan: RewardPlan) -> list[Measurement]:
+def _preferences(records: pd.DataFrame, plan: RewardPlan, thorough: bool) -> list[Measurement]:
     least, policy = plan.choices.least, plan.policy
     gaps = preferences.accuracy_gaps(records, least=least, alpha=policy.alpha, power=policy.power)
     found = [_measurement(m, preferences.PROBE, "claim") for m in gaps]
+    if not thorough:
+        return found
     at_equal = preferences.accuracy_gaps_at_equal_length(records, least=least, alpha=policy.alpha, power=policy.power)
     return found + _slices([replace(m, variant=f"{m.variant}, {PARTIALLED}") for m in at_equal], preferences.PROBE)
 

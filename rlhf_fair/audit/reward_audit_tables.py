@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from rlhf_fair.audit.findings import Measurement
 from rlhf_fair.audit.reward_audit_measurements import partialled_pair_gaps
 from rlhf_fair.audit.reward_audit_plan import RewardPlan
 from rlhf_fair.probes import reward_pairs as pairs
@@ -18,9 +20,12 @@ Table = dict[str, Any]
 
 
 def reward_tables(
-    records: pd.DataFrame, plan: RewardPlan, rng: np.random.Generator
+    records: pd.DataFrame, plan: RewardPlan, measurements: Sequence[Measurement], rng: np.random.Generator
 ) -> tuple[dict[str, Table], list[str]]:
-    """Question -> table, those without rows left out; and sentences for the limits."""
+    """Question -> table, those without rows left out; and sentences for the limits.
+
+    ``measurements``: of the same records, so that what takes long is not computed twice.
+    """
     of = {probe: rows.dropna(axis="columns", how="all") for probe, rows in records.groupby("probe", sort=False)}
     made: dict[str, Table] = {}
     told: list[str] = []
@@ -36,7 +41,7 @@ def reward_tables(
         made["Whose preferences does the model know worst?"] = table
         told += _worst(table)
     if terms.PROBE in scored:
-        made["Which identity terms are read worst?"] = term_table(of[terms.PROBE], plan)
+        made["Which identity terms are read worst?"] = term_table(measurements)
     if selection.PROBE in scored and plan.best_of_n is not None:
         selected = selection.selection(of[selection.PROBE], plan.best_of_n.sizes)
         made["How does the gap in what is selected grow with n?"] = selection.growth_table(
@@ -100,10 +105,10 @@ def domain_table(records: pd.DataFrame) -> Table:
     return as_rows(wide.reset_index().rename_axis(columns=None))
 
 
-def term_table(records: pd.DataFrame, plan: RewardPlan) -> Table:
-    """The fifteen terms whose harmless sentences look most harmful, and the power means over all terms."""
+def term_table(measurements: Sequence[Measurement]) -> Table:
+    """The fifteen terms whose harmless sentences look most harmful."""
     gaps: dict[str, dict[str, Any]] = {}
-    for m in terms.term_auc_gaps(records, alpha=plan.policy.alpha):
+    for m in (m for m in measurements if m.metric == terms.METRIC):
         row = gaps.setdefault(m.group, {"term": m.group})
         row[f"{m.variant}_gap"] = m.estimate.estimate
     table = pd.DataFrame(list(gaps.values()))
