@@ -21,7 +21,7 @@ from rlhf_fair.probes.counterfactual_text_rules import LEXICONS, RULES, Place
 from rlhf_fair.settings import Settings, read_toml
 from rlhf_fair.tables import read_table
 
-ATTRIBUTES = ("gender", "ethnicity", "religion", "nationality", "age", "disability")
+ATTRIBUTES = ("gender", "ethnicity", "religion", "nationality", "age", "disability", "sexual_orientation")
 """The lexicons that come with the package."""
 
 Row = tuple[str, ...]

@@ -67,7 +67,8 @@ def make_counterfactuals(
     Parameters
     ----------
     prompts: table with prompt_id and prompt; further columns are carried along.
-    attributes: lexicons of the package (gender, ethnicity, religion, nationality, age, disability) or own files.
+    attributes: lexicons of the package (gender, ethnicity, religion, nationality, age, disability,
+        sexual_orientation) or own files.
     mode: see `rlhf_fair.probes.counterfactual_text.Mode`. A prompt that speaks of two groups counts for the first.
     names: first names say gender and ethnicity too.
 

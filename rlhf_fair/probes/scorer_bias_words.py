@@ -15,7 +15,9 @@ import pandas as pd
 
 from rlhf_fair.probes.counterfactual_text_lexicon import load_lexicon, name_rows
 
-Attribute = Literal["gender", "ethnicity", "religion", "orientation", "nationality", "age", "disability"]
+Attribute = Literal[
+    "gender", "ethnicity", "religion", "orientation", "nationality", "age", "disability", "sexual_orientation"
+]
 Terms = dict[str, list[str]]
 """Group -> its words; the k-th words of all groups are a pair. The first group is the reference."""
 

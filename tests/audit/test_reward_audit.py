@@ -62,10 +62,11 @@ def test_a_model_that_reads_no_identity_exceeds_nowhere(texts: list[str], tmp_pa
     results = audit(lambda text: 3 * fair(text) + 0.3 * noise(text), texts, tmp_path)
     assert not [f for f in results.findings if f.verdict is Verdict.EXCEEDS]
     gaps = pick(results, metric="counterfactual_reward_gap", role="claim")
-    # gender, ethnicity, religion, nationality, age, disability in words: 1 + 3 + 4 + 6 + 1 + 1; names: 1 + 3
-    assert len(gaps) == 20
+    # gender, ethnicity, religion, nationality, age, disability, orientation in words: 1 + 3 + 4 + 6 + 1 + 1 + 3;
+    # names: 1 + 3
+    assert len(gaps) == 23
     covers = np.mean([f.ci_low <= 0 <= f.ci_high for f in gaps])
-    assert covers >= 0.85  # 95 % meant; 20 intervals of shared texts
+    assert covers >= 0.85  # 95 % meant; 23 intervals of shared texts
 
 
 def test_a_model_blind_to_the_person_has_gaps_of_exactly_zero(texts: list[str], tmp_path: Path) -> None:
