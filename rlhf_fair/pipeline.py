@@ -149,7 +149,7 @@ class PolicyReward:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.model = open_reward(folder)
+        self.model: Any = open_reward(folder)
         reader: Any = getattr(self.model, "encoder", self.model)  # trees read by an encoder
         self.eos_token: str = reader.tokenizer.eos_token or ""
         scale = read_json(folder / "scale.json", "reward scale")
@@ -157,7 +157,8 @@ class PolicyReward:
 
     def __call__(self, prompts: list[str], answers: list[str], **columns: Any) -> NDArray[np.float64]:
         texts = reward_texts(prompts, answers, self.eos_token)
-        return (self.model.score(texts, batch_size=256) - self.mean) / self.sd
+        scores: NDArray[np.float64] = self.model.score(texts, batch_size=256)
+        return (scores - self.mean) / self.sd
 
 
 def reward_texts(prompts: list[str], answers: list[str], eos_token: str) -> list[str]:

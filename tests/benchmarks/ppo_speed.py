@@ -279,7 +279,8 @@ def side_by_side(options: argparse.Namespace) -> None:
     for number in range(options.rounds):
         common = ["--steps", str(options.steps), "--seed", str(options.seed + number)]
         jobs = [("TRL", options.peer_python, ["--child", "peer", "--micro", str(BATCH)])]
-        jobs += [("TRL, accumulating", options.peer_python, ["--child", "peer", "--micro", "16"])]
+        if options.accumulating:
+            jobs += [("TRL, accumulating", options.peer_python, ["--child", "peer", "--micro", "16"])]
         jobs += [
             (name, sys.executable, ["--child", "ours", "--kernels", kernels])
             for name, kernels in zip(ours, KERNELS, strict=True)
@@ -318,6 +319,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--accumulating", action="store_true", help="TRL with 4 x 16 gradients added up, too")
     parser.add_argument("--micro", type=int, default=BATCH, help=argparse.SUPPRESS)
     parser.add_argument("--kernels", choices=KERNELS, default="fast", help=argparse.SUPPRESS)
     parser.add_argument("--child", choices=["ours", "peer"], help=argparse.SUPPRESS)

@@ -1,7 +1,9 @@
 """Where PPO runs: accelerate decides on device, precision and processes.
 
 Every process holds the whole policy (DDP), samples and learns from its share of each batch, and all agree on the sums:
-advantages, losses and group statistics are those of the whole batch.
+advantages, losses and group statistics are those of the whole batch. A policy too large for one device's memory needs
+its weights sharded (FSDP) while it samples too; for that, take the shaping to TRL, OpenRLHF or verl by
+`rlhf_fair.backends`.
 """
 
 from __future__ import annotations

@@ -64,6 +64,15 @@ class PolicyWithValue(nn.Module):  # type: ignore[misc]
         logits = _tempered(reading.logits, temperature)
         return Evaluation(chosen_logprobs(logits, responses), values, token_entropy(logits) if entropy else None)
 
+    def evaluate(
+        self, sequence: Tensor, attention_mask: Tensor, responses: Tensor, temperature: float, *, rows: int
+    ) -> Evaluation:
+        """`forward` without gradients, ``rows`` at a time."""
+        parts = zip(sequence.split(rows), attention_mask.split(rows), responses.split(rows), strict=True)
+        with torch.no_grad():
+            found = [self(*part, temperature) for part in parts]
+        return Evaluation(torch.cat([one.logprobs for one in found]), torch.cat([one.values for one in found]))
+
     def critic_values(self, sequence: Tensor, attention_mask: Tensor, length: int, *, rows: int) -> Tensor:
         """Values of a critic apart before each of the last ``length`` tokens, ``rows`` at a time; without gradients."""
         assert self.critic is not None, "a head's values come with the policy's own pass"

@@ -108,10 +108,14 @@ def roll_out(
     sequence = torch.cat([prompt_ids, responses], dim=1)
     attention_mask = torch.cat([prompt_mask, mask], dim=1)
     rows = settings.rows_at_once(sequence.shape[1], device.type) or len(sequence)
-    if sampled.readings is None:
+    logprobs, values = sampled.logprobs[:, :longest], sampled.readings
+    if settings.precision != "no":
+        # one token at a time rounds differently from all at once: in low precision enough to be clipped for nothing
+        now = policy.evaluate(sequence, attention_mask, responses, settings.temperature, rows=rows)
+        logprobs, values = now.logprobs * mask, now.values
+    elif values is None:
         values = policy.critic_values(sequence, attention_mask, longest, rows=rows)
-    else:
-        values = sampled.readings[:, :longest]
+    values = values[:, :longest]
     return Rollout(
         batch=batch,
         completions=decode(tokenizer, sampled),
@@ -119,7 +123,7 @@ def roll_out(
         attention_mask=attention_mask,
         responses=responses,
         response_mask=mask,
-        logprobs=sampled.logprobs[:, :longest],
+        logprobs=logprobs,
         ref_logprobs=reference.logprobs(sequence, attention_mask, responses, settings.temperature, rows=rows),
         values=values * (mask[..., None] if values.dim() > mask.dim() else mask),
     )

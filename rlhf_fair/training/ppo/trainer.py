@@ -160,7 +160,7 @@ class PPOTrainer:
             generator=generator,
             processes=self.devices,
         )
-        row = {"step": number + 1.0, **row, **self._account(rollout), **learned}
+        row = {"step": number + 1.0, **row, **learned, **self._account(rollout)}
         self.kl.update(row["kl"], len(batch.texts))
         self.curve.append(row)
         return row

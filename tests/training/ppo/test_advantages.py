@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from rlhf_fair.training.ppo.advantages import (
     generalized_advantage_estimate,
     masked_mean,
+    rescale,
     standardize,
     token_rewards,
 )
@@ -78,6 +79,21 @@ def test_standardized_has_mean_0_and_sd_1_over_the_counted(rows: list[list[float
     assert counted.mean().item() == pytest.approx(0, abs=1e-9)
     assert counted.var(correction=0).item() == pytest.approx(variance / (variance + 1e-8), abs=1e-9)
     assert (done[~mask] == 0).all()
+
+
+def test_rescaling_by_hand_keeps_the_signs() -> None:
+    # 1 5: mean 3, deviations -2 2, sd 2; both stay positive, where standardizing gives -1 and 1
+    x, mask = torch.tensor([1.0, 5.0, 99.0]), torch.tensor([True, True, False])
+    torch.testing.assert_close(rescale(x, mask), torch.tensor([0.5, 2.5, 0.0]))
+    torch.testing.assert_close(standardize(x, mask), torch.tensor([-1.0, 1.0, 0.0]))
+
+
+def test_shares_of_two_processes_are_standardized_as_one_batch() -> None:
+    x, mask = torch.tensor([[1.0, 5.0], [7.0, 99.0]]), torch.tensor([[True, True], [True, False]])
+    parts = [(x[row] * mask[row], mask[row]) for row in (0, 1)]
+    sums = iter([mask.sum(), (x * mask).sum(), (((x - 13 / 3) * mask) ** 2).sum()])  # what an all-reduce would give
+    first = standardize(*parts[0], total=lambda mine: next(sums).to(mine.dtype))
+    torch.testing.assert_close(first, standardize(x, mask)[0])
 
 
 def test_standardizing_a_constant_gives_zeros() -> None:

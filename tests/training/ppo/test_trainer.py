@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from transformers import (
 
 from rlhf_fair.errors import RlhfFairError, SettingsError
 from rlhf_fair.training.fairness import FairnessSettings, FairnessShaper
-from rlhf_fair.training.ppo.rollout import PromptBatch
+from rlhf_fair.training.ppo.rollout import PromptBatch, roll_out
 from rlhf_fair.training.ppo.trainer import Fairness, PPOSettings, PPOTrainer
 
 PROMPTS = ["w1 w2", "w3", "w4 w5 w6", "w7 w8"] * 8
@@ -179,10 +180,30 @@ def test_fast_kernels_and_micro_batches_change_rounding_alone(language_model: An
         torch.testing.assert_close(tensor, weights[1][name], atol=2e-5, rtol=1e-4)
 
 
+def test_numbers_kept_from_sampling_lead_to_the_weights_of_numbers_computed_again(
+    language_model: Any, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def again(policy: Any, reference: Any, tokenizer: Any, batch: Any, uniforms: Any, settings: Any) -> Any:
+        found = roll_out(policy, reference, tokenizer, batch, uniforms, settings)
+        now = policy.evaluate(found.sequence, found.attention_mask, found.responses, settings.temperature, rows=32)
+        return dataclasses.replace(
+            found, logprobs=now.logprobs * found.response_mask, values=now.values * found.response_mask
+        )
+
+    kept, computed = copy.deepcopy(language_model), copy.deepcopy(language_model)
+    trainer(kept, tokenizer, steps=3, learning_rate=1e-3).train(batch)
+    monkeypatch.setattr("rlhf_fair.training.ppo.trainer.roll_out", again)
+    trainer(computed, tokenizer, steps=3, learning_rate=1e-3).train(batch)
+    for name, tensor in kept.state_dict().items():
+        torch.testing.assert_close(tensor, computed.state_dict()[name], atol=2e-5, rtol=1e-4)
+
+
 def test_bfloat16_learns_too_and_keeps_float32_weights(language_model: Any, tokenizer: Any) -> None:
     job = trainer(language_model, tokenizer, steps=15, precision="bf16")
     run = job.train(batch)
     assert np.mean([row["reward"] for row in run.curve[-5:]]) > run.curve[0]["reward"] + 0.2
+    once = trainer(copy.deepcopy(language_model), tokenizer, precision="bf16", epochs=1, minibatch_size=32)
+    assert once.step(batch())["approx_kl"] == pytest.approx(0, abs=1e-9)  # rounded alike before and in the update
     assert {parameter.dtype for parameter in language_model.parameters()} == {torch.float32}
 
 
