@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from rlhf_fair.records import Estimate
-
-REPLICATES = 2000
+from rlhf_fair.stats.contrasts import mean_estimate
+from rlhf_fair.stats.correlation import correlation_estimate
+from rlhf_fair.stats.intervals import t_interval
 
 
 def split_by_key(keys: ArrayLike, *, validation: float, test: float, seed: int) -> NDArray[np.str_]:
@@ -26,59 +29,73 @@ def is_constant(x: ArrayLike) -> bool:
     return bool(np.ptp(values) <= 1e-9 * np.abs(values).max())
 
 
-def correlation(x: ArrayLike, y: ArrayLike, *, rng: np.random.Generator, alpha: float = 0.05) -> Estimate:
-    """Pearson's r with a percentile interval from resampling rows; range [-1, 1], 0 = no linear relation."""
+def correlation(x: ArrayLike, y: ArrayLike, keys: ArrayLike | None = None, *, alpha: float = 0.05) -> Estimate:
+    """Pearson's r, range [-1, 1], 0 = no linear relation; see `rlhf_fair.stats.correlation.correlation_estimate`.
+
+    Rows of equal ``keys`` (one text in two sources) count as one unit of the interval.
+    """
     a, b = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
     if len(a) < 4 or is_constant(a) or is_constant(b):
         return Estimate.not_estimable("fewer than 4 texts, or one side is constant", n=len(a), n_clusters=len(a))
-    a, b = (a - a.mean()) / a.std(), (b - b.mean()) / b.std()  # keeps the sums of squares below free of cancellation
-    draws = rng.multinomial(len(a), np.full(len(a), 1 / len(a)), size=REPLICATES)
-    low, high = np.nanquantile(_weighted_r(a, b, draws), [alpha / 2, 1 - alpha / 2])
-    return Estimate(estimate=float(np.corrcoef(a, b)[0, 1]), ci_low=low, ci_high=high, n=len(a), n_clusters=len(a))
+    return correlation_estimate(a, b, clusters=() if keys is None else [keys], alpha=alpha)
 
 
 def within_source_correlation(
-    x: ArrayLike, y: ArrayLike, source: ArrayLike, *, rng: np.random.Generator, alpha: float = 0.05
+    x: ArrayLike, y: ArrayLike, source: ArrayLike, keys: ArrayLike | None = None, *, alpha: float = 0.05
 ) -> Estimate:
-    """Pearson's r after x and y are standardised within each source; range [-1, 1], 0 = no linear relation.
+    """The sources' own r, weighted by their rows; range [-1, 1], 0 = no linear relation.
 
-    This is the mean of the sources' own r, weighted by their rows: what differs between sources counts for nothing.
-    The percentile interval resamples rows within each source.
+    What differs between sources counts for nothing. The sources' standard errors add up as those of independent
+    numbers; the t interval is on Fisher's scale.
     """
     a, b, names = np.asarray(x, dtype=float), np.asarray(y, dtype=float), np.asarray(source, dtype=str)
-    estimate, replicates = 0.0, np.zeros(REPLICATES)
-    for name in np.unique(names):
+    units = np.arange(len(a)) if keys is None else np.asarray(keys)
+    size = {"n": len(a), "n_clusters": len(np.unique(units))}
+    estimate, variance, different = 0.0, 0.0, np.unique(names)
+    for name in different:
         rows = names == name
-        u, v, n = a[rows], b[rows], int(rows.sum())
-        if n < 4 or is_constant(u) or is_constant(v):
-            reason = f"source {name!r}: fewer than 4 texts, or one side is constant"
-            return Estimate.not_estimable(reason, n=len(a), n_clusters=len(a))
-        u, v = (u - u.mean()) / u.std(), (v - v.mean()) / v.std()
-        estimate += n / len(a) * float(np.mean(u * v))
-        replicates += n / len(a) * _weighted_r(u, v, rng.multinomial(n, np.full(n, 1 / n), size=REPLICATES))
-    low, high = np.nanquantile(replicates, [alpha / 2, 1 - alpha / 2])
-    return Estimate(estimate=estimate, ci_low=low, ci_high=high, n=len(a), n_clusters=len(a))
+        own = correlation(a[rows], b[rows], units[rows], alpha=alpha)
+        if not math.isfinite(own.estimate):
+            return Estimate.not_estimable(f"source {name!r}: {own.reason}", **size)
+        share = float(rows.mean())
+        estimate += share * own.estimate
+        variance += share**2 * own.standard_error**2
+    if not math.isfinite(variance):
+        return Estimate(estimate=estimate, reason="a source is too small for an interval", **size)
+    return on_fishers_scale(estimate, math.sqrt(variance), size["n_clusters"] - 2 * len(different), size, alpha=alpha)
 
 
-def preference_accuracy(
-    difference: ArrayLike, p_a: ArrayLike, keys: ArrayLike, *, rng: np.random.Generator, alpha: float = 0.05
-) -> Estimate:
+def on_fishers_scale(r: float, error: float, df: int, size: dict[str, int], *, alpha: float = 0.05) -> Estimate:
+    """A t interval for ``r`` with standard error ``error`` (on the scale of r), symmetric on the scale of artanh r."""
+    if df < 1 or not error > 0 or abs(r) >= 1:
+        return Estimate(estimate=r, reason="too few units, or no variation: no interval can be estimated", **size)
+    found = t_interval(math.atanh(r), error / (1 - r * r), df, alpha=alpha)
+    limits = {name: math.tanh(getattr(found, name)) for name in ("ci_low", "ci_high")}
+    return Estimate(estimate=r, standard_error=error, **limits, **size)
+
+
+def preference_accuracy(difference: ArrayLike, p_a: ArrayLike, keys: ArrayLike, *, alpha: float = 0.05) -> Estimate:
     """Share of decided pairs whose better side gets the higher reward; range [0, 1], .5 = chance; ties left out.
 
     A pair whose sides get the same reward, such as two texts that are equal up to the longest length, counts one half:
-    a coin would decide it. The interval resamples prompts (``keys``).
+    a coin would decide it. The interval is clustered by prompt (``keys``).
     """
-    gap, share = np.asarray(difference, dtype=float), np.asarray(p_a, dtype=float)
-    decided = share != 0.5
-    right = np.where(gap == 0, 0.5, (gap > 0) == (share > 0.5))[decided]
-    clusters = np.unique(np.asarray(keys)[decided], return_inverse=True)[1]
-    n_clusters = int(clusters.max()) + 1 if len(clusters) else 0
+    share = np.asarray(p_a, dtype=float)
+    right = pairs_right(difference, share)
+    decided = np.isfinite(right)
+    clusters = np.asarray(keys)[decided]
+    n_clusters = len(np.unique(clusters))
     if n_clusters < 2:
-        return Estimate.not_estimable("fewer than 2 prompts with a decided pair", n=len(right), n_clusters=n_clusters)
-    draws = rng.multinomial(n_clusters, np.full(n_clusters, 1 / n_clusters), size=REPLICATES)
-    hits, sizes = np.bincount(clusters, right), np.bincount(clusters)
-    low, high = np.quantile((draws @ hits) / (draws @ sizes), [alpha / 2, 1 - alpha / 2])
-    return Estimate(estimate=float(right.mean()), ci_low=low, ci_high=high, n=len(right), n_clusters=n_clusters)
+        reason = "fewer than 2 prompts with a decided pair"
+        return Estimate.not_estimable(reason, n=int(decided.sum()), n_clusters=n_clusters)
+    return mean_estimate(right[decided], clusters=[clusters], rates=True, alpha=alpha)
+
+
+def pairs_right(difference: ArrayLike, p_a: ArrayLike) -> NDArray[np.float64]:
+    """1 where the better side gets more, 1/2 where both get the same, NaN where people are undecided."""
+    gap, share = np.asarray(difference, dtype=float), np.asarray(p_a, dtype=float)
+    right = np.where(gap == 0, 0.5, (gap > 0) == (share > 0.5))
+    return np.where((share == 0.5) | ~np.isfinite(share), np.nan, right)
 
 
 def noise_ceiling(ratings: pd.DataFrame, *, rng: np.random.Generator, repeats: int = 50) -> float:
@@ -113,14 +130,3 @@ def _halves(items: NDArray[np.intp], rng: np.random.Generator) -> NDArray[np.int
     half = np.empty(len(items), dtype=np.intp)
     half[order] = (np.arange(len(items)) - starts) % 2
     return half
-
-
-def _weighted_r(a: NDArray[np.float64], b: NDArray[np.float64], w: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Pearson's r under each row of counts ``w`` (replicates, n)."""
-    n = w.sum(axis=1)
-    mean_a, mean_b = (w @ a) / n, (w @ b) / n
-    covariance = (w @ (a * b)) / n - mean_a * mean_b
-    variance = ((w @ (a * a)) / n - mean_a**2) * ((w @ (b * b)) / n - mean_b**2)
-    r = np.full(len(w), np.nan)  # stays NaN where a replicate drew a constant
-    np.divide(covariance, np.sqrt(np.maximum(variance, 0)), out=r, where=variance > 1e-12)
-    return r

@@ -108,10 +108,11 @@ def train_reward(
         }
     metrics |= evaluate(held_out, sources, seed=config.split.seed)
     if learnt.model.heads.kind == "objectives":
-        metrics["test_by_virtue"] = virtue_quality(held_out, learnt.model.heads, seed=config.split.seed)
+        metrics["test_by_virtue"] = virtue_quality(held_out, learnt.model.heads)
     if config.groups:
-        by_group = group_predictions(items[items["split"] == "test"], held_out, sources, config, find)
-        metrics["test_by_group"] = group_quality(by_group, list(config.groups), seed=config.split.seed)
+        test = items[items["split"] == "test"]
+        by_group = group_predictions(test, held_out, sources, config, find)
+        metrics["test_by_group"] = group_quality(test, held_out, sources, config, find)
         write_table(out / BY_GROUP_NAME, by_group.drop(columns=TEXT_COLUMNS, errors="ignore"))
     learnt.model.save(out)
     write_table(out / HELD_OUT_NAME, held_out.drop(columns=TEXT_COLUMNS, errors="ignore"))

@@ -34,20 +34,19 @@ def evaluate(held_out: pd.DataFrame, sources: list[Source], *, seed: int) -> dic
         "reward": {"mean": float(test["prediction"].mean()), "sd": float(test["prediction"].std())}
     }
     for split, rows in held_out.groupby("split"):
-        report[str(split)] = {POOLED: _pooled_quality(rows, rng)}
-        report[str(split)] |= {str(name): _quality(part, rng) for name, part in rows.groupby("source")}
+        report[str(split)] = {POOLED: _pooled_quality(rows)}
+        report[str(split)] |= {str(name): _quality(part) for name, part in rows.groupby("source")}
     if "rating" in held_out:
         report["noise_ceiling"] = noise_ceilings(test, sources, rng)
     return report
 
 
-def virtue_quality(held_out: pd.DataFrame, heads: RewardHeads, *, seed: int) -> dict[str, Any]:
+def virtue_quality(held_out: pd.DataFrame, heads: RewardHeads) -> dict[str, Any]:
     """For each virtue, on its own rows of the test split: its declared weight, how well its head predicts people, and
     how well the combined reward does, which shows what the other virtues cost it.
 
     ``held_out``: split, virtue, prediction (the combined reward) and head (the output for the row's own virtue).
     """
-    rng = np.random.default_rng([seed, 4])
     test = held_out[held_out["split"] == "test"]
     report: dict[str, Any] = {}
     for name, weight in zip(heads.names, heads.weights, strict=True):
@@ -56,32 +55,32 @@ def virtue_quality(held_out: pd.DataFrame, heads: RewardHeads, *, seed: int) -> 
         if rows.empty:
             report[name]["reason"] = "no held-out text of this virtue"
             continue
-        report[name]["head"] = _pooled_quality(rows.assign(prediction=rows["head"]), rng)
-        report[name]["combined_reward"] = _pooled_quality(rows, rng)
+        report[name]["head"] = _pooled_quality(rows.assign(prediction=rows["head"]))
+        report[name]["combined_reward"] = _pooled_quality(rows)
     return report
 
 
-def _pooled_quality(rows: pd.DataFrame, rng: np.random.Generator) -> dict[str, Any]:
-    quality = _quality(rows, rng)
+def _pooled_quality(rows: pd.DataFrame) -> dict[str, Any]:
+    quality = _quality(rows)
     if "rating" not in rows:
         return quality
     prediction, rating, source = rows["prediction"], rows["rating"], rows["source"]
     level = rating.groupby(source).transform("mean")
     return quality | {
-        "pearson_r_within_source": plain(within_source_correlation(prediction, rating, source, rng=rng)),
-        "pearson_r_of_source_means": plain(correlation(level, rating, rng=rng)),
+        "pearson_r_within_source": plain(within_source_correlation(prediction, rating, source, rows["key"])),
+        "pearson_r_of_source_means": plain(correlation(level, rating, rows["key"])),
     }
 
 
-def _quality(rows: pd.DataFrame, rng: np.random.Generator) -> dict[str, Any]:
+def _quality(rows: pd.DataFrame) -> dict[str, Any]:
     """Ratings are compared on the common scale [0, 1], whatever the reward was trained towards."""
     if "rating" not in rows:
         a, b = (rows[rows["side"] == side] for side in ("a", "b"))
         difference = a["prediction"].to_numpy() - b["prediction"].to_numpy()
-        return {"accuracy": plain(preference_accuracy(difference, a["p_a"], a["key"], rng=rng))}
+        return {"accuracy": plain(preference_accuracy(difference, a["p_a"], a["key"]))}
     return {
-        "pearson_r": plain(correlation(rows["prediction"], rows["rating"], rng=rng)),
-        "pearson_r_unweighted_mean": plain(correlation(rows["prediction"], rows["plain_rating"], rng=rng)),
+        "pearson_r": plain(correlation(rows["prediction"], rows["rating"], rows["key"])),
+        "pearson_r_unweighted_mean": plain(correlation(rows["prediction"], rows["plain_rating"], rows["key"])),
     }
 
 

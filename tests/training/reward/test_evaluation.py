@@ -32,7 +32,7 @@ def test_interval_of_a_correlation_agrees_with_fisher() -> None:
     rng = np.random.default_rng(0)
     x = rng.standard_normal(400)
     y = 0.6 * x + 0.8 * rng.standard_normal(400)
-    found = correlation(x, y, rng=rng)
+    found = correlation(x, y)
     # normal data: z = atanh r has standard error 1/sqrt(n - 3)
     z, half = math.atanh(found.estimate), 1.96 / math.sqrt(397)
     assert found.ci_low == pytest.approx(math.tanh(z - half), abs=0.02)
@@ -41,7 +41,7 @@ def test_interval_of_a_correlation_agrees_with_fisher() -> None:
 
 def test_a_constant_has_no_correlation() -> None:
     for value in (1.0, 0.1):  # the mean of equal tenths is not always a tenth, so their SD is not always 0
-        found = correlation([value] * 30, np.arange(30), rng=np.random.default_rng(0))
+        found = correlation([value] * 30, np.arange(30))
         assert math.isnan(found.estimate)
         assert found.reason
 
@@ -49,7 +49,7 @@ def test_a_constant_has_no_correlation() -> None:
 def test_within_sources_by_hand() -> None:
     x, y = [1, 2, 3, 4, 11, 12, 13, 14], [1, 2, 3, 4, -2, -3, -1, -4]
     source = ["a"] * 4 + ["b"] * 4
-    found = within_source_correlation(x, y, source, rng=np.random.default_rng(0))
+    found = within_source_correlation(x, y, source)
     # a: r = 1. b: deviations -1.5 -.5 .5 1.5 and .5 -.5 1.5 -1.5 have products -.75 .25 .75 -2.25, so r = -2/5.
     assert found.estimate == pytest.approx((1 - 0.4) / 2)
     assert found.n == 8
@@ -60,8 +60,8 @@ def test_a_difference_between_sources_is_no_skill_within_them() -> None:
     source = np.repeat(["a", "b"], 500)
     level = np.where(source == "a", 0.0, 5.0)
     x, y = level + rng.standard_normal(1000), level + rng.standard_normal(1000)
-    assert correlation(x, y, rng=rng).estimate > 0.8
-    within = within_source_correlation(x, y, source, rng=rng)
+    assert correlation(x, y).estimate > 0.8
+    within = within_source_correlation(x, y, source)
     assert within.ci_low < 0 < within.ci_high
 
 
@@ -71,7 +71,7 @@ def test_within_sources_the_scale_of_each_is_free(a: float, b: float, c: float, 
     source = np.repeat(["a", "b"], 50)
     x, y = rng.standard_normal((2, 100))
     moved = np.where(source == "a", a * x + b, c * x + d)
-    one, other = (within_source_correlation(v, y, source, rng=np.random.default_rng(0)) for v in (x, moved))
+    one, other = (within_source_correlation(v, y, source) for v in (x, moved))
     assert (one.estimate, one.ci_low) == (pytest.approx(other.estimate), pytest.approx(other.ci_low))
 
 
@@ -79,30 +79,28 @@ def test_of_one_source_it_is_the_plain_correlation() -> None:
     rng = np.random.default_rng(0)
     x = rng.standard_normal(300)
     y = x + rng.standard_normal(300)
-    within, plain = within_source_correlation(x, y, ["a"] * 300, rng=rng), correlation(x, y, rng=rng)
+    within, plain = within_source_correlation(x, y, ["a"] * 300), correlation(x, y)
     assert within.estimate == pytest.approx(plain.estimate)
     assert (within.ci_low, within.ci_high) == pytest.approx((plain.ci_low, plain.ci_high), abs=0.02)
 
 
 def test_a_source_of_one_rating_leaves_nothing_to_average() -> None:
-    found = within_source_correlation(
-        [1, 2, 3, 4, 5, 6, 7, 8], [1, 2, 3, 4, 0, 0, 0, 0], [*"aaaabbbb"], rng=np.random.default_rng(0)
-    )
+    found = within_source_correlation([1, 2, 3, 4, 5, 6, 7, 8], [1, 2, 3, 4, 0, 0, 0, 0], [*"aaaabbbb"])
     assert math.isnan(found.estimate)
     assert "'b'" in found.reason
 
 
 def test_accuracy_leaves_ties_out() -> None:
-    found = preference_accuracy([1, -1, 2, 0.5], [1, 1, 0.5, 0.8], list("abcd"), rng=np.random.default_rng(0))
+    found = preference_accuracy([1, -1, 2, 0.5], [1, 1, 0.5, 0.8], list("abcd"))
     assert (found.estimate, found.n) == (pytest.approx(2 / 3), 3)
 
 
 def test_a_constant_reward_is_a_coin_whichever_side_is_the_better() -> None:
     for p_a in ([1.0, 1.0, 1.0, 1.0], [0.0, 0.0, 0.0, 0.0], [1.0, 0.0, 0.9, 0.5]):
-        found = preference_accuracy([0.0] * 4, p_a, list("abcd"), rng=np.random.default_rng(0))
+        found = preference_accuracy([0.0] * 4, p_a, list("abcd"))
         assert found.estimate == 0.5
     # equal, right, wrong, right: (.5 + 1 + 0 + 1) / 4
-    found = preference_accuracy([0.0, 1.0, 1.0, -1.0], [1, 1, 0, 0], list("abcd"), rng=np.random.default_rng(0))
+    found = preference_accuracy([0.0, 1.0, 1.0, -1.0], [1, 1, 0, 0], list("abcd"))
     assert found.estimate == pytest.approx(0.625)
 
 

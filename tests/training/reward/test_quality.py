@@ -22,6 +22,7 @@ def held_out(skill: float, n: int = 400) -> tuple[pd.DataFrame, list[Source]]:
         value = truth[:, None] + 0.1 * rng.standard_normal((n, 5))
         ids = [str(k) for k in range(n)]  # the same in both sources
         part = pd.DataFrame({"source": name, "item_id": ids, "split": "test", "rating": value.mean(axis=1)})
+        part["key"] = name + part["item_id"]
         part["plain_rating"] = part["rating"]
         noise = 0.1 * np.sqrt(1 - skill**2) * rng.standard_normal(n)
         part["prediction"] = 10 * (level + skill * (truth - level) + noise)

@@ -118,7 +118,8 @@ def test_weights_must_name_every_virtue(world: Path) -> None:
 
 def held_out(virtue: str, head: list[float], rating: list[float]) -> pd.DataFrame:
     n = len(head)
-    rows = {"split": "test", "virtue": virtue, "source": virtue, "head": head, "rating": rating}
+    keys = [f"{virtue}{k}" for k in range(n)]
+    rows = {"split": "test", "virtue": virtue, "source": virtue, "head": head, "rating": rating, "key": keys}
     return pd.DataFrame({**rows, "plain_rating": rating, "prediction": np.arange(n, 0.0, -1.0)})
 
 
@@ -132,7 +133,7 @@ def test_quality_by_virtue_by_hand() -> None:
             held_out("b", [1.0, 2.0, 1.0, 2.0], [0.4, 0.4, 0.3, 0.3]),  # centred (- + - +) x (+ + - -): 0
         ]
     )
-    found = virtue_quality(rows, heads, seed=0)
+    found = virtue_quality(rows, heads)
     assert found["a"]["head"]["pearson_r"]["estimate"] == pytest.approx(1)
     assert found["a"]["combined_reward"]["pearson_r"]["estimate"] == pytest.approx(-1)
     assert found["b"]["head"]["pearson_r"]["estimate"] == pytest.approx(0, abs=1e-12)
