@@ -194,6 +194,13 @@ class PPOConfig(Settings):
         """The columns whose groups the penalty compares, crossed where there are several."""
         return () if self.fairness is None else self.fairness.group_by or self.prompts.groups
 
+    @property
+    def penalty(self) -> FairnessSettings:
+        """``[fairness]`` without its scorer; what was not said stays unsaid, as its checks want it."""
+        assert self.fairness is not None
+        given = self.fairness.model_dump(exclude={"scorer"}, exclude_unset=True)
+        return FairnessSettings.model_validate(given | {"group_by": self.group_by})
+
     @model_validator(mode="after")
     def _rewards_are_told_apart(self) -> Self:
         labels = [reward.label for reward in self.rewards]

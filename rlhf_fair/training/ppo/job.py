@@ -36,17 +36,15 @@ from rlhf_fair.probes.scorers import Ruler, ScorerPlan, open_scorer
 from rlhf_fair.settings import read_toml
 from rlhf_fair.tables import read_table, write_table
 from rlhf_fair.training.data_folders import Folders
-from rlhf_fair.training.fairness import FairnessSettings, FairnessShaper, GroupSnapshot
-from rlhf_fair.training.fairness.groups import ColumnGroups
-from rlhf_fair.training.fairness.noise import check_tolerance
-from rlhf_fair.training.ppo.config import ModelReward, PPOConfig
+from rlhf_fair.training.ppo.config import PPOConfig
 from rlhf_fair.training.ppo.critic import RewardCritic
-from rlhf_fair.training.ppo.held_out import REWARD, TEXT, Sampling, answer, measure, with_total, without_texts
+from rlhf_fair.training.ppo.held_out import REWARD, Sampling, answer, measure, with_total, without_texts
 from rlhf_fair.training.ppo.held_out_change import compared_attributes
 from rlhf_fair.training.ppo.job_account import Run, account, results, score_column, training_run
 from rlhf_fair.training.ppo.job_inputs import BEGUN_NAME, begin, job_inputs
+from rlhf_fair.training.ppo.job_parts import levels_before, open_critic, open_fairness, reward_scale
 from rlhf_fair.training.ppo.job_processes import first_goes_ahead, is_first
-from rlhf_fair.training.ppo.prompt_table import PromptStream, PromptTable, Window, plain, read_prompt_table
+from rlhf_fair.training.ppo.prompt_table import PromptStream, PromptTable, Window, read_prompt_table
 from rlhf_fair.training.ppo.rewards import Paid, RewardSum, open_part
 from rlhf_fair.training.ppo.run_files import RunFiles
 from rlhf_fair.training.ppo.trainer import Fairness, PPOTrainer
@@ -57,7 +55,7 @@ CHECKPOINT_NAME = "checkpoint.pt"
 START_NAME = "held_out_start.parquet"
 END_NAME = "held_out_end.parquet"
 SCALES_NAME = "start.json"
-FLOOR_PROMPTS = 512
+LEVEL_PROMPTS = 512
 """Most training prompts that are answered before training, for the levels below which no group may fall."""
 
 Progress = Callable[[str, int, int], None]
@@ -145,14 +143,14 @@ class _Job:
         """The untrained policy on held-out prompts; fixes the scales of rewards and the floors of groups."""
         if not (self.out / SCALES_NAME).is_file():
             records = self._measured("before training", self.policy.model, self.table.held_out, None)
-            scales = {part.label: self._scale(records, part.label) for part in self.reward.parts}
+            scales = {r.label: reward_scale(r, records[f"{REWARD}.{r.label}"]) for r in self.config.rewards}
             write_table(self.out / "rejects.csv", self.table.rejects)
             write_table(self.out / START_NAME, without_texts(records, self.kept))
-            write_json(self.out / SCALES_NAME, {"scales": scales, "floors": self._floors(records)})
+            write_json(self.out / SCALES_NAME, {"scales": scales, "levels": self._levels()})
         kept = read_json(self.out / SCALES_NAME, "scales of the start")
         parts = [replace(p, centre=c, spread=s) for p in self.reward.parts for c, s in [kept["scales"][p.label]]]
         self.reward = RewardSum(parts)
-        self.floors: dict[str, float] = kept["floors"]
+        self.levels: dict[str, float] = kept["levels"]
         return with_total(read_table(self.out / START_NAME), self.reward)
 
     def optimise(self, on_step: OnStep) -> Run:
@@ -228,62 +226,21 @@ class _Job:
         answers = answer(model, self.asks, prompts, self.sampling, reference=reference, on_done=heard)
         return measure(answers, self.reward, self.rulers)
 
-    def _scale(self, records: pd.DataFrame, label: str) -> tuple[float, float]:
-        source = next(reward for reward in self.config.rewards if reward.label == label)
-        values = records[f"{REWARD}.{label}"]
-        if source.scale == "raw":
-            return 0.0, 1.0
-        if not float(values.std()) > 0:
-            raise SettingsError(
-                f"reward {label!r}: scale = 'start' needs answers that differ in it; all got {values[0]}"
-            )
-        return float(values.mean()), float(values.std())
-
-    def _floors(self, held_out: pd.DataFrame) -> dict[str, float]:
-        """Each group's mean training score before training, over some of the prompts that it trains on."""
+    def _levels(self) -> dict[str, float]:
+        """`levels_before`, over some of the prompts that are trained on."""
         c = self.config
         if c.fairness is None:
             return {}
         rng = np.random.default_rng([c.seed, 1])
-        rows = np.sort(rng.permutation(len(self.table.train))[:FLOOR_PROMPTS])
-        sampling = replace(self.sampling, samples=1)
-        answers = answer(self.policy.model, self.asks, self.table.train.iloc[rows].reset_index(drop=True), sampling)
-        scores = np.asarray(self.rulers[score_column(c.fairness.scorer)].score(answers[TEXT].tolist()), dtype=float)
-        labels = ColumnGroups(c.group_by)(answers["prompt"].tolist(), {n: plain(answers[n]) for n in c.group_by})
-        before = GroupSnapshot.of(labels, scores)
-        check_tolerance(self.fairness_settings, before, c.training.batch_size)
-        return dict(zip(before.groups, before.means.tolist(), strict=True))
-
-    @cached_property
-    def fairness_settings(self) -> FairnessSettings:
-        """The section without its scorer; what was not said stays unsaid, as its checks want it."""
-        assert self.config.fairness is not None
-        given = self.config.fairness.model_dump(exclude={"scorer"}, exclude_unset=True)
-        return FairnessSettings.model_validate(given | {"group_by": self.config.group_by})
-
-    def _critic(self) -> RewardCritic | None:
-        """The first reward model once more, on the scale that it is paid on."""
-        c = self.config
-        if c.critic == "shared":
-            return None
-        source = next(reward for reward in c.rewards if isinstance(reward, ModelReward))
-        part = next(part for part in self.reward.parts if part.label == source.label)
-        return RewardCritic.load(
-            resolve(source.model, self.folders.data),
-            self.policy.tokenizer,
-            mean=part.centre,
-            sd=part.spread / part.weight,
-            streams=2 if c.training.separate_fairness_critic else 1,
-        )
+        rows = np.sort(rng.permutation(len(self.table.train))[:LEVEL_PROMPTS])
+        prompts = self.table.train.iloc[rows].reset_index(drop=True)
+        answers = answer(self.policy.model, self.asks, prompts, replace(self.sampling, samples=1))
+        return levels_before(c, self.rulers[score_column(c.fairness.scorer)], answers)
 
     def _fairness(self) -> Fairness | None:
-        section = self.config.fairness
-        if section is None:
+        if self.config.fairness is None:
             return None
-        shaper = FairnessShaper(self.fairness_settings, self.floors)
-        ruler = self.rulers[score_column(section.scorer)]
-        return Fairness(
-            shaper,
-            lambda texts: np.asarray(ruler.score(list(texts)), dtype=float),
-            refused=lambda texts: is_refusal(texts).astype(float),
-        )
+        return open_fairness(self.config, self.rulers[score_column(self.config.fairness.scorer)], self.levels)
+
+    def _critic(self) -> RewardCritic | None:
+        return open_critic(self.config, self.reward.parts, self.folders, self.policy.tokenizer)
