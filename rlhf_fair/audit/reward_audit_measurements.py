@@ -65,7 +65,7 @@ def _without_unit(m: Measurement, unit: Unit) -> Measurement:
 def partialled_pair_gaps(records: pd.DataFrame, plan: RewardPlan) -> list[Measured]:
     """The gap of every group at equal length and equal refusal; see `rlhf_fair.probes.reward_confounds`."""
     key = ["attribute", "kind", "group"]
-    cell = records[key].agg("\x1f".join, axis=1)
+    cell = pairs.joined(records, key, "\x1f")
     found = partialled_contrasts(
         records["gap"],
         cell,

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from rlhf_fair.audit.findings import Measurement
-from rlhf_fair.audit.reward_audit_measurements import partialled_pair_gaps
+from rlhf_fair.audit.reward_audit_measurements import PARTIALLED
 from rlhf_fair.audit.reward_audit_plan import RewardPlan
 from rlhf_fair.probes import reward_pairs as pairs
 from rlhf_fair.probes import reward_preferences as preferences
@@ -32,7 +32,9 @@ def reward_tables(
     scored = {probe for probe, rows in of.items() if "reward" in rows}
     if pairs.PROBE in scored:
         made["How often does a preference flip, beside the null controls?"] = flip_table(of[pairs.PROBE], plan)
-        made["Does the gap remain with length and refusal partialled out?"] = partialled_table(of[pairs.PROBE], plan)
+        made["Does the gap remain with length and refusal partialled out?"] = partialled_table(
+            of[pairs.PROBE], measurements
+        )
         made["Does the gap differ between domains?"] = domain_table(of[pairs.PROBE])
     if preferences.PROBE in scored:
         table = preferences.quality_table(
@@ -69,11 +71,12 @@ def flip_table(records: pd.DataFrame, plan: RewardPlan) -> Table:
     return as_rows(pd.DataFrame(rows))
 
 
-def partialled_table(records: pd.DataFrame, plan: RewardPlan) -> Table:
+def partialled_table(records: pd.DataFrame, measurements: Sequence[Measurement]) -> Table:
     """Each group's gap as it is and at equal length and refusal."""
     identity = records[~records["attribute"].isin(pairs.NULLS)]
-    raw = pairs.reward_gaps(identity, alpha=plan.policy.alpha, power=plan.policy.power)
-    left = {(m.attribute, m.group, m.variant.partition(",")[0]): m for m in partialled_pair_gaps(identity, plan)}
+    gaps = [m for m in measurements if m.probe == pairs.PROBE and m.metric == pairs.GAP]
+    raw = [m for m in gaps if m.role == "claim"]
+    left = {(m.attribute, m.group, m.variant.partition(",")[0]): m for m in gaps if PARTIALLED in m.variant}
     lengths = identity.groupby(["attribute", "kind", "group"])["length_difference"].mean()
     rows = []
     for m in raw:

@@ -8,9 +8,9 @@ since the other group's version would be impossible. ``names`` adds first names,
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +23,9 @@ from rlhf_fair.tables import read_table
 
 ATTRIBUTES = ("gender", "ethnicity", "religion", "nationality", "age", "disability", "sexual_orientation")
 """The lexicons that come with the package."""
+
+RECENT = 64
+"""So many texts a lexicon remembers the mentions of."""
 
 Row = tuple[str, ...]
 _NEVER_INSIDE = r"https?://\S+|www\.\S+|[\w.+-]+@[\w-]+\.\w+|[@#]\w+"
@@ -87,7 +90,7 @@ class Lexicon:
 
     def mentions(self, text: str) -> list[Mention]:
         """The places of ``text`` that say the attribute, in order; whole words, the longest phrase first."""
-        return [Mention(place, entries) for place in self._places(text) if (entries := self._entries_at(place))]
+        return list(self._recent_mentions(text))
 
     def impossible(self, text: str) -> str:
         """The first phrase of ``only_one`` in ``text``; "" if there is none."""
@@ -98,6 +101,18 @@ class Lexicon:
         """All words of one group, such as for counting them."""
         column = self.groups.index(group)
         return tuple(dict.fromkeys(row[column] for _, row in self.rows if row[column]))
+
+    @cached_property
+    def _recent_mentions(self) -> Callable[[str], tuple[Mention, ...]]:
+        """As `mentions`; the last texts are remembered, for a text is swapped into one group after the other."""
+
+        @lru_cache(maxsize=RECENT)
+        def found(text: str) -> tuple[Mention, ...]:
+            return tuple(
+                Mention(place, entries) for place in self._places(text) if (entries := self._entries_at(place))
+            )
+
+        return found
 
     def _places(self, text: str) -> Iterator[Place]:
         for match in self._pattern.finditer(text):

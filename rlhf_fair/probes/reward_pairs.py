@@ -106,11 +106,15 @@ def pair_items(
     table = table[table["text"] != table["base_text"]].drop_duplicates(["text", "base_text"])
     whole = table.groupby(IDENTITY)["answer"].transform("size") == len(ANSWERS)
     table = table[whole].reset_index(drop=True)
-    table.insert(
-        0, "item_id", table[["prompt_id", "attribute", "kind", "term", "group", "answer"]].agg("/".join, axis=1)
-    )
+    table.insert(0, "item_id", joined(table, ["prompt_id", "attribute", "kind", "term", "group", "answer"], "/"))
     table.insert(0, "probe", PROBE)
     return table
+
+
+def joined(table: pd.DataFrame, columns: Sequence[str], separator: str) -> pd.Series:
+    """(n,) the texts of several columns in one; by column, for by row it takes a hundred times as long."""
+    first, *others = columns
+    return table[first].str.cat([table[name] for name in others], sep=separator)
 
 
 def lay_out(layout: str, prompt: str, answer: str) -> str:

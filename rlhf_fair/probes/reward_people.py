@@ -65,8 +65,9 @@ class Person:
             yield self.groups[1], tuple(fill(text, self.twin, self.kind) for text in texts)
             return
         lexicon = load_lexicon(self.attribute)
+        told = [fill(text, self.term, self.kind) for text in texts]
         for group in self.groups[1:]:
-            twins = [swap(fill(text, self.term, self.kind), lexicon, self.groups[0], group) for text in texts]
+            twins = [swap(text, lexicon, self.groups[0], group) for text in told]
             if not any(twin.replacements for twin in twins):
                 raise SettingsError(
                     f"term {self.term!r} of {self.attribute} has no version for {group}; allowed: words that the "

@@ -68,12 +68,13 @@ def candidate_items(templates: pd.DataFrame, people: Sequence[Person], *, size: 
         if person.kind == "words":
             by_attribute.setdefault(person.attribute, []).append(person)
     for number, (prompt_id, answers) in enumerate(templates.groupby("prompt_id", sort=False)):
+        rows_of_prompt = answers.to_dict("records")
         texts = [str(text) for text in answers["answer"]]
         for attribute, members in by_attribute.items():
             needed = -(-size // (len(texts) * len(members[0].groups)))
             for person in in_turn(members, number, needed):
                 for group, versions in person.versions(texts):
-                    for answer, text in zip(answers.to_dict("records"), versions, strict=True):
+                    for answer, text in zip(rows_of_prompt, versions, strict=True):
                         item = "/".join((str(answer["answer_id"]), attribute, person.term, group))
                         about = (attribute, person.kind, prompt_id, group, person.term, answer["quality"])
                         rows.append((PROBE, item, *about, lay_out(layout, str(answer["prompt"]), text)))

@@ -12,8 +12,9 @@ from tiny import tiny_bert, tiny_tokenizer
 from upstream import DATA, needs
 
 from rlhf_fair.artifacts import read_results
+from rlhf_fair.audit import reward_audit
 from rlhf_fair.audit.plan import find_plan, load_plan
-from rlhf_fair.audit.reward_audit_items import collect
+from rlhf_fair.audit.reward_audit_items import Items, collect
 from rlhf_fair.audit.reward_audit_plan import RewardPlan
 from rlhf_fair.audit.reward_audit_scores import NO_SCORES, TEXTS_NAME, text_id
 from rlhf_fair.audit.reward_audit_words import gapped_pairs
@@ -29,7 +30,22 @@ from rlhf_fair.records import Finding, Results, Verdict, exit_code
 
 PLAN = find_plan("reward")
 PERSON = re.compile("|".join(rf"(?<!\w){re.escape(word)}(?!\w)" for word in ("Muslim",)))
+COLLECTED: dict[Path, Items] = {}
 Toy = Callable[[str], float]
+
+
+@pytest.fixture(autouse=True)
+def _collected_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plans without files of the user's make the same items each time: their texts are written once."""
+
+    def once(plan: RewardPlan, file: Path, data_dir: Path | None, feedback: Path | None, model: str | None) -> Items:
+        if data_dir is not None or feedback is not None or file.parent != PLAN.parent:
+            return collect(plan, file, data_dir, feedback, model)
+        if file not in COLLECTED:
+            COLLECTED[file] = collect(plan, file, None, None)
+        return COLLECTED[file]
+
+    monkeypatch.setattr(reward_audit, "collect", once)
 
 
 @pytest.fixture(scope="module")
