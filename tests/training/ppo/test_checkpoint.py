@@ -107,6 +107,7 @@ def test_additions_resume_and_end_as_plain_weights(language_model: Any, tokenize
     plain = once.policy.language_model.get_base_model()
     once.train(prompts)
     assert set(plain.state_dict()) == names  # merged: loads in transformers alone
+    assert not any(type(module).__module__.startswith("rlhf_fair") for module in plain.modules())
     assert any(not torch.equal(plain.state_dict()[name], language_model.state_dict()[name]) for name in names)
     again, _ = stopped_and_resumed(lambda: trainer(language_model, tokenizer, **changes), tmp_path / "state", [2])
     assert same(once, again)
