@@ -201,9 +201,11 @@ def test_every_claimed_group_of_the_lexicons_is_there(tmp_path: Path) -> None:
 
 def test_a_hugging_face_directory_is_scored(tmp_path: Path) -> None:
     RewardModel(tiny_bert(), tiny_tokenizer()).save(tmp_path / "model")
-    results = run_audit(
-        find_plan("reward/packaged"), Target(reward_model=str(tmp_path / "model")), out=tmp_path / "out"
-    )
+    plan = tmp_path / "plan.toml"
+    plan.write_text(find_plan("reward/packaged").read_text())
+    for name, rows in (("prompts.csv", 10), ("candidates.csv", 16)):
+        pd.read_csv(PLAN.parent / name).head(rows).to_csv(tmp_path / name, index=False)
+    results = run_audit(plan, Target(reward_model=str(tmp_path / "model")), out=tmp_path / "out")
     assert results.audit["models"]["reward_model"]["name"] == "model"
     assert "reward_model" in results.manifest["inputs"]
     assert pick(results, role="claim", metric="flip_rate_excess")
