@@ -36,7 +36,7 @@ def plain(kit: Kit, out: Path) -> Policy:
 
 def settle_price(kit: Kit, out: Path) -> None:
     """Run the choice on training prompts until the price has settled, and keep the shaper's state."""
-    s, price = kit.settings.best_of_n, shaper(kit)
+    s, price = kit.settings.best_of_n, patient_shaper(kit)
     draws = BestOfNPolicy(kit.model_policy(kit.made.sft), s.n, rewarded(kit))
     for number in range(s.rounds):
         prompts = kit.world.prompts(s.batch_size, kit.rng(4, number))
@@ -51,9 +51,15 @@ def settle_price(kit: Kit, out: Path) -> None:
 
 def fair(kit: Kit, out: Path) -> Policy:
     """The best of n answers by the reward less the penalty at the settled price, which no longer moves."""
-    price = shaper(kit)
+    price = patient_shaper(kit)
     price.load_state_dict(read_json(out / STATE_NAME, "state of the shaper"))
     return BestOfNPolicy(kit.model_policy(kit.made.sft), kit.settings.best_of_n.n, less_penalty(kit, price))
+
+
+def patient_shaper(kit: Kit) -> FairnessShaper:
+    """The pipeline's penalty with the longer memory that a choice needs."""
+    settings = kit.pipeline.fairness.model_copy(update={"memory": kit.settings.best_of_n.memory})
+    return shaper(kit, settings)
 
 
 def rewarded(kit: Kit) -> Value:

@@ -32,10 +32,15 @@ OPTIONS_OF: dict[str, tuple[str, ...]] = {
 
 
 class BestOfN(Settings):
-    """``n`` answers are drawn and the best is given. ``rounds`` batches of training prompts settle the fair price."""
+    """``n`` answers are drawn and the best is given. ``rounds`` batches of training prompts settle the fair price.
+
+    ``memory`` is the share of the group means kept from round to round: a choice follows the price at once, unlike a
+    policy that is trained, so with a short memory the price swings from one side to the other.
+    """
 
     n: int = Field(4, ge=2)
-    rounds: int = Field(24, ge=1)
+    rounds: int = Field(32, ge=1)
+    memory: float = Field(0.97, ge=0, lt=1)
     batch_size: int = Field(128, ge=1)
 
 
