@@ -48,6 +48,9 @@ class RewardHeads(Settings):
 
     Conservative rewards (min; mean less variance) follow Coste et al. 2024, "Reward model ensembles help mitigate
     overoptimization"; the min over groups Chakraborty et al. 2024, "MaxMin-RLHF".
+
+    ``offsets``: what is taken off each head before they are combined. Preferences fix a head up to a constant only, so
+    without a common level the min would be that of the head which happens to lie lowest.
     """
 
     kind: HeadKind = "one"
@@ -55,6 +58,7 @@ class RewardHeads(Settings):
     combine: Combine = "first"
     weights: tuple[float, ...] = ()
     penalty: float = Field(0.5, ge=0)
+    offsets: tuple[float, ...] = ()
 
     @model_validator(mode="after")
     def _fits(self) -> RewardHeads:
@@ -64,6 +68,8 @@ class RewardHeads(Settings):
             raise ValueError(f"heads need different names, got {self.names}")
         if self.combine in ("weighted", "expected") and len(self.weights) != len(self.names):
             raise ValueError(f"{len(self.weights)} weights for {len(self.names)} heads")
+        if self.offsets and len(self.offsets) != len(self.names):
+            raise ValueError(f"{len(self.offsets)} offsets for {len(self.names)} heads")
         return self
 
     def reward(self, outputs: FloatArray) -> FloatArray:
@@ -73,6 +79,8 @@ class RewardHeads(Settings):
         >>> heads.reward(np.array([[1.0, 3.0], [2.0, 2.0]]))
         array([1., 2.])
         """
+        if self.offsets:
+            outputs = outputs - np.asarray(self.offsets)
         if self.combine == "first":
             return outputs[:, 0]
         if self.combine == "min":
@@ -85,7 +93,7 @@ class RewardHeads(Settings):
             shifted = np.exp(outputs - outputs.max(axis=1, keepdims=True))
             return np.asarray((shifted @ np.asarray(self.weights)) / shifted.sum(axis=1))
         centre = outputs[:, 0] if self.kind == "distribution" else outputs.mean(axis=1)
-        return centre - self.penalty * self.uncertainty(outputs) ** 2
+        return centre - self.penalty * self._spread(outputs) ** 2
 
     def uncertainty(self, outputs: FloatArray) -> FloatArray:
         """(n,) standard deviations, in units of the reward; NaN for kinds that know none.
@@ -93,6 +101,9 @@ class RewardHeads(Settings):
         An ensemble's is that over its heads (divided by n, not n - 1: UWO's variance), what more labels would lessen. A
         distribution's is the spread of raters' opinions, which they would not.
         """
+        return self._spread(outputs - np.asarray(self.offsets) if self.offsets else outputs)
+
+    def _spread(self, outputs: FloatArray) -> FloatArray:
         if self.kind == "ensemble":
             return np.asarray(outputs.std(axis=1))
         if self.kind == "distribution":

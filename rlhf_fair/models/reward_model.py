@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from rlhf_fair.artifacts import make_folder
+from rlhf_fair.errors import SettingsError
 from rlhf_fair.models.loading import load_reward_model, position_limit, quiet_transformers
 from rlhf_fair.models.reward_heads import declare_heads, declared_heads
 
@@ -77,10 +78,20 @@ class RewardModel:
 
 
 def pick_device(name: str) -> str:
-    """``auto`` is the GPU if there is one, else the CPU; any other name is taken as it stands."""
-    if name != "auto":
-        return name
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    """``auto`` is the GPU if there is one, else the CPU.
+
+    Raises
+    ------
+    SettingsError
+        Another name is no device of this machine.
+    """
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:  # the latter where torch was built without it
+        raise SettingsError(f"device {name!r} is not on this machine; allowed: auto, cpu, cuda, cuda:N") from error
+    return name
 
 
 def token_limit(model: Any, tokenizer: Any) -> int:

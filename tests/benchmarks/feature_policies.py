@@ -38,7 +38,13 @@ from tabular import DATA
 from rlhf_fair.metrics.by_group import mean_by_group
 from rlhf_fair.training.fairness import FairnessSettings, FairnessShaper
 from rlhf_fair.training.fairness.settings import MultiplierSettings
-from rlhf_fair.training.ppo.contextual import DeciderSettings, DecisionFairness, favourable, train_decider
+from rlhf_fair.training.ppo.contextual import (
+    DeciderSettings,
+    DecisionFairness,
+    DecisionPPOSettings,
+    favourable,
+    train_decider,
+)
 from rlhf_fair.training.ppo.environments import Environments, episode_returns
 from rlhf_fair.training.ppo.feature_policy import FeatureNetworkSettings, FeaturePolicy
 from rlhf_fair.training.ppo.feature_trainer import FeaturePPOSettings, FeatureTrainer

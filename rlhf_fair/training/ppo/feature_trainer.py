@@ -31,8 +31,9 @@ OnStep = Callable[[dict[str, float]], None]
 
 
 class FeaturePPOSettings(UpdateSettings):
-    """One PPO run on feature vectors. ``minibatch_size`` counts decisions, and the learning rate falls linearly to 0.
+    """One PPO run on feature vectors. ``minibatch_size`` counts decisions.
 
+    Learning rate and entropy bonus fall linearly to 0: at the end the policy may be as sure as its rewards make it.
     Values move freely by default: a clip in reward units suits one reward scale only. ``checkpoint_steps``: how often
     the state is written, where a file for it is named.
     """
@@ -112,7 +113,8 @@ class FeatureTrainer:
             return Evaluation(*(values[:, None] for values in now))
 
         generator = torch_generator(step_seeds(self.seed, Stream.SHUFFLE, step))
-        numbers = update(evaluate, batch, self.optimizer, s, generator=generator)
+        annealed = s.model_copy(update={"entropy_coef": s.entropy_coef * (1 - step / s.steps)})
+        numbers = update(evaluate, batch, self.optimizer, annealed, generator=generator)
         self.schedule.step()
         self.policy.observe(features)  # after the update, in which ratios are to start at exactly 1
         return {"step": float(step), **experience.metrics, **numbers, "explained_variance": _explained(batch)}

@@ -85,7 +85,10 @@ class RatingSource(Settings):
 
 
 class PairSource(Settings):
-    """Preference pairs: ``hh_rlhf`` JSONL {chosen, rejected}, or a table prompt, response_a, response_b, p_a."""
+    """Preference pairs: ``hh_rlhf`` JSONL {chosen, rejected}, or a table prompt, response_a, response_b, p_a.
+
+    The table may have a ``weight`` and a ``margin`` (by how much the better answer's reward should lead, at least 0).
+    """
 
     format: Literal["hh_rlhf", "pairs"]
     name: str
@@ -224,8 +227,18 @@ class RewardConfig(Settings):
             )
         if sum(isinstance(m, WeightsOfGroups) for m in self.mitigations) > 1:
             raise ValueError("group_balance and group_dro both set the weight of groups; choose one")
-        if self.objective in ("ordinal", "classification") and self.heads.kind in ("distribution", "objectives"):
+        several = {"ordinal": ("distribution", "objectives")}
+        several["classification"] = ("distribution", "objectives", "ensemble", "groups")  # its heads are the classes
+        if self.heads.kind in several.get(self.objective, ()):
             raise ValueError(f"heads of kind {self.heads.kind!r} do not fit objective {self.objective!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _nothing_is_said_in_vain(self) -> RewardConfig:
+        if self.panel is not None and not any(isinstance(s, RatingSource) and s.attributes for s in self.sources):
+            raise ValueError("[panel] weights raters by their attributes: it needs a source of ratings with attributes")
+        if self.objective != "preference" and "chat" in self.model_fields_set and self.chat == "yes":
+            raise ValueError("chat = 'yes' is for pairs of answers; ratings are of texts")
         return self
 
     @model_validator(mode="after")

@@ -70,7 +70,7 @@ def _items(judgements: pd.DataFrame, items: pd.DataFrame, source: FeedbackSource
     for side in ("a", "b"):
         table[f"text_{side}"] = table["prompt"] + source.separator + table[f"response_{side}"]
     table = table.assign(source=source.name, virtue=source.virtue, p_a=p_a.to_numpy(), weight=source.weight)
-    table["key"] = table["prompt"].map(text_key)
+    table["key"], table["margin"] = table["prompt"].map(text_key), 0.0
     return table[list(PAIR_COLUMNS)]
 
 

@@ -78,10 +78,12 @@ def _from_texts(texts: Sequence[str], lexicons: Sequence[str]) -> dict[str, list
     originals = table[table["prompt_id"] == table["twin_of"]]
     twins = table[table["prompt_id"] != table["twin_of"]]
     both = twins.merge(originals, on=["twin_of", "attribute"], suffixes=("_twin", ""))
-    return {
-        f"{name} in texts": list(zip(part["prompt"], part["prompt_twin"], strict=True))
-        for name, part in both.groupby("attribute", sort=False)
-    }
+    pairs: dict[str, list[tuple[str, str]]] = {}
+    columns = ["attribute", "group", "group_twin", "prompt", "prompt_twin"]
+    for attribute, group, other, text, twin in both[columns].itertuples(index=False):
+        first, second = sorted([(group, text), (other, twin)])  # one direction: signed gaps must not cancel
+        pairs.setdefault(f"{attribute} in texts: {first[0]} and {second[0]}", []).append((first[1], second[1]))
+    return pairs
 
 
 def _terms(path: Path, *more: str) -> pd.DataFrame:

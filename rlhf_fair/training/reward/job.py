@@ -116,7 +116,8 @@ def train_reward(
         write_table(out / BY_GROUP_NAME, by_group.drop(columns=TEXT_COLUMNS, errors="ignore"))
     learnt.model.save(out)
     write_table(out / HELD_OUT_NAME, held_out.drop(columns=TEXT_COLUMNS, errors="ignore"))
-    write_json(out / "training.json", _record(config, learnt.run).model_dump(mode="json"))
+    record = _record(config, learnt.run, weighted=any(source.panel for source in sources))
+    write_json(out / "training.json", record.model_dump(mode="json"))
     write_json(out / METRICS_NAME, metrics)
     (out / CHECKPOINT_NAME).unlink(missing_ok=True)
     shutil.rmtree(out / EMBEDDINGS_NAME, ignore_errors=True)
@@ -236,11 +237,11 @@ def _summary(
     }
 
 
-def _record(config: RewardConfig, run: RewardRun) -> TrainingRun:
+def _record(config: RewardConfig, run: RewardRun, *, weighted: bool) -> TrainingRun:
     return TrainingRun(
         name=config.title,
         kind="reward",
-        panel="census-weighted" if config.panel else "",
+        panel="census-weighted" if weighted else "",
         steps=run.steps,
         seconds=run.seconds,
         curve=tuple(run.curve),

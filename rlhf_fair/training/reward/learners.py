@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from rlhf_fair.errors import RowError
 from rlhf_fair.models.cache import model_digest
 from rlhf_fair.models.encoder import Encoder
 from rlhf_fair.models.loading import load_for_reward, resolve
-from rlhf_fair.models.reward_heads import declare_heads
+from rlhf_fair.models.reward_heads import RewardHeads, declare_heads
 from rlhf_fair.models.reward_model import RewardModel, encode
 from rlhf_fair.models.reward_scorer import RewardScorer
 from rlhf_fair.models.tree_reward import TreeFacts, TreeReward, lightgbm, load_encoder
@@ -30,6 +30,8 @@ from rlhf_fair.training.reward.trainer import RewardRun, steps_of, train_reward_
 from rlhf_fair.training.reward.trees import EmbeddedRows, grow
 
 Floats = NDArray[np.float64]
+
+LEVEL_TEXTS = 1000
 
 CHECKPOINT_NAME = "checkpoint.pt"
 EMBEDDINGS_NAME = "embeddings"
@@ -87,7 +89,19 @@ def _learn_network(config: RewardConfig, rows: Rows, place: Workplace) -> Learnt
         checkpoint=place.out / CHECKPOINT_NAME,
     )
     model = RewardModel(loaded.model, loaded.tokenizer, max_length=config.training.max_length)
+    if config.objective == "preference" and prepared.heads.kind in ("ensemble", "groups"):
+        prepared = replace(prepared, heads=_on_one_level(model, prepared))
+        declare_heads(loaded.model.config, prepared.heads)
+        model = RewardModel(loaded.model, loaded.tokenizer, max_length=config.training.max_length)
     return Learnt(model, prepared, run)
+
+
+def _on_one_level(model: RewardModel, prepared: Prepared) -> RewardHeads:
+    """Heads that have the same mean over training texts, of which at most `LEVEL_TEXTS` are read."""
+    texts = [text for column in zip(*prepared.task.objective.columns, strict=True) for text in column]
+    chosen = np.linspace(0, len(texts) - 1, min(len(texts), LEVEL_TEXTS)).astype(int)
+    means = model.outputs([texts[k] for k in chosen]).mean(axis=0)
+    return prepared.heads.model_copy(update={"offsets": tuple(float(m) for m in means - means.mean())})
 
 
 def _learn_trees(config: RewardConfig, rows: Rows, place: Workplace) -> Learnt:

@@ -55,6 +55,12 @@ class Heads(Settings):
     def _can_be_combined(self) -> Heads:
         if self.combine is not None and self.combine not in ALLOWED[self.kind]:
             raise ValueError(f"combine = {self.combine!r} does not fit {self.kind}; allowed: {ALLOWED[self.kind]}")
+        combine = self.combine or ALLOWED[self.kind][0]
+        needed = {"size": self.kind == "ensemble", "groups": self.kind == "groups"}
+        needed |= {"weights": combine == "weighted", "penalty": combine == "mean_less_variance"}
+        for name, used in needed.items():
+            if name in self.model_fields_set and not used:
+                raise ValueError(f"{name} means nothing for heads of kind {self.kind!r} combined by {combine!r}")
         return self
 
 

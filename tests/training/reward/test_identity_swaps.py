@@ -26,7 +26,7 @@ def nowhere(name: str) -> Path:
 def test_training_texts_are_swapped_both_ways() -> None:
     texts = ["He thanked the nurse.", "Nobody came.", "He thanked the nurse."]
     pairs = swapped_pairs(texts, Swaps(lexicons=("gender",)), nowhere, seed=0)
-    assert pairs == {"gender in texts": [("He thanked the nurse.", "She thanked the nurse.")]}
+    assert pairs == {"gender in texts: man and woman": [("He thanked the nurse.", "She thanked the nurse.")]}
 
 
 def test_each_term_stands_in_every_sentence_half_of_them_against_no_term(tmp_path: Path) -> None:
@@ -39,6 +39,18 @@ def test_each_term_stands_in_every_sentence_half_of_them_against_no_term(tmp_pat
     named = [one for one, _ in pairs["age"]]
     assert any(one.startswith("An old ") for one in named)
     assert not any(" a old" in one.lower() for one in named)
+
+
+def test_pairs_of_texts_all_point_one_way() -> None:
+    """A mean of signed gaps over them must not cancel because half the texts speak of the one, half of the other."""
+    texts = ["He thanked the nurse.", "She saw the baker."]
+    pairs = swapped_pairs(texts, Swaps(lexicons=("gender",)), nowhere, seed=0)
+    assert pairs == {
+        "gender in texts: man and woman": [
+            ("He thanked the nurse.", "She thanked the nurse."),
+            ("He saw the baker.", "She saw the baker."),
+        ]
+    }
 
 
 def test_neutral_traits_are_a_third_of_the_partners(tmp_path: Path) -> None:

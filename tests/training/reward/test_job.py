@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from tiny import WORDS, tiny_bert, tiny_tokenizer
 from transformers import AutoModelForSequenceClassification
 
@@ -17,6 +18,7 @@ from rlhf_fair.training.reward import job as reward_job
 from rlhf_fair.training.reward.config import RewardConfig
 from rlhf_fair.training.reward.job import in_chat_form, split_items, train_reward
 from rlhf_fair.training.reward.sources import Source, read_pairs
+from rlhf_fair.training.reward.task import prepare
 
 CONFIG = """
 title = "Kindness"
@@ -181,6 +183,17 @@ def test_a_source_that_holds_nothing_out_leaks_nothing(world: Path) -> None:
         (('"base"', '"package:absent"'), ModelLoadError, "no installed package"),
         (('objective = "rating"', 'objective = "preference"'), SettingsError, "does not fit 'preference'"),
         (('better = "high"', 'better = "high"\nheld_out = false'), SettingsError, "no source holds texts out"),
+        (("max_length = 16", "max_length = 4096"), SettingsError, r"max_length = 4096: the model reads at most \d+"),
+        (("epochs = 6", 'epochs = 6\ndevice = "toaster"'), SettingsError, "device 'toaster' is not on this machine"),
+        (("epochs = 6", "epochs = 6\nseed = -1"), SettingsError, "training.seed = -1"),
+        (('"rating"', '"rating"\nchat = "yes"'), SettingsError, "ratings are of texts"),
+        (("[training]", '[panel]\ncensus = "c.csv"\n[training]'), SettingsError, "a source of ratings with attributes"),
+        (("[training]", "[heads]\nsize = 3\n[training]"), SettingsError, "size means nothing for heads of kind 'one'"),
+        (
+            ('"rating"\n', '"classification"\n[heads]\nkind = "ensemble"\n'),
+            SettingsError,
+            "'ensemble' do not fit objective 'classification'",
+        ),
     ],
 )
 def test_user_faults(world: Path, change: tuple[str, str], error: type[Exception], says: str) -> None:
@@ -227,6 +240,45 @@ def test_uncertainty_and_quality_are_told_by_rater_group(world: Path) -> None:
     found = rows.set_index(["item_id", "group.side"])["rating"]
     found.index = pd.MultiIndex.from_tuples([(int(item), side) for item, side in found.index])
     assert found.to_numpy() == pytest.approx(own.loc[found.index].to_numpy())
+
+
+@pytest.mark.parametrize("heads", ["ensemble", "groups"])
+def test_heads_that_learn_preferences_are_brought_to_one_level(world: Path, heads: str) -> None:
+    """Bradley-Terry fixes each head up to a constant; the min must not be that of the head that lies lowest."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for _ in range(60):
+        a, b = (" ".join(rng.choice(WORDS, 4)) for _ in range(2))
+        rows.append({"prompt": " ".join(rng.choice(WORDS, 3)), "response_a": a, "response_b": b, "p_a": 0.9})
+    pd.DataFrame(rows).to_csv(world / "pairs.csv", index=False)
+    groups = '[groups.from]\nof = "sources"\nat_least = 5\n' if heads == "groups" else ""
+    chosen = f'{groups}[heads]\nkind = "{heads}"\ncombine = "min"\n' + ('groups = "from"\n' if groups else "")
+    second = '[[sources]]\nformat = "pairs"\nname = "q"\npath = "more.csv"\n' if groups else ""
+    pd.DataFrame(rows).assign(p_a=0.1, prompt="tea").to_csv(world / "more.csv", index=False)
+    (world / "config.toml").write_text(PAIRS_CONFIG.replace("[training]", f"{chosen}[training]") + second)
+    train_reward(world / "config.toml", world, world / "out")
+    model = RewardModel.load(world / "out")
+    assert len(model.heads.offsets) == len(model.heads.names)
+    assert sum(model.heads.offsets) == pytest.approx(0, abs=1e-6)
+    outputs = np.array([[5.0, 1.0], [2.0, 4.0]])
+    level = model.heads.model_copy(update={"names": ("1", "2"), "offsets": (3.0, -3.0)})
+    assert level.reward(outputs).tolist() == [2.0, -1.0]  # min of (2, 4) and of (-1, 7)
+
+
+def test_margins_of_a_table_reach_the_loss(world: Path) -> None:
+    rows = [
+        {"prompt": f"p{k}", "response_a": "good", "response_b": "bad", "p_a": 1.0, "margin": k % 2} for k in range(40)
+    ]
+    pd.DataFrame(rows).to_csv(world / "pairs.csv", index=False)
+    (world / "config.toml").write_text(PAIRS_CONFIG)
+    config = read_toml(world / "config.toml", RewardConfig)
+    source = read_pairs(config.sources[0], world)  # type: ignore[arg-type]
+    items, _ = split_items([source], config)
+    objective = prepare(items[items["split"] == "train"], config, lambda name: world / name).task.objective
+    loss = objective.row_losses(torch.zeros(2, 4, 1), torch.arange(4))
+    lead = items.loc[items["split"] == "train", "margin"].to_numpy()[:4]
+    # equal rewards: ln 2 without a margin, ln(1 + e) where the better answer should lead by 1
+    assert loss.tolist() == pytest.approx(np.log1p(np.exp(lead)).tolist())
 
 
 PAIRS_CONFIG = """

@@ -208,21 +208,31 @@ TWO_PROCESSES = """
     import os, sys
     sys.path[:0] = {paths!r}
     import numpy as np, torch
-    from test_trainer_tasks import SETTINGS, good_or_bad
+    from test_trainer_tasks import SETTINGS, sentences
     from tiny import tiny_bert, tiny_tokenizer
-    from rlhf_fair.training.reward.trainer import train_reward_model
-    model = tiny_bert()
+    from rlhf_fair.training.reward.gap_constraint import GapConstraint
+    from rlhf_fair.training.reward.gradient_reversal import GradientReversal
+    from rlhf_fair.training.reward.group_dro import GroupDRO
+    from rlhf_fair.training.reward.ordinal import OrdinalData
+    from rlhf_fair.training.reward.trainer import RewardTask, train_reward_model
+    model, texts = tiny_bert(), sentences(16)
     settings = SETTINGS.model_copy(update={{"epochs": 1, "batch_size": 4, "device": "cpu"}})
-    run = train_reward_model(model, tiny_tokenizer(), good_or_bad(16), settings)
-    weights = [round(float(p.detach().double().sum()), 5) for p in model.parameters()]
+    data, groups = OrdinalData(texts, np.arange(16) % 3, 3), np.arange(16) % 2
+    gap = GapConstraint({{"x": [("good " + t, "bad " + t) for t in texts]}}, tolerance=0.01, rate=0.5)
+    adversary = GradientReversal(groups, ("a", "b"), strength=1.0)
+    task = RewardTask(data, weighting=GroupDRO(groups, ("a", "b"), None, step_size=0.5), terms=(gap, adversary))
+    run = train_reward_model(model, tiny_tokenizer(), task, settings)
+    learnt = [*model.parameters(), *data.parameters(), *adversary.parameters()]
+    weights = [round(float(p.detach().double().sum()), 5) for p in learnt]
     from pathlib import Path
-    Path(sys.argv[1] + os.environ["RANK"]).write_text(str([run.steps, weights]))
+    state = [gap.multipliers, gap.gaps, task.weighting.q.tolist()]
+    Path(sys.argv[1] + os.environ["RANK"]).write_text(str([run.steps, weights, state]))
 """
 
 
 @pytest.mark.slow
 def test_two_processes_train_one_model(tmp_path: Path) -> None:
-    """Each takes every other batch; both end with the same weights, after half as many steps."""
+    """Each takes every other batch; both end with the same weights, thresholds, adversary and multipliers."""
     script = tmp_path / "two.py"
     here = Path(__file__).parent
     script.write_text(textwrap.dedent(TWO_PROCESSES).format(paths=[str(here), str(here.parents[1])]))
