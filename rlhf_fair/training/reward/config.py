@@ -227,7 +227,7 @@ class RewardConfig(Settings):
             )
         if sum(isinstance(m, WeightsOfGroups) for m in self.mitigations) > 1:
             raise ValueError("group_balance and group_dro both set the weight of groups; choose one")
-        several = {"ordinal": ("distribution", "objectives")}
+        several: dict[str, tuple[str, ...]] = {"ordinal": ("distribution", "objectives")}
         several["classification"] = ("distribution", "objectives", "ensemble", "groups")  # its heads are the classes
         if self.heads.kind in several.get(self.objective, ()):
             raise ValueError(f"heads of kind {self.heads.kind!r} do not fit objective {self.objective!r}")
