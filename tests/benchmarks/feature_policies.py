@@ -82,11 +82,18 @@ def play(game: str, seed: int) -> dict[str, object]:
     }
 
 
-def fairness(group: str, reference: str, action: str, among: str | None = None) -> DecisionFairness:
-    multiplier = MultiplierSettings(kind="dual", tolerance=TOLERANCE, rate=0.1)
+DUAL = MultiplierSettings(kind="dual", tolerance=TOLERANCE, rate=0.1)
+PID = MultiplierSettings(
+    kind="pid", tolerance=TOLERANCE, proportional=2.0, integral=0.1, proportional_memory=0.5, derivative=0.0
+)
+
+
+def fairness(
+    group: str, reference: str, *, among: str | None = None, multiplier: MultiplierSettings = PID
+) -> DecisionFairness:
     asked = {"group_by": (group,), "objective": "contrast", "reference": reference, "multiplier": multiplier}
-    settings = FairnessSettings.model_validate(asked | {"floor_strength": 0.0})
-    return DecisionFairness(FairnessShaper(settings), favourable(action, among=among))
+    settings = FairnessSettings.model_validate(asked | {"floor_strength": 0.0, "memory": 0.5})
+    return DecisionFairness(FairnessShaper(settings), favourable("grant", among=among))
 
 
 Chances = tuple[np.ndarray, np.ndarray]
@@ -186,9 +193,12 @@ def lend(method: str, seed: int) -> dict[str, object]:
         "best possible": lambda: (known.decide(0.0),) * 2,
         "best possible, gap within .02": lambda: (known.at_gap(TOLERANCE),) * 2,
         "PPO": lambda: ppo(train, test, FEATURES, profit, None, seed),
-        "fair PPO, selection rates": lambda: ppo(train, test, FEATURES, profit, fairness("group", "a", "grant"), seed),
+        "fair PPO, selection rates": lambda: ppo(train, test, FEATURES, profit, fairness("group", "a"), seed),
+        "fair PPO, dual ascent": lambda: ppo(
+            train, test, FEATURES, profit, fairness("group", "a", multiplier=DUAL), seed
+        ),
         "fair PPO, equal opportunity": lambda: ppo(
-            train, test, FEATURES, profit, fairness("group", "a", "grant", "repays"), seed
+            train, test, FEATURES, profit, fairness("group", "a", among="repays"), seed
         ),
         "ExponentiatedGradient": lambda: reductions(
             train[features], train["repays"], train["group"], test[features], costs
@@ -233,9 +243,7 @@ def decide_on_data(source: Callable[[], tuple[pd.DataFrame, str, str]], method: 
     x, new = train[list(features)], test[list(features)]
     ways: dict[str, Callable[[], Chances]] = {
         "PPO": lambda: ppo(train, test, features, right, None, seed),
-        "fair PPO, selection rates": lambda: ppo(
-            train, test, features, right, fairness("group", reference, "grant"), seed
-        ),
+        "fair PPO, selection rates": lambda: ppo(train, test, features, right, fairness("group", reference), seed),
         "logistic regression": lambda: (linear(x).fit(x, train["good"]).predict(new).astype(float),) * 2,
         "ExponentiatedGradient": lambda: reductions(x, train["good"], train["group"], new, {"fp": 1.0, "fn": 1.0}),
         "ThresholdOptimizer": lambda: thresholds(x, train["good"], train["group"], new, test["group"]),
@@ -278,6 +286,7 @@ LENDING = (
     "PPO",
     "best possible, gap within .02",
     "fair PPO, selection rates",
+    "fair PPO, dual ascent",
     "ExponentiatedGradient",
     "fair PPO, equal opportunity",
 )

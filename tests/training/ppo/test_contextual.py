@@ -54,8 +54,8 @@ def plain() -> TrainedDecider:
 
 @pytest.fixture(scope="module")
 def fair() -> TrainedDecider:
-    multiplier = MultiplierSettings(kind="dual", tolerance=0.02, rate=0.1)
-    asked = parity(objective="contrast", reference="a", multiplier=multiplier)
+    multiplier = MultiplierSettings(kind="pid", tolerance=0.02, proportional=2, integral=0.1, proportional_memory=0.5)
+    asked = parity(objective="contrast", reference="a", memory=0.5, multiplier=multiplier)
     ppo = DecisionPPOSettings(steps=120)
     return train_decider(MANY_PEOPLE, profit, settings(batch_size=1024, ppo=ppo), seed=0, fairness=asked)
 
@@ -76,8 +76,7 @@ def test_the_price_closes_the_gap_on_new_people(plain: TrainedDecider, fair: Tra
     for kind in ("most_likely", "drawn"):
         before, after = (getattr(gap, kind).gaps["b"] for gap in gaps)
         assert before.ci_high < -0.2  # the groups differ, and a plain decider follows
-        # a run as short as this one still swings about the tolerance; the benchmark has runs that have settled
-        assert abs(after.estimate) < 0.25 * abs(before.estimate)
+        assert abs(after.estimate) < 0.2 * abs(before.estimate)  # a short run; the benchmark has longer ones
     # group b is chosen less often, so that side's price had to rise; it may fall again, once the gap is closed
     assert max(row["multiplier:b - a-"] for row in fair.run.curve) > 0.5
     assert max(fair.run.kappa) > 0.5
