@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from rlhf_fair.cli.progress import progress_bar
+from rlhf_fair.errors import SettingsError
 
 QUALITY = {
     "pearson_r": "pearson r",
@@ -24,6 +25,10 @@ def reward(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="TOML file: model, sources, panel, training.")],
     data_dir: Annotated[Path, typer.Option(help="Folder that the config's data paths are relative to.")] = Path(),
     out: Annotated[Path | None, typer.Option(help="Folder for the model; default models/CONFIG's name.")] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ATTRIBUTE=LEVEL", help="Learn from these raters alone; repeat it for more levels."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print metrics.json instead of text.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing.")] = False,
 ) -> None:
@@ -31,18 +36,34 @@ def reward(
 
     The folder loads in plain transformers; with learner = "trees" it holds trees over frozen embeddings instead, which
     all audits of reward models read as well. metrics.json says how well it predicts people, rejects.csv which rows of
-    the data were not used and why.
+    the data were not used and why. With --only gender=Female it learns what women want, and is still judged by
+    everybody: metrics.json has the held-out quality for each group that the config declares.
 
     Example: rlhf-fair train reward audits/reward-identity/train-inoffensiveness.toml --data-dir data --out models/rm
     """
     from rlhf_fair.training.reward.job import train_reward
 
     with progress_bar(hidden=quiet or as_json) as progress:
-        job = train_reward(config, data_dir, out or Path("models") / config.stem, progress=progress)
+        chosen = _levels(only or [])
+        job = train_reward(config, data_dir, out or Path("models") / config.stem, only=chosen, progress=progress)
     if as_json:
         typer.echo(json.dumps({"model": str(job.folder), "already_done": job.already_done, **job.metrics}))
     elif not quiet:
         typer.echo("\n".join(summary_lines(job.metrics, job.folder, job.already_done)))
+
+
+def _levels(only: list[str]) -> dict[str, list[str]]:
+    """
+    >>> _levels(["gender=Female", "age=18-24", "age=25-34"])
+    {'gender': ['Female'], 'age': ['18-24', '25-34']}
+    """
+    chosen: dict[str, list[str]] = {}
+    for entry in only:
+        name, sign, level = entry.partition("=")
+        if not (name and sign and level):
+            raise SettingsError(f"--only {entry!r}: allowed: ATTRIBUTE=LEVEL, such as gender=Female")
+        chosen.setdefault(name, []).append(level)
+    return chosen
 
 
 def summary_lines(metrics: dict[str, Any], folder: Path, already_done: bool) -> list[str]:
@@ -60,7 +81,21 @@ def summary_lines(metrics: dict[str, Any], folder: Path, already_done: bool) -> 
                 ceiling = ceilings.get(name)
                 above = "" if ceiling is None else f", ceiling {ceiling:.2f}"
                 lines.append(f"held out, {source}: {label} {_interval(quality[name])}{above}")
+    lines += _group_lines(metrics.get("test_by_group", {}))
     return [*lines, *_virtue_lines(metrics.get("test_by_virtue", {})), f"Model: {folder}"]
+
+
+def _group_lines(groupings: dict[str, Any]) -> list[str]:
+    """How well the reward foretells each group's own judgements."""
+    lines = []
+    for grouping, groups in groupings.items():
+        for group, quality in groups.items():
+            if "reason" in quality:
+                lines.append(f"by {grouping}, {quality['groups']} more groups: {quality['reason']}")
+            for name in ("pearson_r", "accuracy"):
+                if name in quality:
+                    lines.append(f"by {grouping}, {group}: {QUALITY[name]} {_interval(quality[name])}")
+    return lines
 
 
 def _virtue_lines(virtues: dict[str, Any]) -> list[str]:
@@ -81,4 +116,6 @@ def _virtue_lines(virtues: dict[str, Any]) -> list[str]:
 def _interval(estimate: dict[str, Any]) -> str:
     if estimate["estimate"] is None:
         return f"not measured ({estimate['reason']})"
+    if estimate["ci_low"] is None:
+        return f"{estimate['estimate']:.2f}, no interval ({estimate['reason']}; n = {estimate['n']})"
     return f"{estimate['estimate']:.2f} [{estimate['ci_low']:.2f}, {estimate['ci_high']:.2f}] (n = {estimate['n']})"

@@ -45,6 +45,7 @@ def test_unknown_plan_key(tmp_path: Path) -> None:
         (("audit", "hiring"), "give exactly one of --model, --endpoint and --predictions"),
         (("audit", "hiring", "--model", "./nowhere/at/all"), "no such folder"),
         (("train", "reward", "none.toml"), "not found: none.toml"),
+        (("train", "reward", "none.toml", "--only", "women"), "--only 'women': allowed: ATTRIBUTE=LEVEL"),
         (("verify", "nowhere"), "not found"),
         (("report", "nowhere"), "not found"),
     ],

@@ -57,6 +57,22 @@ def test_text_json_and_quiet(world: Path) -> None:
     assert train(world, "--quiet") == ""
 
 
+def test_raters_are_chosen_and_groups_told(world: Path) -> None:
+    table = pd.read_csv(world / "ratings.csv")
+    both = [table.assign(rater_id=who, side=side) for who, side in (("a", "left"), ("b", "right"))]
+    pd.concat(both).to_csv(world / "ratings.csv", index=False)
+    groups = '[groups.side]\nof = "raters"\nattributes = ["side"]\n'
+    attribute = '[sources.attributes.side]\ncolumn = "side"\n'
+    source, rest = CONFIG.split("[[sources]]")
+    config = f"{source}{groups}[split]\ntest = 0.6\n[[sources]]{rest}{attribute}"
+    (world / "config.toml").write_text(config)
+    text = train(world, "--only", "side=right")
+    assert "by side, left: pearson r " in text
+    assert "1 raters: too few to speak of other raters" in text
+    metrics = json.loads((world / "rm" / "metrics.json").read_text())
+    assert metrics["raters"]["only"] == {"side": ["right"]}
+
+
 def test_a_folder_that_cannot_be_written_is_one_clear_error(world: Path) -> None:
     (world / "rm").write_text("a file is in the way")
     with pytest.raises(OutputError, match="cannot write to"):
