@@ -34,6 +34,8 @@ from rlhf_fair.settings import Settings
 from rlhf_fair.stages import Stages
 from rlhf_fair.tables import read_table, write_table
 from rlhf_fair.training.fairness import FairnessSettings, FairnessShaper
+from rlhf_fair.training.ppo.devices import hasten
+from rlhf_fair.training.ppo.reference import Reference
 from rlhf_fair.training.ppo.rollout import PromptBatch
 from rlhf_fair.training.ppo.trainer import Fairness, PPOSettings, PPOTrainer
 from rlhf_fair.training.reward.preference import PairData
@@ -44,6 +46,9 @@ from rlhf_fair.training.sft import SFTSettings, train_causal_lm
 PANELS = ("convenience", "diverse")
 POLICIES = (("ppo", "convenience"), ("ppo", "diverse"), ("fair_ppo", "diverse"))
 """(stage, panel) of every policy: who annotates is compared under plain PPO, the penalty on the planned panel."""
+ITEMS_NAME, ANNOTATORS_NAME, PREFERENCES_NAME = "items.parquet", "annotators.parquet", "preferences.parquet"
+FAIRNESS_NAME = "fairness.json"
+"""Group means and multipliers of the penalty when a policy was finished."""
 Progress = Callable[[str, int, int], None]
 
 
@@ -103,6 +108,32 @@ class Ingredients:
 
 
 @dataclass(frozen=True)
+class Judged:
+    """Items with p_a, the weight of each (None: 1), and the items whose response_a sets the scale of the reward."""
+
+    items: pd.DataFrame
+    scale: pd.DataFrame
+    weight: NDArray[np.float64] | None = None
+
+
+@dataclass(frozen=True)
+class Course:
+    """One run of PPO: from which policy, for which reward, under which penalty.
+
+    ``reference``: the policy from which the KL divergence is priced; None is ``start``.
+    """
+
+    name: str
+    panel: str
+    start: Path
+    reward: Path
+    fairness: Fairness | None
+    ppo: PPOSettings
+    seed: int
+    reference: Path | None = None
+
+
+@dataclass(frozen=True)
 class Trained:
     """Folders of everything the loop made."""
 
@@ -120,7 +151,7 @@ class Trained:
 
 def run_pipeline(world: World, settings: PipelineSettings, stages: Stages, *, progress: Progress) -> Trained:
     """Train everything: base, SFT, two panels with their reward models, and PPO with and without the penalty."""
-    loop, made = _Loop(world, settings, progress), prepare(world, settings, stages, progress=progress)
+    loop, made = Loop(world, settings, progress), prepare(world, settings, stages, progress=progress)
     policies = []
     for stage, panel in POLICIES:
         name = f"{stage.replace('_', '-')}-{panel}"
@@ -132,7 +163,7 @@ def run_pipeline(world: World, settings: PipelineSettings, stages: Stages, *, pr
 
 def prepare(world: World, settings: PipelineSettings, stages: Stages, *, progress: Progress) -> Ingredients:
     """Make all that a policy is optimised from: base and SFT model, pairs, panels, reward models, training scorer."""
-    loop = _Loop(world, settings, progress)
+    loop = Loop(world, settings, progress)
     base = stages.run("base", loop.pretrain)
     sft = stages.run("sft", partial(loop.fine_tune, base))
     pairs = stages.run("pairs", partial(loop.sample_pairs, sft))
@@ -166,8 +197,8 @@ def reward_texts(prompts: list[str], answers: list[str], eos_token: str) -> list
     return [prompt + answer + eos_token for prompt, answer in zip(prompts, answers, strict=True)]
 
 
-class _Loop:
-    """The stages, each a function that fills a folder."""
+class Loop:
+    """The stages, each a function that fills a folder; with ``continued`` rounds take up their parts."""
 
     def __init__(self, world: World, settings: PipelineSettings, progress: Progress) -> None:
         self.world, self.settings, self.progress = world, settings, progress
@@ -188,49 +219,73 @@ class _Loop:
         self._train_lm("sft", lm.model, lm.tokenizer, demonstrations, s.sft, out)
 
     def sample_pairs(self, sft: Path, out: Path) -> None:
-        s, lm = self.settings, CausalLM.load(sft)
-        prompts = self.world.prompts(s.pairs, self.rng(2))
+        prompts = self.world.prompts(self.settings.pairs, self.rng(2))
+        write_table(out / ITEMS_NAME, self.answer_twice(sft, prompts, seed=self.settings.seed))
+
+    def answer_twice(self, policy: Path, prompts: pd.DataFrame, *, seed: int) -> pd.DataFrame:
+        """The prompts as items with response_a and response_b; an answer depends on its item_id and the seed alone."""
+        lm, responses = CausalLM.load(policy), {}
         for side in ("a", "b"):
             ids = [f"{prompt_id}{side}" for prompt_id in prompts["prompt_id"]]
             answers = lm.generate(
-                prompts["prompt"].tolist(), ids, max_new_tokens=s.ppo.max_new_tokens, seed=s.seed, batch_size=512
+                prompts["prompt"].tolist(),
+                ids,
+                max_new_tokens=self.settings.ppo.max_new_tokens,
+                seed=seed,
+                batch_size=512,
             )
-            prompts[f"response_{side}"] = [answer.text for answer in answers]
-        write_table(out / "items.parquet", prompts.rename(columns={"prompt_id": "item_id"}))
+            responses[f"response_{side}"] = [answer.text for answer in answers]
+        return prompts.assign(**responses).rename(columns={"prompt_id": "item_id"})
 
     def learn_scorer(self, pairs: Path, out: Path) -> None:
-        items = read_table(pairs / "items.parquet").head(self.settings.rated_answers)
+        items = read_table(pairs / ITEMS_NAME).head(self.settings.rated_answers)
         scorer = self.world.training_scorer(items.assign(text=items["response_a"]), self.rng(3))
         scorer.save(out / "scorer.json")
 
     def ask_panel(self, panel: str, pairs: Path, out: Path) -> None:
-        s, rng = self.settings, self.rng(4)
-        pool, items = self.world.pool(rng), read_table(pairs / "items.parquet")
+        rng = self.rng(4)
+        pool, items = self.world.pool(rng), read_table(pairs / ITEMS_NAME)
         if panel == "diverse":
-            plan = plan_panel(pool, self.world.population(), size=s.panel_size, rng=rng)
-            members, weights = plan.members, raking_weights(plan.members, self.world.population()).weights
-            write_table(out / "targets.csv", plan.targets)
+            members = self.plan_panel(pool, rng, out)
         else:
-            members, weights = convenience_panel(pool, size=s.panel_size, rng=rng), None
+            members = convenience_panel(pool, size=self.settings.panel_size, rng=rng)
+        self.judge(items, members, rng, out)
+
+    def plan_panel(self, pool: pd.DataFrame, rng: np.random.Generator, out: Path) -> pd.DataFrame:
+        """Members of a panel with the population's margins, and their weights; how near it came stands in ``out``."""
+        population = self.world.population()
+        plan = plan_panel(pool, population, size=self.settings.panel_size, rng=rng)
+        write_table(out / "targets.csv", plan.targets)
+        weights = raking_weights(plan.members, population).weights
+        return plan.members.assign(weight=plan.members["annotator_id"].map(weights))
+
+    def judge(self, items: pd.DataFrame, members: pd.DataFrame, rng: np.random.Generator, out: Path) -> None:
+        """Members judge the items; who they are, what they chose, and the share of (weighted) judgements for a."""
+        s = self.settings
+        weights = members.set_index("annotator_id")["weight"] if "weight" in members else None
         groups = [f"attr.{name}" for name in s.group_by]
         assignments = assign(
             items, members, ratings_per_item=s.ratings_per_pair, distinct_groups=2, group_columns=groups, rng=rng
         )
         feedback = self.world.judge(items, assignments, members, rng)
-        if weights is not None:
-            members = members.assign(weight=members["annotator_id"].map(weights))
-        write_table(out / "annotators.parquet", members)
+        write_table(out / ANNOTATORS_NAME, members)
         write_table(out / "feedback.parquet", feedback)
-        write_table(out / "preferences.parquet", aggregate_pairs(feedback, weights))
+        write_table(out / PREFERENCES_NAME, aggregate_pairs(feedback, weights))
 
     def train_reward(self, panel: str, base: Path, pairs: Path, feedback: Path, out: Path) -> None:
-        s = self.settings
-        items = read_table(pairs / "items.parquet").merge(read_table(feedback / "preferences.parquet"), on="item_id")
+        items = read_table(pairs / ITEMS_NAME).merge(read_table(feedback / PREFERENCES_NAME), on="item_id")
+        self.fit_reward(f"reward-{panel}", panel, base, Judged(items, scale=items), out)
+
+    def fit_reward(self, name: str, panel: str, base: Path, judged: Judged, out: Path) -> None:
+        """A reward model from judged items, its scale, and the record of its training."""
+        s, items = self.settings, judged.items
         loaded = load_for_reward(base, seed=s.seed)
         eos = loaded.tokenizer.eos_token
-        text_a = reward_texts(items["prompt"].tolist(), items["response_a"].tolist(), eos)
-        text_b = reward_texts(items["prompt"].tolist(), items["response_b"].tolist(), eos)
-        data = PairData(text_a, text_b, items["p_a"].to_numpy(dtype=float))
+        text_a, text_b, known = (
+            reward_texts(table["prompt"].tolist(), table[side].tolist(), eos)
+            for table, side in ((items, "response_a"), (items, "response_b"), (judged.scale, "response_a"))
+        )
+        data = PairData(text_a, text_b, items["p_a"].to_numpy(dtype=float), judged.weight)
         settings = s.reward.model_copy(update={"seed": s.seed})
         total = s.reward.epochs * -(-len(items) // s.reward.batch_size)
         run = train_reward_model(
@@ -242,11 +297,11 @@ class _Loop:
         )
         model = RewardModel(loaded.model, loaded.tokenizer)
         model.save(out)
-        scores = model.score(text_a, batch_size=256)
+        scores = model.score(known, batch_size=256)
         write_json(out / "scale.json", {"mean": float(scores.mean()), "sd": float(scores.std())})
         shown = run.curve[:: max(1, run.steps // 100)]
         record = TrainingRun(
-            name=f"reward-{panel}",
+            name=name,
             kind="reward",
             panel=panel,
             steps=run.steps,
@@ -258,20 +313,37 @@ class _Loop:
     def optimise(
         self, name: str, panel: str, sft: Path, reward: Path, scorer: Path | None, pairs: Path, out: Path
     ) -> None:
-        s, lm = self.settings, CausalLM.load(sft)
-        fairness = None
-        if scorer is not None:
-            ruler = LexiconScorer.load(scorer / "scorer.json")
-            floors = self._sft_means(read_table(pairs / "items.parquet"), ruler)
-            settings = s.fairness.model_copy(update={"group_by": s.group_by})
-            fairness = Fairness(FairnessShaper(settings, floors), ruler.score)
-        trainer = PPOTrainer(lm.model, lm.tokenizer, PolicyReward(reward), s.ppo, seed=s.seed, fairness=fairness)
+        fairness = None if scorer is None else self.penalty(scorer, pairs)
+        self.improve(
+            Course(name, panel, sft, reward, fairness, self.settings.ppo, self.settings.seed), self._batch, out
+        )
+
+    def penalty(self, scorer: Path, pairs: Path) -> Fairness:
+        """The penalty on the training scorer, with the groups' means among the SFT policy's ``pairs`` as floors."""
+        ruler = LexiconScorer.load(scorer / "scorer.json")
+        floors = self._sft_means(read_table(pairs / ITEMS_NAME), ruler)
+        settings = self.settings.fairness.model_copy(update={"group_by": self.settings.group_by})
+        return Fairness(FairnessShaper(settings, floors), ruler.score)
+
+    def improve(self, course: Course, prompts: Callable[[int], PromptBatch], out: Path) -> None:
+        """A policy by PPO along ``course``, the record of its training, and where its penalty ended."""
+        lm, ppo = CausalLM.load(course.start), course.ppo
+        trainer = PPOTrainer(
+            lm.model, lm.tokenizer, PolicyReward(course.reward), ppo, seed=course.seed, fairness=course.fairness
+        )
+        if course.reference is not None:
+            reference = CausalLM.load(course.reference).model.to(trainer.devices.device)
+            if ppo.kernels == "fast":
+                hasten(reference, trainer.devices.device.type)
+            trainer.reference = Reference(reference, additions=False)
         record = trainer.train(
-            self._batch, name=name, on_step=lambda row: self.progress(name, int(row["step"]), s.ppo.steps)
+            prompts, name=course.name, on_step=lambda row: self.progress(course.name, int(row["step"]), ppo.steps)
         )
         lm.model.save_pretrained(out)
         lm.tokenizer.save_pretrained(out)
-        write_json(out / "training.json", record.model_copy(update={"panel": panel}).model_dump(mode="json"))
+        if course.fairness is not None:
+            write_json(out / FAIRNESS_NAME, course.fairness.shaper.state_dict())
+        write_json(out / "training.json", record.model_copy(update={"panel": course.panel}).model_dump(mode="json"))
 
     def _train_lm(
         self, name: str, model: Any, tokenizer: Any, texts: list[tuple[str, str]], settings: SFTSettings, out: Path
@@ -292,7 +364,10 @@ class _Loop:
 
     def _batch(self, step: int) -> PromptBatch:
         """The prompts of a step, the same for every policy."""
-        rng = np.random.default_rng((self.settings.seed, 5, step))
+        return self.batch(np.random.default_rng((self.settings.seed, 5, step)))
+
+    def batch(self, rng: np.random.Generator) -> PromptBatch:
+        """Training prompts of one step of PPO."""
         prompts = self.world.prompts(self.settings.ppo.batch_size, rng)
         columns = {str(name): prompts[name].tolist() for name in prompts.columns if name != "prompt"}
         return PromptBatch(prompts["prompt"].tolist(), columns)

@@ -47,7 +47,7 @@ def reward_tables(
     if selection.PROBE in scored and plan.best_of_n is not None:
         selected = selection.selection(of[selection.PROBE], plan.best_of_n.sizes)
         made["How does the gap in what is selected grow with n?"] = selection.growth_table(
-            selected, alpha=plan.policy.alpha
+            selected, alpha=plan.policy.alpha, rng=rng
         )
     return {name: table for name, table in made.items() if table.get("rows")}, told
 

@@ -17,8 +17,10 @@ import pandas as pd
 from rlhf_fair.errors import RowError
 from rlhf_fair.probes.best_of_n import best_of_n_kl, selection_probabilities
 from rlhf_fair.probes.measured import Measured
-from rlhf_fair.probes.reward_pairs import lay_out, mean_or_zero
+from rlhf_fair.probes.reward_pairs import SAME, lay_out, mean_or_zero
 from rlhf_fair.probes.reward_people import Person, check_slots, in_turn
+from rlhf_fair.stats.group_sums import GroupMeans
+from rlhf_fair.stats.smallest_p import critical_level, smallest_p_values
 from rlhf_fair.tables import Column, Contract, read_table, validate
 
 PROBE = "best_of_n"
@@ -137,17 +139,35 @@ def selection_gaps(selected: pd.DataFrame, n: int, *, alpha: float, power: float
     return found
 
 
-def growth_table(selected: pd.DataFrame, *, alpha: float) -> dict[str, Any]:
-    """How far the group that moves most is from its pool share at each n, beside KL(n) and the selected quality."""
+def growth_table(selected: pd.DataFrame, *, alpha: float, rng: np.random.Generator) -> dict[str, Any]:
+    """How far the group that moves most is from its pool share at each n, beside KL(n) and the selected quality.
+
+    That group is found in the same data, so its interval at each n is one of a family: those of all groups of the
+    attribute cover at once with probability 1 - ``alpha``, and with it whichever is shown.
+    """
     rows = []
     for (attribute, kind), part in selected.groupby(["attribute", "kind"], sort=False):
         gap = (part["share"] - part["pool"]).groupby([part["group"], part["n"]]).mean().unstack("n")
         group = str(gap[gap.columns.max()].abs().idxmax())
-        for n, mine in part[part["group"] == group].groupby("n", sort=True):
-            e = mean_or_zero(mine["share"] - mine["pool"], [mine["prompt_id"]], alpha=alpha, power=0.8)
+        for n, groups in part.groupby("n", sort=True):
+            level = _level_of_any(groups, alpha, rng)
+            mine = groups[groups["group"] == group]
+            e = mean_or_zero(mine["share"] - mine["pool"], [mine["prompt_id"]], alpha=level, power=0.8)
             rows.append(_growth_row((attribute, kind, group), int(str(n)), mine, (e.estimate, e.ci_low, e.ci_high)))
     columns = list(rows[0]) if rows else []
     return {"columns": columns, "rows": [[row[name] for name in columns] for row in rows]}
+
+
+def _level_of_any(rows: pd.DataFrame, alpha: float, rng: np.random.Generator) -> float:
+    """The level of one group's interval at which those of all groups in ``rows``, of one n, cover at once."""
+    group, names = pd.factorize(rows["group"])
+    prompt, prompts = pd.factorize(rows["prompt_id"])
+    gap = (rows["share"] - rows["pool"]).to_numpy(float)
+    means = GroupMeans.of(gap, np.ones(len(gap)), group, [prompt], len(names))
+    varied = np.array([means.variance(one) > SAME**2 for one in np.eye(len(names))])
+    if varied.sum() < 2 or len(prompts) < 2:
+        return alpha
+    return critical_level(smallest_p_values(means, np.eye(len(names))[varied], rng), alpha)
 
 
 def _growth_row(

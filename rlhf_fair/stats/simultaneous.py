@@ -48,7 +48,7 @@ from rlhf_fair.stats.columns import kish_effective_rows
 from rlhf_fair.stats.contrasts import RATE_VALUES, linear_estimate
 from rlhf_fair.stats.group_sums import GroupMeans
 from rlhf_fair.stats.sample import Floats, Sample, sample
-from rlhf_fair.stats.smallest_p import smallest_p_values
+from rlhf_fair.stats.smallest_p import critical_level, smallest_p_values
 
 Pair = tuple[int, int]
 
@@ -127,7 +127,7 @@ def simultaneous(rows: Sample, pairs: Sequence[Pair], *, alpha: float, rng: np.r
     level, smallest = alpha, np.empty(0)
     if tested.sum() > 1:
         smallest = np.sort(smallest_p_values(means, contrasts[tested], rng))
-        level = min(alpha, float(smallest[max(int(alpha * (len(smallest) + 1)) - 1, 0)]))
+        level = critical_level(smallest, alpha)
     at_level = [
         family.estimate(a, pair, level, null=NAN).model_copy(update={"p_value": e.p_value})
         for a, pair, e in zip(contrasts, pairs, estimates, strict=True)

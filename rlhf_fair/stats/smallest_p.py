@@ -47,6 +47,12 @@ def smallest_p_values(means: GroupMeans, contrasts: Floats, rng: np.random.Gener
     return np.concatenate(found)
 
 
+def critical_level(smallest: Floats, alpha: float) -> float:
+    """The level of each contrast at which the family, of these ``smallest`` p-values (any order), has ``alpha``."""
+    ordered = np.sort(smallest)
+    return min(alpha, float(ordered[max(int(alpha * (len(ordered) + 1)) - 1, 0)]))
+
+
 def _chunks() -> Iterator[int]:
     for start in range(0, DRAWS, CHUNK):
         yield min(CHUNK, DRAWS - start)
