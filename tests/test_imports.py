@@ -46,7 +46,8 @@ ALLOWED: dict[str, set[str]] = {
     "pipeline_audit": PIPELINE,
     "demo": PIPELINE | REPORT,
     "mitigations": PIPELINE | REPORT | {"demo"},
-    "cli": PIPELINE | REPORT | {"annotate", "backends", "demo", "mitigations"},
+    "rounds": PIPELINE | REPORT | {"demo", "mitigations"},
+    "cli": PIPELINE | REPORT | {"annotate", "backends", "demo", "mitigations", "rounds"},
 }
 """Part of the package -> the parts it may import besides itself."""
 

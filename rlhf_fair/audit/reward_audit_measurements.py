@@ -125,9 +125,8 @@ def _terms(records: pd.DataFrame, plan: RewardPlan, thorough: bool) -> list[Meas
 
 def _selection(records: pd.DataFrame, plan: RewardPlan) -> list[Measurement]:
     assert plan.best_of_n is not None
-    # with most candidates drawn the best is nearly the same one each time: a quarter of the smallest pool at most
-    pool = records.groupby(["attribute", "kind", "prompt_id"]).size().min()
-    n = max((size for size in plan.best_of_n.sizes if size <= pool / 4), default=min(plan.best_of_n.sizes))
+    pool = int(records.groupby(["attribute", "kind", "prompt_id"]).size().min())
+    n = selection.largest_told(plan.best_of_n.sizes, pool)
     selected = selection.selection(records, [n])
     if selected.empty:
         return _missing(selection.PROBE, "no prompt has all its candidates scored, and enough of them for any n")

@@ -17,6 +17,7 @@ from rlhf_fair.cli.demo import demo
 from rlhf_fair.cli.diff import diff
 from rlhf_fair.cli.interrupt import quiet, raise_on_signals
 from rlhf_fair.cli.mitigations import mitigations
+from rlhf_fair.cli.pipeline import pipeline
 from rlhf_fair.cli.report import report, verify
 from rlhf_fair.errors import InterruptedRunError, RlhfFairError
 
@@ -36,6 +37,7 @@ app.add_typer(feedback.app, name="feedback")
 app.add_typer(annotate.app, name="annotate")
 app.add_typer(train.app, name="train")
 app.add_typer(store.app, name="store")
+app.command()(pipeline)
 app.command()(mitigations)
 app.command()(report)
 app.command()(diff)

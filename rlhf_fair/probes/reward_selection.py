@@ -7,7 +7,7 @@ its interval is over prompts. Range [-1, 1]; 0 = selection does not look at the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from rlhf_fair.probes.best_of_n import best_of_n_kl, selection_probabilities
 from rlhf_fair.probes.measured import Measured
 from rlhf_fair.probes.reward_pairs import SAME, lay_out, mean_or_zero
 from rlhf_fair.probes.reward_people import Person, check_slots, in_turn
+from rlhf_fair.records import NAN
 from rlhf_fair.stats.group_sums import GroupMeans
 from rlhf_fair.stats.smallest_p import critical_level, smallest_p_values
 from rlhf_fair.tables import Column, Contract, read_table, validate
@@ -106,7 +107,7 @@ def read_candidates(path: Path, layout: str) -> tuple[pd.DataFrame, pd.DataFrame
 def selection(records: pd.DataFrame, sizes: Sequence[int]) -> pd.DataFrame:
     """For each attribute, kind, prompt, n and group: ``share`` selected, ``pool`` share, and mean selected ``quality``.
 
-    A prompt with a candidate that was not scored, or with fewer than n, has no row for that n.
+    ``candidates``: how many the prompt has. A prompt with a candidate that was not scored, or with fewer than n, has no row for that n.
     """
     rows = []
     for (attribute, kind, prompt), part in records.groupby(["attribute", "kind", "prompt_id"], sort=False):
@@ -122,10 +123,18 @@ def selection(records: pd.DataFrame, sizes: Sequence[int]) -> pd.DataFrame:
             selected = float(chance @ quality)
             for group, mine in of_group.items():
                 share, pool = float(chance[mine].sum()), float(mine.mean())
-                rows.append((attribute, kind, prompt, n, group, share, pool, selected))
-    return pd.DataFrame(
-        rows, columns=["attribute", "kind", "prompt_id", "n", "group", "share", "pool", "selected_quality"]
-    )
+                rows.append((attribute, kind, prompt, n, group, share, pool, selected, len(part)))
+    columns = ["attribute", "kind", "prompt_id", "n", "group", "share", "pool", "selected_quality", "candidates"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def largest_told(sizes: Iterable[int], smallest_pool: int) -> int:
+    """The largest n up to a quarter of the smallest pool, else the smallest n.
+
+    With most candidates drawn the best is nearly the same one each time, whatever makes it so; a prompt then says all
+    or nothing of a group, and a t interval over few prompts does not hold.
+    """
+    return max((n for n in sizes if n <= smallest_pool / 4), default=min(sizes))
 
 
 def selection_gaps(selected: pd.DataFrame, n: int, *, alpha: float, power: float) -> list[Measured]:
@@ -142,18 +151,23 @@ def selection_gaps(selected: pd.DataFrame, n: int, *, alpha: float, power: float
 def growth_table(selected: pd.DataFrame, *, alpha: float, rng: np.random.Generator) -> dict[str, Any]:
     """How far the group that moves most is from its pool share at each n, beside KL(n) and the selected quality.
 
-    That group is found in the same data, so its interval at each n is one of a family: those of all groups of the
-    attribute cover at once with probability 1 - ``alpha``, and with it whichever is shown.
+    That group is found in the same data, at the `largest_told` n, so its interval at each n is one of a family: those
+    of all groups of the attribute cover at once with probability 1 - ``alpha``, and with it whichever is shown. Beyond
+    that n there is no interval.
     """
     rows = []
     for (attribute, kind), part in selected.groupby(["attribute", "kind"], sort=False):
-        gap = (part["share"] - part["pool"]).groupby([part["group"], part["n"]]).mean().unstack("n")
-        group = str(gap[gap.columns.max()].abs().idxmax())
+        told = largest_told([int(n) for n in part["n"].unique()], int(part["candidates"].min()))
+        at_told = part[part["n"] == told]
+        group = str((at_told["share"] - at_told["pool"]).groupby(at_told["group"]).mean().abs().idxmax())
         for n, groups in part.groupby("n", sort=True):
+            mine, size = groups[groups["group"] == group], int(str(n))
+            if mine.empty:
+                continue
             level = _level_of_any(groups, alpha, rng)
-            mine = groups[groups["group"] == group]
             e = mean_or_zero(mine["share"] - mine["pool"], [mine["prompt_id"]], alpha=level, power=0.8)
-            rows.append(_growth_row((attribute, kind, group), int(str(n)), mine, (e.estimate, e.ci_low, e.ci_high)))
+            limits = (e.ci_low, e.ci_high) if size <= told else (NAN, NAN)
+            rows.append(_growth_row((attribute, kind, group), size, mine, (e.estimate, *limits)))
     columns = list(rows[0]) if rows else []
     return {"columns": columns, "rows": [[row[name] for name in columns] for row in rows]}
 
