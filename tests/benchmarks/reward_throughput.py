@@ -122,12 +122,12 @@ def job(kind: str, train: pd.DataFrame, held_out: pd.DataFrame, seed: int, most:
         training = "" if "trees" in kind else network
         content = JOB.format(model=MODEL, kind=KINDS[kind], most=most, training=training)
         (folder / "config.toml").write_text(content, encoding="utf-8")
-        found: list[dict[str, Any]] = []
-        run = timed(
-            kind, lambda: found.append(train_reward(folder / "config.toml", folder, folder / "out").metrics) or [0]
-        )
-        run.values[:] = [found[0]["test"]["pooled"]["accuracy"]["estimate"]]
-    return run
+
+        def run() -> list[float]:
+            metrics = train_reward(folder / "config.toml", folder, folder / "out").metrics
+            return [metrics["test"]["pooled"]["accuracy"]["estimate"]]
+
+        return timed(kind, run)
 
 
 def main() -> None:
