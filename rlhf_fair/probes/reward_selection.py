@@ -107,7 +107,8 @@ def read_candidates(path: Path, layout: str) -> tuple[pd.DataFrame, pd.DataFrame
 def selection(records: pd.DataFrame, sizes: Sequence[int]) -> pd.DataFrame:
     """For each attribute, kind, prompt, n and group: ``share`` selected, ``pool`` share, and mean selected ``quality``.
 
-    ``candidates``: how many the prompt has. A prompt with a candidate that was not scored, or with fewer than n, has no row for that n.
+    ``candidates``: how many the prompt has. One with a candidate that was not scored, or with fewer than n, has no row
+    for that n.
     """
     rows = []
     for (attribute, kind, prompt), part in records.groupby(["attribute", "kind", "prompt_id"], sort=False):
@@ -164,7 +165,7 @@ def growth_table(selected: pd.DataFrame, *, alpha: float, rng: np.random.Generat
             mine, size = groups[groups["group"] == group], int(str(n))
             if mine.empty:
                 continue
-            level = _level_of_any(groups, alpha, rng)
+            level = _level_of_any(groups, alpha, rng) if size <= told else alpha
             e = mean_or_zero(mine["share"] - mine["pool"], [mine["prompt_id"]], alpha=level, power=0.8)
             limits = (e.ci_low, e.ci_high) if size <= told else (NAN, NAN)
             rows.append(_growth_row((attribute, kind, group), size, mine, (e.estimate, *limits)))

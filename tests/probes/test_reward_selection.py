@@ -66,12 +66,46 @@ def test_a_planted_penalty_grows_with_n_and_a_fair_reward_selects_evenly() -> No
 
 
 def test_growth_stands_beside_kl() -> None:
-    table = growth_table(selection(pools({"old": [1, 2], "young": [3, 4]}, 3), (1, 2, 4)), alpha=0.05)
+    table = growth_table(
+        selection(pools({"old": [1, 2], "young": [3, 4]}, 3), (1, 2, 4)), alpha=0.05, rng=np.random.default_rng(0)
+    )
     rows = pd.DataFrame(table["rows"], columns=table["columns"])
     assert rows["best_of"].tolist() == [1, 2, 4]
     # log n - (n - 1) / n: 0, .6931 - .5, 1.3863 - .75
     assert rows["KL_nats"].tolist() == pytest.approx([0, 0.1931, 0.6363], abs=5e-5)
     assert rows["share_of_candidates"].tolist() == [0.5] * 3
+
+
+def test_the_group_that_moves_most_by_chance_has_an_interval_for_that() -> None:
+    """Six groups alike, 12 prompts: of 100 tables at most 6 % and three standard errors (7 %) may leave out 0."""
+    shown, alone, missed = 0, 0, 0
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        key = pd.MultiIndex.from_product([[f"p{k}" for k in range(12)], list("abcdef"), range(11)])
+        table = key.to_frame(index=False, name=["prompt_id", "group", "answer"])
+        reward = rng.normal(size=len(table))
+        selected = selection(table.assign(attribute="age", kind="words", reward=reward, quality=reward), (16, 64))
+        grown = growth_table(selected, alpha=0.05, rng=rng)
+        first, last = (dict(zip(grown["columns"], row, strict=True)) for row in grown["rows"])
+        shown += not first["gap_low"] <= 0 <= first["gap_high"]
+        mine = next(m for m in selection_gaps(selected, 16, alpha=0.05, power=0.8) if m.group == first["group"])
+        alone += not mine.estimate.ci_low <= 0 <= mine.estimate.ci_high
+        missed += last["gap_low"] is not None  # 64 of 66: each prompt selects one and the same
+    assert shown <= 100 * (0.06 + 0.07)
+    assert alone > 2 * shown  # what a single group's interval would have claimed
+    assert missed == 0
+
+
+def test_of_two_groups_the_interval_is_that_of_either() -> None:
+    rng = np.random.default_rng(1)
+    table = pools({"old": [0.0] * 20, "young": [0.0] * 20}, 30)
+    selected = selection(table.assign(reward=rng.normal(size=len(table))), (4,))
+    grown = growth_table(selected, alpha=0.05, rng=rng)
+    row = dict(zip(grown["columns"], grown["rows"][0], strict=True))
+    (e,) = [m.estimate for m in selection_gaps(selected, 4, alpha=0.05, power=0.8) if m.group == row["group"]]
+    # one group's gap is minus the other's: a family of one, up to what 4,999 draws leave open
+    assert row["gap_low"] == pytest.approx(e.ci_low, abs=0.03 * (e.ci_high - e.ci_low))
+    assert row["gap_high"] == pytest.approx(e.ci_high, abs=0.03 * (e.ci_high - e.ci_low))
 
 
 def test_a_prompt_with_an_unscored_candidate_is_left_out() -> None:
