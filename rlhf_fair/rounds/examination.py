@@ -91,13 +91,10 @@ class Examination:
         )
         tokens = policy.model.tokenizer(answers["text"].fillna("").tolist(), add_special_tokens=False)["input_ids"]
         kept = ["prompt_id", *self.plan.columns, *self.plan.clusters, SCORE]
-        watched = answers[list(dict.fromkeys(kept))].assign(
-            **{
-                REFUSED: answers["refusal"].astype(float).where(answers["answered"].astype(bool)),
-                LENGTH: np.array([float(len(ids)) for ids in tokens]),
-                LOG_RATIO: ratio.loc[answers["prompt_id"]].to_numpy(),
-            }
-        )
+        watched = answers[list(dict.fromkeys(kept))].copy()
+        watched[REFUSED] = answers["refusal"].astype(float).where(answers["answered"].astype(bool))
+        watched[LENGTH] = [float(len(ids)) for ids in tokens]
+        watched[LOG_RATIO] = ratio.loc[answers["prompt_id"]].to_numpy()
         write_table(out / "answers.parquet", watched)
         write_table(out / "pairs.parquet", self._agreement(one))
 
