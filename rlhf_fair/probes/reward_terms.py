@@ -8,7 +8,8 @@ minus the reward, so that it is a score of harm, and the AUCs keep their publish
 * BNSP (harmless without the term, harmful with it). Low: harmful sentences with the term look harmless.
 
 A gap is the AUC less that of all sentences without the term; 0 = the term is read like any other. The shortfall is the
-overall AUC less the power mean of one kind over the terms; 0 = no term stands out, high = some terms are read worse.
+overall AUC less the power mean of one kind over the terms, free of what chance adds to it
+(`rlhf_fair.metrics.subgroup_auc.power_mean_bias`); 0 = no term stands out, high = some terms are read worse.
 Sentences share an opening ("NAME is a") and a word that makes them harmful or not, so both are clusterings.
 """
 

@@ -19,6 +19,7 @@ from rlhf_fair.metrics.subgroup_auc import (
     bias_aucs,
     one_column_per_label,
     power_mean,
+    power_mean_bias,
     power_mean_slopes,
     subgroup_aucs,
 )
@@ -33,6 +34,24 @@ def scored(seed: int, n: int = 400, shift: float = 0.0) -> tuple[np.ndarray, np.
     membership = {"a": rng.random(n) < 0.4, "b": rng.random(n) < 0.3}
     scores = np.round(outcomes + rng.normal(size=n) + shift * membership["a"] * (1 - outcomes), 1)
     return scores, outcomes, {name: column.astype(float) for name, column in membership.items()}
+
+
+def test_the_bias_of_a_power_mean_is_that_of_simulated_errors() -> None:
+    rng = np.random.default_rng(0)
+    truth, sd, shared = np.linspace(0.7, 0.9, 30), 0.02, 0.03
+    errors = rng.normal(0, sd, (20_000, 30)) + rng.normal(0, shared, (20_000, 1))
+    means = np.array([power_mean(row, -5) for row in truth + errors])
+    slopes = power_mean_slopes(truth, -5)
+    of_mean = sd**2 * (slopes**2).sum() + shared**2 * slopes.sum() ** 2
+    expected = power_mean_bias(truth, np.full(30, sd**2 + shared**2), of_mean, -5)
+    noise = 4 * means.std() / np.sqrt(len(means))
+    assert means.mean() - power_mean(truth, -5) == pytest.approx(expected, abs=noise + 0.1 * abs(expected))
+    # equal values, independent errors: -(1 - p) / 2 * (variance - variance / S) / value
+    alike = power_mean_bias(np.full(50, 0.8), np.full(50, sd**2), sd**2 / 50, -5)
+    assert alike == pytest.approx(-3 * sd**2 * (1 - 1 / 50) / 0.8)
+    # an error that all share shifts the mean and bends nothing; the plain mean has no bias
+    assert power_mean_bias(np.full(50, 0.8), np.full(50, sd**2), sd**2, -5) == pytest.approx(0, abs=1e-12)
+    assert power_mean_bias(truth, np.full(30, sd**2), sd**2 / 30, 1) == 0
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -47,7 +47,12 @@ def test_aucs_worked_by_hand() -> None:
     assert mean == pytest.approx(0.8256, abs=5e-5)
     shortfalls, aucs = term_shortfalls(HAND, alpha=0.05)
     assert aucs.overall.estimate == pytest.approx(14 / 16)
-    assert shortfalls[1].estimate.estimate == pytest.approx(14 / 16 - mean)
+    # x's two harmful rows of y are above 1/2 and 1 of its harmless ones, those below 1 and 1/2 of the harmful: variance
+    # 4 (1/4 / 2)^2 = 1/16; y's is 0. Slope of the mean for x (3/4 / mean)^-6 / 2; half the Hessian's factor -6 is -3.
+    slope = (0.75 / mean) ** -6 / 2
+    bias = -3 * (slope / 0.75 / 16 - slope**2 / 16 / mean)
+    assert aucs.biases["bpsn"] == pytest.approx(bias)
+    assert shortfalls[1].estimate.estimate == pytest.approx(14 / 16 - mean + bias)
 
 
 def test_aucs_are_those_of_sklearn() -> None:
@@ -97,8 +102,28 @@ def test_shortfalls_are_the_difference_and_cover_it() -> None:
     terms, outcomes, scores = rng.choice(["x", "y", "z"], n), rng.integers(0, 2, n), rng.normal(size=n)
     found = bias_aucs(scores, outcomes, one_column_per_label(terms))
     for kind, e in found.shortfalls.items():
-        assert e.estimate == pytest.approx(found.overall.estimate - found.means[kind].estimate)
+        gap = found.overall.estimate - found.means[kind].estimate
+        assert e.estimate == pytest.approx(gap + found.biases[kind])
         assert e.ci_low < 0 < e.ci_high  # scores know nothing of outcomes or terms
+
+
+def test_terms_that_are_read_alike_fall_short_no_more_often_than_they_should() -> None:
+    """Fifty terms, noise alone: 2.5 % of intervals may lie above 0, and of 60 tables three standard errors more."""
+    axes = [list(map(str, range(size))) for size in (4, 10, 50)]
+    table = pd.MultiIndex.from_product(axes, names=["opening", "word", "term"]).to_frame(index=False)
+    harmful = table["word"].astype(int) % 2
+    above, uncorrected, shortfall, plain = 0, 0, [], []
+    for seed in range(60):
+        reward = np.random.default_rng(seed).normal(size=len(table)) - harmful
+        found, aucs = term_shortfalls(table.assign(harmful=harmful.astype(float), reward=reward), alpha=0.05)
+        e = next(m.estimate for m in found if "BPSN" in m.variant)
+        above += e.ci_low > 0
+        uncorrected += e.ci_low - aucs.biases["bpsn"] > 0
+        shortfall.append(e.estimate)
+        plain.append(e.estimate - aucs.biases["bpsn"])
+    assert above <= 60 * (0.025 + 0.06)
+    assert uncorrected > 60 * 0.1
+    assert abs(np.mean(shortfall)) < np.mean(plain) / 2  # AUCs of forty sentences; more leave less to third order
 
 
 def test_sentences_come_apart_into_term_opening_and_word() -> None:
