@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -216,7 +217,7 @@ def test_false_alarms_are_rarer_than_alpha_at_the_very_limit() -> None:
 
     A rate of 5 % that is held passes with probability .99 (binomial).
     """
-    runs, alpha = 100, WATCH.alpha
+    runs, alpha = 60, WATCH.alpha
     shift = {1: {}, 2: {"gap": WATCH.gap_limit(), "kl": WATCH.limits.kl}, 3: {"gap": WATCH.gap_limit(), "kl": 3.0}}
     false = sum(bool(rings(lambda number: shift[number], 1000 + seed)) for seed in range(runs))
     assert false <= stats.binom.ppf(0.99, runs, alpha)
@@ -363,6 +364,23 @@ def test_help_has_an_example() -> None:
     result = CliRunner().invoke(app, ["pipeline", "--help"], env={"COLUMNS": "200"})
     assert result.exit_code == 0
     assert "Example: rlhf-fair pipeline" in result.stdout
+
+
+def test_the_command_resumes_tells_and_exits_by_verdict(
+    finished: tuple[Path, AllRounds], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, found = finished
+    monkeypatch.setattr("rlhf_fair.cli.pipeline.read_config", lambda *_, **__: found.config)
+    monkeypatch.setattr("rlhf_fair.rounds.run.find_plan", lambda _: found.plan_file)
+    result = CliRunner().invoke(app, ["pipeline", "--json", "--out", str(out)])
+    told = json.loads(result.stdout)
+    assert told["rounds"] == 2
+    assert told["stopped_after"] is None
+    assert told["verdict"] == verdict_of(found).value
+    assert len(told["drift"]) == len(found.alarms)
+    assert result.exit_code == {Verdict.WITHIN: 0, Verdict.EXCEEDS: 1, Verdict.INCONCLUSIVE: 3}[verdict_of(found)]
+    lines = CliRunner().invoke(app, ["pipeline", "--out", str(out)]).stdout.splitlines()
+    assert len([line for line in lines if line.startswith("round 2 since 1: ")]) == len(found.alarms)
 
 
 def test_items_of_later_rounds_have_ids_of_their_own(finished: tuple[Path, AllRounds]) -> None:
