@@ -15,7 +15,7 @@ from rlhf_fair.models.language_model import LanguageModel
 from rlhf_fair.models.loading import position_limit
 from rlhf_fair.models.requests import Decoding, Generation, Likelihood, LogLikelihood, Progress, PseudoLogLikelihood
 from rlhf_fair.models.selected_logits import input_device
-from rlhf_fair.models.token_sampling import SampledTokens, item_uniforms, pad_left, sample_tokens
+from rlhf_fair.models.token_sampling import SampledTokens, ends_of, item_uniforms, pad_left, sample_tokens
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class CausalLM(LanguageModel):
                 prompt_ids.to(device),
                 prompt_mask.to(device),
                 uniforms.to(device),
-                eos_token_id=self.tokenizer.eos_token_id,
+                eos_token_id=ends_of(self.tokenizer),
                 pad_token_id=self.tokenizer.pad_token_id,
                 temperature=temperature,
             )
@@ -130,9 +130,9 @@ def _chunks(items: Sequence[int], size: int) -> Iterator[Sequence[int]]:
 
 def decode(tokenizer: Any, sampled: SampledTokens) -> list[Completion]:
     """Sampled tokens as text; special tokens are left out of the text and counted in ``n_tokens``."""
-    completions = []
+    completions, ends = [], ends_of(tokenizer)
     for tokens, mask in zip(sampled.tokens, sampled.response_mask, strict=True):
         used = tokens[mask].tolist()
-        finished = bool(used) and used[-1] == tokenizer.eos_token_id
+        finished = bool(used) and used[-1] in ends
         completions.append(Completion(tokenizer.decode(used, skip_special_tokens=True), len(used), finished))
     return completions

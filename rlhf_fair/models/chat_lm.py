@@ -48,17 +48,20 @@ class ChatLM:
 
 
 class ChatTokenizer:
-    """A tokenizer for texts that a template made: special tokens are in them, and a turn has several ways to end."""
+    """A tokenizer for texts that a template made: special tokens are in them, and a turn has several ways to end.
+
+    ends: the tokens that do.
+    """
 
     def __init__(self, tokenizer: Any, ends: frozenset[int]) -> None:
         self._tokenizer = tokenizer
-        self._ends = ends
+        self.ends = ends
 
     def __call__(self, texts: Any, **options: Any) -> Any:
         return self._tokenizer(texts, **(options | {"add_special_tokens": False}))
 
     def decode(self, ids: Sequence[int], **options: Any) -> str:
-        end = next((place for place, token in enumerate(ids) if token in self._ends), len(ids))
+        end = next((place for place, token in enumerate(ids) if token in self.ends), len(ids))
         return str(self._tokenizer.decode(ids[:end], **options))
 
     def __getattr__(self, name: str) -> Any:

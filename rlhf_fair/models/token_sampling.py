@@ -7,7 +7,7 @@ items or on the batch they fall into.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rlhf_fair.errors import ModelLoadError
 from rlhf_fair.models.growing_cache import growing_cache
 from rlhf_fair.models.trunk import positions_of, tapped_trunk
 
@@ -28,7 +29,7 @@ class SampledTokens:
     """Sampled responses, right-padded.
 
     tokens: (batch, response_len) int64. response_mask: (batch, response_len) bool, True up to and including the
-    end-of-sequence token. logprobs: (batch, response_len) nats under the sampling temperature, 0 where not counted.
+    token that ends it. logprobs: (batch, response_len) nats under the sampling temperature, 0 where not counted.
     readings: what ``read`` of `sample_tokens` made of the hidden states that chose each token, 0 where not counted.
     """
 
@@ -44,6 +45,22 @@ def item_uniforms(ids: Sequence[str], length: int, seed: int) -> NDArray[np.floa
     return np.stack(rows) if rows else np.zeros((0, length), dtype=np.float32)
 
 
+def ends_of(tokenizer: Any) -> frozenset[int]:
+    """Tokens by which an answer ends: those that a `ChatTokenizer` names as ends of a turn, else the end of text.
+
+    Raises
+    ------
+    ModelLoadError
+        The tokenizer has none, so that no answer would ever be finished.
+    """
+    named = getattr(tokenizer, "ends", None)
+    found = frozenset(named if named is not None else [tokenizer.eos_token_id]) - {None}
+    if not found:
+        name = getattr(tokenizer, "name_or_path", "") or type(tokenizer).__name__
+        raise ModelLoadError(f"tokenizer {name}: it has no eos_token, so no answer would end; name one in its config")
+    return found
+
+
 @torch.no_grad()  # type: ignore[untyped-decorator]
 def sample_tokens(
     model: Any,
@@ -51,7 +68,7 @@ def sample_tokens(
     prompt_mask: Tensor,
     uniforms: Tensor,
     *,
-    eos_token_id: int,
+    eos_token_id: int | Collection[int],
     pad_token_id: int,
     temperature: float = 1.0,
     read: Callable[[Tensor], Tensor] | None = None,
@@ -59,11 +76,13 @@ def sample_tokens(
     """Sample one response per row by inverting the cumulative distribution at ``uniforms``.
 
     prompt_ids, prompt_mask: (batch, prompt_len), padded on the left. uniforms: (batch, response_len) in [0, 1);
-    its width is the length limit. temperature: > 0, divides the logits; 0 takes the most likely token. read: a function
-    of hidden states, (rows, width) -> (rows, ...), such as a value head: its answers cost no pass of their own.
+    its width is the length limit. eos_token_id: the tokens that end a response. temperature: > 0, divides the logits;
+    0 takes the most likely token. read: a function of hidden states, (rows, width) -> (rows, ...), such as a value
+    head: its answers cost no pass of their own.
     """
     batch, limit = uniforms.shape
     device = prompt_ids.device
+    ends = torch.tensor([eos_token_id] if isinstance(eos_token_id, int) else sorted(eos_token_id), device=device)
     tokens = torch.full((batch, limit), pad_token_id, dtype=torch.long, device=device)
     mask = torch.zeros((batch, limit), dtype=torch.bool, device=device)
     logprobs = torch.zeros((batch, limit), device=device)
@@ -85,7 +104,7 @@ def sample_tokens(
         if reading is not None:
             readings = reading.new_zeros((batch, limit, *reading.shape[1:])) if readings is None else readings
             readings[running, step] = reading
-        going_on = (choice != eos_token_id).nonzero()[:, 0]
+        going_on = torch.isin(choice, ends, invert=True).nonzero()[:, 0]
         if not len(going_on):
             break
         if len(going_on) < len(running):

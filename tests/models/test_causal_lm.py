@@ -12,9 +12,10 @@ from scipy.stats import chisquare, kstest
 from tiny import tiny_language_model, tiny_tokenizer
 from transformers import LlamaConfig
 
+from rlhf_fair.errors import ModelLoadError
 from rlhf_fair.models.causal_lm import CausalLM, decode
 from rlhf_fair.models.token_logprobs import BatchLimits
-from rlhf_fair.models.token_sampling import SampledTokens, item_uniforms, pad_left, sample_tokens
+from rlhf_fair.models.token_sampling import SampledTokens, ends_of, item_uniforms, pad_left, sample_tokens
 
 PROMPTS = ["i like the", "you hate", "we love the old dog and the", "what do you think about the kind man ?", "hi"]
 IDS = ["a", "b", "c", "d", "e"]
@@ -95,6 +96,21 @@ def test_nothing_counts_after_the_end_token() -> None:
     assert sampled.tokens.tolist() == [[1, 0, 9], [0, 9, 9], [1, 1, 1]]
     assert sampled.response_mask.sum(-1).tolist() == [2, 1, 3]
     assert (sampled.logprobs[~sampled.response_mask] == 0).all()
+
+
+def test_any_of_several_tokens_ends_an_answer() -> None:
+    # of three equally likely tokens 0 and 2 end: row 1 by 2 at once, row 2 by 0 at the second step, row 3 never
+    uniforms = [[0.9, 0.5, 0.5], [0.5, 0.1, 0.5], [0.5, 0.5, 0.5]]
+    sampled = sample_fixed([1 / 3, 1 / 3, 1 / 3], uniforms, eos_token_id=frozenset({0, 2}))
+    assert sampled.tokens.tolist() == [[2, 9, 9], [1, 0, 9], [1, 1, 1]]
+    assert sampled.response_mask.sum(-1).tolist() == [1, 2, 3]
+
+
+def test_a_tokenizer_without_an_end_is_named() -> None:
+    endless = tiny_tokenizer()
+    endless.eos_token, endless.name_or_path = None, "somewhere"
+    with pytest.raises(ModelLoadError, match="tokenizer somewhere: it has no eos_token"):
+        ends_of(endless)
 
 
 def test_decoding_leaves_special_tokens_out_and_knows_what_was_cut_off(tokenizer: Any) -> None:

@@ -15,7 +15,7 @@ from rlhf_fair.models.refusal import is_refusal
 from rlhf_fair.models.requests import ScoresQuality
 from rlhf_fair.models.selected_logits import input_device
 from rlhf_fair.models.token_logprobs import BatchLimits
-from rlhf_fair.models.token_sampling import item_uniforms, pad_left, sample_tokens
+from rlhf_fair.models.token_sampling import ends_of, item_uniforms, pad_left, sample_tokens
 from rlhf_fair.training.ppo.policy import reference_logprobs
 from rlhf_fair.training.ppo.prompt_table import ASKED, plain
 from rlhf_fair.training.ppo.rewards import RewardSum
@@ -77,7 +77,7 @@ def _batch(
         prompt_ids,
         prompt_mask,
         torch.from_numpy(item_uniforms(ids, sampling.max_new_tokens, sampling.seed)).to(device),
-        eos_token_id=tokenizer.eos_token_id,
+        eos_token_id=ends_of(tokenizer),
         pad_token_id=tokenizer.pad_token_id,
         temperature=sampling.temperature,
     )

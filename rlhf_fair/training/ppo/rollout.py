@@ -17,7 +17,7 @@ from torch import Tensor
 
 from rlhf_fair.models.causal_lm import Completion, decode
 from rlhf_fair.models.selected_logits import input_device
-from rlhf_fair.models.token_sampling import pad_left, sample_tokens
+from rlhf_fair.models.token_sampling import ends_of, pad_left, sample_tokens
 from rlhf_fair.training.ppo.loss import Evaluation
 from rlhf_fair.training.ppo.policy import PolicyWithValue
 from rlhf_fair.training.ppo.reference import Reference
@@ -98,7 +98,7 @@ def roll_out(
         prompt_ids,
         prompt_mask,
         uniforms.to(device),
-        eos_token_id=tokenizer.eos_token_id,
+        eos_token_id=ends_of(tokenizer),
         pad_token_id=tokenizer.pad_token_id,
         temperature=settings.temperature,
         read=policy.value_head,

@@ -12,6 +12,7 @@ from tiny import tiny_gpt2, tiny_language_model, tiny_tokenizer
 
 from rlhf_fair.errors import SettingsError
 from rlhf_fair.metrics.gaps import INTERSECTION
+from rlhf_fair.models.chat_lm import ChatTokenizer
 from rlhf_fair.models.lexicon import LexiconScorer
 from rlhf_fair.stats.contrasts import contrast_estimate
 from rlhf_fair.training.ppo.held_out import LOG_RATIO, Sampling, answer, measure, with_total, without_texts
@@ -44,6 +45,22 @@ def test_an_answer_depends_on_its_prompt_and_sample_alone(tokenizer: Any) -> Non
     assert all_of_them["text"].tolist()[4:] == alone["text"].tolist()
     assert all_of_them["text"].nunique() > 3
     assert all_of_them[LOG_RATIO].isna().all()
+
+
+def test_what_follows_the_end_of_a_turn_is_not_counted(tokenizer: Any) -> None:
+    model = tiny_language_model(tokenizer, initializer_range=0.3).eval()
+    whole = answer(model, tokenizer, PROMPTS, SAMPLING)
+    end = whole["text"][0].split()[1]
+    ends = frozenset({tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids(end)})
+    ended = answer(model, ChatTokenizer(tokenizer, ends), PROMPTS, SAMPLING)
+    for before, after in zip(whole.itertuples(), ended.itertuples(), strict=True):
+        words = before.text.split()
+        if end in words:
+            assert after.text.split() == words[: words.index(end)]
+            assert (after.length <= before.length, after.unfinished) == (True, 0.0)
+        else:
+            assert (after.length, after.unfinished) == (before.length, before.unfinished)
+    assert ended["length"].sum() < whole["length"].sum()
 
 
 def test_the_log_ratio_is_0_to_itself_and_known_to_a_uniform_reference(tokenizer: Any) -> None:

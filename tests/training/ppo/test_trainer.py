@@ -21,6 +21,7 @@ from transformers import (
 )
 
 from rlhf_fair.errors import RlhfFairError, SettingsError
+from rlhf_fair.models.chat_lm import ChatTokenizer
 from rlhf_fair.training.fairness import FairnessSettings, FairnessShaper
 from rlhf_fair.training.ppo.rollout import PromptBatch, roll_out
 from rlhf_fair.training.ppo.trainer import Fairness, PPOSettings, PPOTrainer
@@ -113,6 +114,28 @@ def test_answers_cut_off_are_charged(language_model: Any, tokenizer: Any) -> Non
     job = trainer(language_model, tokenizer, nothing, missing_eos_penalty=1.0, kl_coef=0.0)
     run = job.train(batch)
     assert run.curve[-1]["length"] < run.curve[0]["length"]
+
+
+def test_an_answer_ends_at_any_token_that_ends_a_turn(language_model: Any, tokenizer: Any) -> None:
+    """A chat model whose turns end by w9, and never by the tokenizer's own end of text."""
+    turn = tokenizer.convert_tokens_to_ids("w9")
+
+    def prefers_the_turns_end(_module: Any, _inputs: Any, logits: torch.Tensor) -> torch.Tensor:
+        ids = torch.arange(logits.shape[-1])
+        return logits + 3.0 * (ids == turn) - 1e4 * (ids == tokenizer.eos_token_id)
+
+    language_model.lm_head.register_forward_hook(prefers_the_turns_end)
+    chat = ChatTokenizer(tokenizer, frozenset({turn, tokenizer.eos_token_id}))
+    job = trainer(language_model, chat)
+    uniforms = torch.rand((32, 12), generator=torch.Generator().manual_seed(1))
+    rollout = roll_out(job.policy, job.reference, chat, batch(), uniforms, job.settings)
+    said = rollout.responses == turn
+    ended = said.any(-1)
+    assert int(ended.sum()) > 10
+    places = said.int().argmax(-1) + 1  # of the first
+    assert rollout.response_mask.sum(-1)[ended].tolist() == places[ended].tolist()
+    assert [c.finished for c in rollout.completions] == ended.tolist()
+    assert [c.n_tokens for c in rollout.completions] == rollout.response_mask.sum(-1).tolist()
 
 
 def test_groups_are_intersections_of_the_named_columns() -> None:
