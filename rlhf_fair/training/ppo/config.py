@@ -16,16 +16,18 @@ from rlhf_fair.training.group_source import GroupSourceSettings
 from rlhf_fair.training.ppo.settings import PPOSettings
 
 Scale = Literal["raw", "start"]
-"""raw: as the reward gives it. start: less the mean and divided by the SD over the answers of the untrained policy."""
+"""raw: as the reward gives it. start: less the mean and divided by the SD over the untrained policy's answers to
+prompts of training."""
 
 
 class PromptSource(Settings):
     """A table of prompts: CSV, TSV, JSONL or Parquet, one row for each.
 
     ``groups``: columns that say whom a prompt is about; each is compared by itself, and several also crossed.
-    ``clusters``: columns of rows that belong together, such as twins of one prompt; the first also keeps them on one
-    side of the split and in one batch. ``references``: group column -> the group that gaps are told from; else the
-    first by name. ``missing``: cell texts that mean an empty cell. All other columns reach the reward as they are.
+    ``clusters``: columns of rows that belong together, such as twins of one prompt; the first also keeps them in one
+    batch and, with all rows of an equal text, on one side of the split. ``references``: group column -> the group that
+    gaps are told from; else the first by name. ``missing``: cell texts that mean an empty cell. All other columns reach
+    the reward as they are.
 
     ``derive``: column -> how it is made from the prompt, for groups that no column names: by words, by a lexicon, by a
     classifier. ``unknown``: prompts whose group is not known are rejected, or kept: then they train without a penalty.
@@ -49,8 +51,9 @@ class PromptSource(Settings):
 
 
 class HeldOut(Settings):
-    """Prompts that training never sees: a ``share`` of the table, drawn by cluster or text, or a table of their own.
+    """Prompts that training never sees: a ``share`` of the table, drawn by cluster and text, or a table of their own.
 
+    Rows of training that share a text or the first cluster with a held-out row are left out, and all linked to those.
     Each is answered ``samples`` times before and after training. Intervals cover 1 - ``alpha``.
     """
 

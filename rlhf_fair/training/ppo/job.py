@@ -56,7 +56,8 @@ START_NAME = "held_out_start.parquet"
 END_NAME = "held_out_end.parquet"
 SCALES_NAME = "start.json"
 LEVEL_PROMPTS = 512
-"""Most training prompts that are answered before training, for the levels below which no group may fall."""
+"""Most training prompts that are answered before training: for the scales of rewards, and for the levels below which no
+group may fall."""
 
 Progress = Callable[[str, int, int], None]
 OnStep = Callable[[Mapping[str, Any], int], None]
@@ -143,10 +144,10 @@ class _Job:
         """The untrained policy on held-out prompts; fixes the scales of rewards and the floors of groups."""
         if not (self.out / SCALES_NAME).is_file():
             records = self._measured("before training", self.policy.model, self.table.held_out, None)
-            scales = {r.label: reward_scale(r, records[f"{REWARD}.{r.label}"]) for r in self.config.rewards}
             write_table(self.out / "rejects.csv", self.table.rejects)
             write_table(self.out / START_NAME, without_texts(records, self.kept))
-            write_json(self.out / SCALES_NAME, {"scales": scales, "levels": self._levels()})
+            answers = self._first_answers()
+            write_json(self.out / SCALES_NAME, {"scales": self._scales(answers), "levels": self._levels(answers)})
         kept = read_json(self.out / SCALES_NAME, "scales of the start")
         parts = [replace(p, centre=c, spread=s) for p in self.reward.parts for c, s in [kept["scales"][p.label]]]
         self.reward = RewardSum(parts)
@@ -226,16 +227,28 @@ class _Job:
         answers = answer(model, self.asks, prompts, self.sampling, reference=reference, on_done=heard)
         return measure(answers, self.reward, self.rulers)
 
-    def _levels(self) -> dict[str, float]:
-        """`levels_before`, over some of the prompts that are trained on."""
+    def _first_answers(self) -> pd.DataFrame:
+        """The untrained policy's answers to some of the prompts that are trained on; none where nothing needs them."""
         c = self.config
-        if c.fairness is None:
-            return {}
+        if c.fairness is None and all(reward.scale == "raw" for reward in c.rewards):
+            return pd.DataFrame()
         rng = np.random.default_rng([c.seed, 1])
         rows = np.sort(rng.permutation(len(self.table.train))[:LEVEL_PROMPTS])
         prompts = self.table.train.iloc[rows].reset_index(drop=True)
-        answers = answer(self.policy.model, self.asks, prompts, replace(self.sampling, samples=1))
-        return levels_before(c, self.rulers[score_column(c.fairness.scorer)], answers)
+        return answer(self.policy.model, self.asks, prompts, replace(self.sampling, samples=1))
+
+    def _scales(self, answers: pd.DataFrame) -> dict[str, tuple[float, float]]:
+        """`reward_scale` of every reward; those that are paid raw are not asked."""
+        scaled = {reward.label for reward in self.config.rewards if reward.scale != "raw"}
+        parts = RewardSum([part for part in self.reward.parts if part.label in scaled])
+        found = measure(answers, parts, {}) if scaled else answers
+        values = {label: found[f"{REWARD}.{label}"] for label in scaled}
+        return {r.label: reward_scale(r, values.get(r.label, pd.Series(dtype=float))) for r in self.config.rewards}
+
+    def _levels(self, answers: pd.DataFrame) -> dict[str, float]:
+        """`levels_before` of the penalty's groups."""
+        c = self.config
+        return {} if c.fairness is None else levels_before(c, self.rulers[score_column(c.fairness.scorer)], answers)
 
     def _fairness(self) -> Fairness | None:
         if self.config.fairness is None:

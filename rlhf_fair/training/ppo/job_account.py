@@ -138,7 +138,7 @@ class Account:
             for (code, column), n in sorted(rejected.items())
         ]
         leaked = self.table.leaked
-        return found + ([{"reason": "same text as a held-out prompt", "n": leaked}] if leaked else [])
+        return found + ([{"reason": "linked to a held-out prompt by text or cluster", "n": leaked}] if leaked else [])
 
     def metrics(self, run: Run) -> dict[str, Any]:
         """The content of metrics.json."""

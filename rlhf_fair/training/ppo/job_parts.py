@@ -25,7 +25,7 @@ from rlhf_fair.training.ppo.trainer import Fairness
 
 
 def reward_scale(source: RewardSource, values: pd.Series) -> tuple[float, float]:
-    """(centre, spread) of a reward, from its numbers for the answers of the untrained policy."""
+    """(centre, spread) of a reward, from its numbers for the untrained policy's answers to prompts of training."""
     if source.scale == "raw":
         return 0.0, 1.0
     if not float(values.std()) > 0:

@@ -26,6 +26,7 @@ from rlhf_fair.tables import (
 from rlhf_fair.training.data_folders import Folders
 from rlhf_fair.training.group_source import group_source
 from rlhf_fair.training.ppo.config import HeldOut, PromptSource
+from rlhf_fair.training.ppo.linked_rows import linked_rows
 from rlhf_fair.training.ppo.rollout import PromptBatch
 from rlhf_fair.training.reward.evaluation import split_by_key
 
@@ -50,7 +51,8 @@ class PromptTable:
     """Prompts to train on and prompts held out: prompt_id, prompt, `ASKED`, and every other column of the table.
 
     ``n_rows`` were read; ``rejects`` says which were not used and why; ``leaked`` rows of training were left out since
-    their text is held out. n_rows = len(train) + len(held_out) + len(rejects) + leaked.
+    they are linked to a held-out row by text or cluster (`linked_rows`).
+    n_rows = len(train) + len(held_out) + len(rejects) + leaked.
     """
 
     train: pd.DataFrame
@@ -78,16 +80,28 @@ def read_prompt_table(
         other = reader.read(held_out.path)
         rejects = pd.concat([rejects, other.rejects], ignore_index=True)
         n_rows += len(other.table) + len(other.rejects)
-        tested, leaks = other.table, table["prompt"].isin(other.table["prompt"])
+        tested, units = other.table, _units(source, pd.concat([table, other.table], ignore_index=True))
+        leaks = units[: len(table)].isin(units[len(table) :])
         train = table[~leaks].reset_index(drop=True)
     else:
-        keys = table[source.clusters[0]] if source.clusters else table["prompt"]
-        side = split_by_key(keys, validation=0.0, test=held_out.share, seed=seed)
+        units = _units(source, table)
+        side = split_by_key(units, validation=0.0, test=held_out.share, seed=seed)
         tested, train = (table[side == name].reset_index(drop=True) for name in ("test", "train"))
     for what, rows in (("train on", train), ("hold out", tested)):
         if not len(rows):
-            raise RowError(f"{source.path}: no prompt is left to {what}; {_account(rejects, n_rows)}")
+            raise RowError(f"{source.path}: no prompt is left to {what}; {_account(rejects, n_rows)}{_tied(units)}")
     return PromptTable(train, tested, rejects, n_rows, int(leaks.sum()))
+
+
+def _units(source: PromptSource, table: pd.DataFrame) -> pd.Series:
+    """What stays on one side of the split: rows linked by their first cluster or by their text."""
+    return linked_rows([*(table[name] for name in source.clusters[:1]), table["prompt"]])
+
+
+def _tied(units: pd.Series) -> str:
+    """How many rows hang together in how few units, where that is what leaves a side without a prompt."""
+    n = units.nunique()
+    return f"; {len(units)} rows hang together by text or cluster as {n} unit{'s' * (n != 1)}" if len(units) > n else ""
 
 
 class PromptStream:

@@ -58,7 +58,7 @@ def test_the_whole_job(tmp_path: Path) -> None:
     assert said == {"held-out answers before training", "held-out answers after training"}
     verify_manifest(out)
 
-    # twins stay on one side: 20 pairs, 6 of them held out, two answers to each prompt
+    # equal texts stay on one side, and so do twins: 10 times two pairs, 3 of them held out, two answers to each prompt
     assert job.metrics["prompts"] == {
         "input": 40, "reported": 40, "excluded": 0, "unknown": 0, "train": 28, "held_out": 12
     }  # fmt: skip
@@ -180,7 +180,7 @@ def test_samples_are_escaped_unless_raw_text_is_asked_for(tmp_path: Path) -> Non
 
 
 def test_several_rewards_on_the_scale_of_the_start(tmp_path: Path) -> None:
-    """Each standardised over the start's answers: their held-out mean before training is 0 and their SD 1."""
+    """Each standardised over the untrained policy's answers to prompts of training, not held-out ones."""
     more = """
 [[rewards]]
 kind = "scorer"
@@ -194,11 +194,23 @@ scorer = { quantity = "goodness", kind = "lexicon", file = "training.json" }
         '"pay.py:kindness"', '"pay.py:kindness"\nscale = "start"'
     )
     text = text.replace("steps = 6", "steps = 2")
-    out = tmp_path / "out"
-    train_ppo(make_world(tmp_path, config=text), tmp_path, out)
+    config, out = make_world(tmp_path, config=text), tmp_path / "out"
+    train_ppo(config, tmp_path, out)
     before = pd.read_parquet(out / "held_out_start.parquet")
+    table = opened(config, tmp_path / "out2").table.train
+    ids = [f"{name}#0" for name in table["prompt_id"]]
+    given = CausalLM.load(tmp_path / "policy").generate(table["prompt"].tolist(), ids, max_new_tokens=6, seed=3)
+    words = [pd.Series(answer.text.split(), dtype=str) for answer in given]
+    paid = {
+        "kindness": [
+            float((w == "kind").sum() * (1 + (who == "man"))) for w, who in zip(words, table["gender"], strict=True)
+        ],
+        # a lexicon's score is the mean weight of the phrases found; -1 (``unmeasured``) where there is none
+        "length": [w.map({"kind": 1, "cruel": -1, "good": 0.5}).mean() for w in words],
+    }
+    start = pd.DataFrame(paid).fillna(-1.0)
     parts = {name: before[f"reward.{name}"] for name in ("kindness", "length")}
-    scaled = {name: (x - x.mean()) / x.std() for name, x in parts.items()}
+    scaled = {name: (x - start[name].mean()) / start[name].std() for name, x in parts.items()}
     assert before["reward"].to_numpy() == pytest.approx((scaled["kindness"] - 0.5 * scaled["length"]).to_numpy())
     assert {"reward_of:kindness", "reward_of:length"} <= rows(out / "curve.jsonl")[0].keys()
 
@@ -289,18 +301,18 @@ def test_the_critic_can_start_as_the_reward_model_on_its_scale(tmp_path: Path) -
     config = make_world(tmp_path, config=text)
     train_ppo(config, tmp_path, tmp_path / "out")
     before = pd.read_parquet(tmp_path / "out" / "held_out_start.parquet")
-    assert (before["reward"].mean(), before["reward"].std()) == (pytest.approx(0, abs=1e-9), pytest.approx(2))
-
     # the same critic by hand: its values are 2 * (score - mean) / sd of what the reward model says at each position
     job = opened(config, tmp_path / "out2")
     (tmp_path / "out2").mkdir()
     job.start()
-    critic, raw = job._critic(), before["reward.rm"]
+    critic, part = job._critic(), job.reward.parts[0]
+    standard = 2 * (before["reward.rm"] - part.centre) / part.spread
+    assert before["reward"].to_numpy() == pytest.approx(standard.to_numpy())
     assert critic is not None
     ids = torch.tensor([job.asks("the good man is kind")["input_ids"]])
     score = AutoModelForSequenceClassification.from_pretrained(tmp_path / "rm")(ids[:, :-1]).logits.item()
     value = critic(ids, torch.ones_like(ids), 1).item()
-    assert value == pytest.approx(2 * (score - raw.mean()) / raw.std(), abs=1e-4)
+    assert value == pytest.approx(2 * (score - part.centre) / part.spread, abs=1e-4)
 
     config.write_text(text.replace(reward, 'kind = "python"\nfunction = "pay.py:kindness"'))
     with pytest.raises(SettingsError, match="critic = 'reward model' needs a reward of kind 'model'"):
@@ -316,7 +328,8 @@ def test_prompts_of_unknown_groups_train_without_a_penalty_and_are_counted(tmp_p
     text = CONFIG.replace("[held_out]", words + "\n\n[held_out]").replace("steps = 6", "steps = 2")
     config = make_world(tmp_path, config=text)
     table = pd.read_csv(tmp_path / "prompts.csv").drop(columns="gender")
-    table.loc[table["twin_of"] < 5, "prompt"] = "the dog is"
+    neither = table["prompt"].str.replace(r"(wo)?man", "dog", regex=True)
+    table["prompt"] = table["prompt"].mask(table["twin_of"] < 5, neither)
     table.to_csv(tmp_path / "prompts.csv", index=False)
     pay = (tmp_path / "pay.py").read_text()
     assert "gender" in pay  # the derived column reaches the reward too

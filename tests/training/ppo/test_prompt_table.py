@@ -14,6 +14,7 @@ from tiny import tiny_tokenizer
 from rlhf_fair.errors import ColumnError, MissingFileError, RowError, SettingsError
 from rlhf_fair.training.data_folders import Folders
 from rlhf_fair.training.ppo.config import HeldOut, PromptSource
+from rlhf_fair.training.ppo.linked_rows import linked_rows
 from rlhf_fair.training.ppo.prompt_table import PromptStream, PromptTable, Window, read_prompt_table
 
 
@@ -76,6 +77,52 @@ def test_a_held_out_table_of_its_own_takes_its_texts_out_of_training(tmp_path: P
     prompts(3, prompt=["dog 1", "dog 4", "cat"]).to_csv(tmp_path / "test.csv", index=False)
     found = read(tmp_path, held_out=HeldOut(path="test.csv"))
     assert (len(found.train), len(found.held_out), found.leaked, found.n_rows) == (4, 3, 2, 9)
+
+
+def test_equal_texts_of_different_clusters_stay_on_one_side(tmp_path: Path) -> None:
+    """Twins 2k and 2k + 1 are two copies of one pair of texts."""
+    table = prompts(40, twin=[k // 2 for k in range(40)], prompt=[f"dog {k // 4} {k % 2}" for k in range(40)])
+    table.to_csv(tmp_path / "prompts.csv", index=False)
+    found = read(tmp_path, clusters=("twin",))
+    for column in ("prompt", "twin"):
+        assert not set(found.train[column]) & set(found.held_out[column])
+    assert len(found.train)
+    assert len(found.held_out)
+
+
+def test_prompts_that_all_hang_together_cannot_be_split_and_are_told_so(tmp_path: Path) -> None:
+    """Twenty batches that ask the same ten questions are one unit."""
+    table = prompts(200, batch=[k // 10 for k in range(200)], prompt=[f"dog {k % 10}" for k in range(200)])
+    table.to_csv(tmp_path / "prompts.csv", index=False)
+    with pytest.raises(RowError, match=r"no prompt is left to .*200 rows hang together by text or cluster as 1 unit$"):
+        read(tmp_path, clusters=("batch",))
+
+
+def test_twins_of_a_held_out_table_are_taken_out_of_training_and_what_is_linked_to_them(tmp_path: Path) -> None:
+    """Held out is twin 1; twin 2 has a text of twin 1's other half, so that only twins 3 and 4 are left."""
+    prompts(5, twin=[1, 2, 2, 3, 4], prompt=["a dog", "a dog", "old", "good", "bad"]).to_csv(
+        tmp_path / "prompts.csv", index=False
+    )
+    prompts(1, twin=[1], prompt=["the dog"]).to_csv(tmp_path / "test.csv", index=False)
+    found = read(tmp_path, held_out=HeldOut(path="test.csv"), clusters=("twin",))
+    assert found.train["twin"].astype(str).tolist() == ["3", "4"]
+    assert (len(found.held_out), found.leaked, found.n_rows) == (1, 3, 6)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 8), st.integers(0, 8)), min_size=1, max_size=25),
+)
+def test_linked_rows_are_the_closure_of_all_links(pairs: list[tuple[int, int]]) -> None:
+    """By hand: labels spread along links until nothing changes."""
+    own = list(range(len(pairs)))
+    for _ in pairs:
+        own = [min(own[j] for j, q in enumerate(pairs) if q[0] == p[0] or q[1] == p[1]) for p in pairs]
+    cluster, text = (pd.Series([pair[side] for pair in pairs]) for side in (0, 1))
+    found = linked_rows([cluster, text])
+    assert pd.factorize(found)[0].tolist() == pd.factorize(np.array(own))[0].tolist()
+    assert (
+        linked_rows([cluster]).tolist() == cluster.astype(str).tolist()
+    )  # one key: its own values, so old splits stay
 
 
 @pytest.mark.parametrize(
