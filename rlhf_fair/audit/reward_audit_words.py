@@ -74,9 +74,10 @@ def _by_gradients(source: str, draw: _Draw) -> tuple[pd.DataFrame, str]:
     from rlhf_fair.probes.word_attribution import flip_attributions
     from rlhf_fair.probes.word_attribution_pairs import DIFFERENCE
 
+    options: dict[str, Any] = {"scale": draw.scale, "limit": draw.limit, "rng": draw.rng, "on_progress": draw.heard}
     found = flip_attributions(
-        RewardModel.load(source), draw.pairs, scale=draw.scale, limit=draw.limit, rng=draw.rng, on_progress=draw.heard
-    )
+        RewardModel.load(source), draw.pairs, **options, between=False
+    )  # the table has no row of it
     words = found.words[found.words["method"] == DIFFERENCE]
     if found.reason or words.empty:
         return words.iloc[:0], found.reason or "no word stands out"

@@ -103,6 +103,7 @@ def flip_attributions(
     scale: float,
     limit: int = 200,
     rng: np.random.Generator,
+    between: bool = True,
     on_progress: Progress | None = None,
 ) -> WordAttributions:
     """Attribute the gaps of ``pairs`` to words.
@@ -114,6 +115,7 @@ def flip_attributions(
         should always be of the same group, or gaps of both signs cancel.
     scale: SD of reward, the unit of all results.
     limit: at most so many pairs, drawn by ``rng``, as evenly over the kinds as these allow.
+    between: whether to walk the paths between the texts too; the other accounts do not depend on it.
     on_progress: hears the number of pairs done since its last call; ``min(limit, len(pairs))`` in all.
 
     Raises
@@ -124,7 +126,7 @@ def flip_attributions(
     """
     _check(pairs, scale, limit)
     drawn, left_out = draw_pairs(pairs, limit, rng)
-    reader = PairReader(reward_model, Steps(TOLERANCE * scale))
+    reader = PairReader(reward_model, Steps(TOLERANCE * scale), between)
     read: list[Pair] = []
     records = [{str(name): value for name, value in row.items()} for row in drawn.to_dict("records")]
     for start in range(0, len(records), PAIRS_AT_ONCE):

@@ -67,10 +67,14 @@ class Pair:
 
 @dataclass
 class PairReader:
-    """Attributes pairs; a text that stands in many pairs is read once."""
+    """Attributes pairs; a text that stands in many pairs is read once.
+
+    ``between``: whether paths between the texts are walked too.
+    """
 
     reward_model: RewardModel
     steps: Steps
+    between: bool = True
     _known: dict[str, TextAttribution | str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -87,7 +91,7 @@ class PairReader:
                 left_out.append((str(record["id"]), a if isinstance(a, str) else str(b)))
                 continue
             alignment = align(a.words, b.words)
-            pairs.append(Pair(record, a, b, alignment, exchange_places(a, b, alignment)))
+            pairs.append(Pair(record, a, b, alignment, exchange_places(a, b, alignment) if self.between else None))
         return list(self._with_paths(pairs)), left_out
 
     def _with_paths(self, pairs: Sequence[Pair]) -> Iterator[Pair]:

@@ -116,6 +116,19 @@ def test_equal_texts_have_nothing_to_carry() -> None:
     assert (found.words["reason"] != "").all()
 
 
+def test_without_the_paths_between_texts_all_else_is_the_same() -> None:
+    pairs = pairs_of(("the woman is kind", "the man is kind"), ("a cruel woman", "a cruel man"))
+    whole, less = attributed(encoder(), pairs), attributed(encoder(), pairs, between=False)
+    assert (whole.words["method"] == BETWEEN).any()
+    assert less.pairs["between"].isna().all()
+    pd.testing.assert_frame_equal(less.pairs.drop(columns="between"), whole.pairs.drop(columns="between"))
+    for name in ("words", "parts", "contributions"):
+        kept = getattr(whole, name)
+        kept = kept[kept["method"] == DIFFERENCE].reset_index(drop=True)
+        pd.testing.assert_frame_equal(getattr(less, name), kept, check_dtype=False)
+    pd.testing.assert_frame_equal(less.tokens, whole.tokens)
+
+
 def test_the_other_way_round_all_signs_turn() -> None:
     texts = [("the woman is kind", "the old man is kind"), ("a cruel woman", "a cruel man")]
     there = attributed(encoder(), pairs_of(*texts)).pairs
