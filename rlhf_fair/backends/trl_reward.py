@@ -29,9 +29,10 @@ from transformers import TrainerCallback
 
 from rlhf_fair.backends.all_reduce_store import AllReduceStore
 from rlhf_fair.backends.chat_text import answer_text
-from rlhf_fair.backends.columns import group_labels, strata_labels
 from rlhf_fair.errors import RlhfFairError, SettingsError
 from rlhf_fair.training.fairness import FairnessShaper, Shaped
+from rlhf_fair.training.fairness.groups import ColumnGroups, strata_labels
+from rlhf_fair.training.fairness.reward_handling import check_reward_handling
 
 Floats = NDArray[np.float64]
 RewardFunction = Callable[..., Sequence[float | None] | Floats]
@@ -135,7 +136,7 @@ class FairReward:
         return self.shaper.shape(
             rewards,
             np.asarray(self.scorer(texts), dtype=float),
-            group_labels(columns, settings.group_by),
+            ColumnGroups(settings.group_by)((), columns),
             strata=strata_labels(columns, settings.strata_by),
             refused=None if self.refused is None else np.asarray(self.refused(texts), dtype=float),
             lengths=lengths,
@@ -151,23 +152,13 @@ def check_trainer(reward: FairReward, trainer: Any) -> None:
             "scalar leaves it"
         )
     args = trainer.args
-    if getattr(args, "multi_objective_aggregation", "sum_then_normalize") != "sum_then_normalize":
-        raise SettingsError(
-            f"multi_objective_aggregation = {args.multi_objective_aggregation!r} divides the penalty's size out; "
-            "allowed is 'sum_then_normalize'"
-        )
-    if getattr(args, "reward_clip_range", None):
-        raise SettingsError(
-            f"reward_clip_range = {args.reward_clip_range} would cut the penalty with the reward; give "
-            "FairReward(clip=...), which cuts the reward before"
-        )
-    if getattr(args, "scale_rewards", "none") == "group":
-        warnings.warn(
-            "scale_rewards = 'group' divides reward and penalty by their spread among the answers to one prompt: all "
-            "prompts then pull alike, whatever the strength, and where all answers earn the same reward a penalty of "
-            "noise weighs like the largest one. Allowed without this: scale_rewards = 'none' or 'batch'",
-            stacklevel=3,
-        )
+    notes = check_reward_handling(
+        aggregation=getattr(args, "multi_objective_aggregation", None),
+        clip_range=getattr(args, "reward_clip_range", None),
+        scale_rewards=getattr(args, "scale_rewards", None),
+    )
+    for note in notes:
+        warnings.warn(note, stacklevel=3)
 
 
 class _KeepState(TrainerCallback):  # type: ignore[misc]

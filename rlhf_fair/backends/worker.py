@@ -18,12 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from rlhf_fair.backends.columns import group_labels, strata_labels
 from rlhf_fair.backends.group_store import BufferedStore, HTTPStore
 from rlhf_fair.backends.user_function import load_function
 from rlhf_fair.errors import RlhfFairError, RowError, SettingsError
 from rlhf_fair.settings import Settings, read_toml
 from rlhf_fair.training.fairness import FairnessSettings, FairnessShaper, GroupStore
+from rlhf_fair.training.fairness.groups import ColumnGroups, strata_labels
 
 CONFIG_VARIABLE = "RLHF_FAIR_BACKEND"
 """Environment variable with the path of the workers' config, where a trainer has no other way to name it."""
@@ -119,7 +119,7 @@ class ShapingWorker:
             raise RlhfFairError(f"reward {self.config.reward} gave {rewards[0]}; a finite number is needed")
         scores = _numbers("scorer", self.scorer(texts))
         refused = None if self.refused is None else _numbers("refused", self.refused(texts))
-        groups = group_labels(columns, self.config.fairness.group_by)
+        groups = ColumnGroups(self.config.fairness.group_by)((), columns)
         strata = strata_labels(columns, self.config.fairness.strata_by)
         with self._lock:  # scores and rewards are computed side by side, statistics one after the other
             if sample.columns.get("split", TRAIN) == TRAIN:

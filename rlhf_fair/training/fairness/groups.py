@@ -14,6 +14,8 @@ from typing import Any, Protocol
 from rlhf_fair.errors import ColumnError, SettingsError
 
 Labels = list[str | None]
+UNKNOWN = "unknown"
+"""The stratum of samples without one."""
 
 
 class GroupSource(Protocol):
@@ -54,6 +56,15 @@ class ColumnGroups:
             if name not in columns:
                 raise ColumnError("prompts", name, columns)
         return crossed([as_labels(columns[name]) for name in self.names])
+
+
+def strata_labels(columns: Mapping[str, Sequence[Any]], names: Sequence[str]) -> list[str] | None:
+    """One stratum for each row, of one column or several crossed; None where none are asked for.
+
+    >>> strata_labels({"topic": ["law", None]}, ["topic"])
+    ['law', 'unknown']
+    """
+    return [label or UNKNOWN for label in ColumnGroups(names)((), columns)] if names else None
 
 
 class PatternGroups:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from rlhf_fair.models.causal_lm import Completion
 from rlhf_fair.training.fairness import FairnessShaper
-from rlhf_fair.training.fairness.groups import ColumnGroups, GroupSource, Labels
+from rlhf_fair.training.fairness.groups import ColumnGroups, GroupSource, Labels, strata_labels
 from rlhf_fair.training.ppo.rollout import PromptBatch
 
 Floats = NDArray[np.float64]
@@ -38,10 +38,7 @@ class Fairness:
 
     def strata(self, batch: PromptBatch) -> list[str] | None:
         """One stratum per prompt, or None where groups are compared over all prompts."""
-        names = self.shaper.settings.strata_by
-        if not names:
-            return None
-        return [label or "unknown" for label in ColumnGroups(names)(batch.texts, batch.columns)]
+        return strata_labels(batch.columns, self.shaper.settings.strata_by)
 
     def penalties(
         self,
