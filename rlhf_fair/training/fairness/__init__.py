@@ -13,6 +13,9 @@ strength * (m_g - m), and within strata strength * (m_sg - m_s): the share of th
 D = sum_g a_g m_g has kappa * a_g / p_g, or kappa * a_g / p_g|s within strata. Floors, refusals and lengths are further
 terms of Phi, each with scores and prices of its own.
 
+Where only a share q of the rows has a group and a score, the means and shares are those of these rows, m_c and p_c|q,
+and p_c = q p_c|q is what the price divides by: ``strength`` prices the disparity of whom is scored, however many are.
+
 Subtracting the disparity itself from every reward does nothing: a constant vanishes in any baseline or whitening.
 Group means and shares are running estimates, since one batch holds too few samples of each group; the guards are part
 of the objective: no group may fall below its reference level, and a group with too few samples is left alone.

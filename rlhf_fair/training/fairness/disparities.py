@@ -1,8 +1,8 @@
 """What is penalised: disparities of group means, each with its price for one unit of score in every cell.
 
-A cell c is a group within a stratum, with share p_c of all samples and mean m_c. For a disparity D of the cell means,
-the price of cell c is (dD / dm_c) / p_c; the package docstring says why that and the score's distance from m_c is all
-that policy gradients need.
+A cell c is a group within a stratum, with share p_c of all measured samples and mean m_c. For a disparity D of the
+cell means, the price of cell c is (dD / dm_c) / p_c; the package docstring says why that and the score's distance from
+m_c is all that policy gradients need. Where some samples have no score, the shaper raises all prices alike.
 """
 
 from __future__ import annotations

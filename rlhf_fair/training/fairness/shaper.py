@@ -153,10 +153,14 @@ class FairnessShaper:
         strengths = {REFUSED: self.settings.refusal_strength, LENGTH: self.settings.length_strength}
         strength = strengths.get(measure, 0.0)  # rewards are shown by group, never priced
         parity = between_groups(snapshot, self.settings.minimum_count)
-        return {stratum: strength * price for stratum, price in parity.prices.items()}
+        return {stratum: strength * price / snapshot.pooled.measured_share for stratum, price in parity.prices.items()}
 
     def _score_prices(self, snapshot: StratifiedSnapshot, found: Sequence[Disparity]) -> Prices:
-        """Multiplier times price, summed over disparities, plus the floors."""
+        """Multiplier times price, summed over disparities, plus the floors.
+
+        All are by shares of the measured rows, but policy gradients average over all rows, of which the others bring
+        no penalty: a cell's share of those is smaller by the measured share, and its price larger.
+        """
         s, pooled = self.settings, snapshot.pooled
         floors = floor_prices(pooled, self.reference_means, strength=s.floor_strength, tolerance=s.floor_tolerance)
         floors = np.where(pooled.measured(s.minimum_count), floors, 0.0)
@@ -164,7 +168,8 @@ class FairnessShaper:
         prices: Prices = {}
         for stratum, within in zip(snapshot.strata, snapshot.within, strict=True):
             terms = [self.multipliers.kappa(d) * d.prices[stratum] for d in found if stratum in d.prices]
-            prices[stratum] = np.sum(terms, axis=0) + np.array([floor_of[group] for group in within.groups])
+            price = np.sum(terms, axis=0) + np.array([floor_of[group] for group in within.groups])
+            prices[stratum] = price / pooled.measured_share
         return prices
 
 

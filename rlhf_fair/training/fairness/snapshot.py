@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -23,7 +23,8 @@ class GroupSnapshot:
     """Running state of every group. means: score units. counts: Kish's effective samples behind each mean.
 
     A group that has not been seen for so long that its samples have faded counts 0. ``score_sd`` is over all groups
-    together; ``within_sds``, where known, within each.
+    together; ``within_sds``, where known, within each. ``measured_share``, in (0, 1], is that of the rows behind these
+    means among all rows; the others have no group or no score.
     """
 
     groups: tuple[str, ...]
@@ -32,6 +33,7 @@ class GroupSnapshot:
     counts: Floats
     score_sd: float
     within_sds: Floats | None = None
+    measured_share: float = 1.0
 
     @classmethod
     def of(cls, groups: Sequence[str | None], scores: Floats) -> GroupSnapshot:
@@ -96,6 +98,7 @@ class StratifiedSnapshot:
         mass = np.array([sum(moments.mass for moments in by_stratum[stratum].values()) for stratum in strata])
         within = tuple(_snapshot(by_stratum[stratum]) for stratum in strata)
         pooled = within[0] if len(within) == 1 else _snapshot(_merged(by_stratum.values()))
+        pooled = replace(pooled, measured_share=_share(float(mass.sum()), state.rows))
         return cls(pooled, strata, mass / max(mass.sum(), 1e-12), within)
 
     @classmethod
@@ -130,6 +133,11 @@ class StratifiedSnapshot:
 
     def _mean(self, values: list[float]) -> float:
         return float(self.weights @ np.array(values)) if values else 0.0
+
+
+def _share(measured: float, rows: float) -> float:
+    share = measured / rows if measured > 0 and rows > 0 else 1.0
+    return share if share < 1 - 1e-9 else 1.0  # cells fade one by one and rows at once: rounding is no missing row
 
 
 def _merged(strata: Iterable[Mapping[str, RunningMoments]]) -> dict[str, RunningMoments]:

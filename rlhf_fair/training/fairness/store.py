@@ -35,6 +35,8 @@ NOTHING = RunningMoments(0.0, 0.0, 0.0, 0.0)
 class GroupState:
     """What is known of all cells. version: batches added so far, by anyone. steps: the same in whole training batches.
 
+    rows: all rows, faded as the cells are; what they exceed a measure's cells by had no group, or not that measure.
+
     The two differ where a batch arrives in pieces (`LocalStore`'s ``rows_per_step``). multipliers: the state of those
     that the store moves for all its users; None where each moves its own.
     """
@@ -43,19 +45,21 @@ class GroupState:
     version: int = 0
     steps: float = 0.0
     multipliers: Mapping[str, Any] | None = None
+    rows: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         """Plain lists and numbers, cells in order."""
         cells = [[*cell, *moments] for cell, moments in sorted(self.cells.items())]
         moved = {} if self.multipliers is None else {"multipliers": dict(self.multipliers)}
-        return {"version": self.version, "steps": self.steps, "cells": cells} | moved
+        return {"version": self.version, "steps": self.steps, "rows": self.rows, "cells": cells} | moved
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> GroupState:
         """Restore what `to_json` gave."""
         try:
             cells = {Cell(*map(str, row[:3])): RunningMoments(*map(float, row[3:])) for row in content["cells"]}
-            return cls(cells, int(content["version"]), float(content["steps"]), content.get("multipliers"))
+            rows = float(content.get("rows", 0.0))  # states of old checkpoints have none
+            return cls(cells, int(content["version"]), float(content["steps"]), content.get("multipliers"), rows)
         except (KeyError, TypeError, ValueError) as error:
             raise RlhfFairError(f"this is no state of group statistics: {error!r}") from error
 
@@ -95,7 +99,8 @@ class LocalStore:
         for cell, (n, total, squares) in sums.cells.items():
             old = cells.get(cell, NOTHING)
             cells[cell] = RunningMoments(old.mass + n, old.squared_mass + n, old.total + total, old.squares + squares)
-        self._state = GroupState(cells, self._state.version + 1, self._state.steps + steps)
+        rows = weight * self._state.rows + sums.rows
+        self._state = GroupState(cells, self._state.version + 1, self._state.steps + steps, rows=rows)
         return self._state
 
     def read(self) -> GroupState:

@@ -64,7 +64,9 @@ def test_rows_of_unknown_group_carry_no_penalty_and_are_counted() -> None:
     scores = np.array([1.0, 2.0, 5.0, 7.0, 100.0, np.nan])
     shaped = FairnessShaper(settings).shape(np.ones(6), scores, groups)
     known = FairnessShaper(settings).shape(np.ones(4), scores[:4], groups[:4])
-    assert shaped.penalties[:4] == pytest.approx(known.penalties)
+    # gradients average over all 6 rows, of which 4 can pay: each pays 6 / 4 as much, and the mean is that of the 4
+    assert shaped.penalties[:4] == pytest.approx(1.5 * known.penalties)
+    assert shaped.metrics["kappa"] == pytest.approx(1.5 * known.metrics["kappa"])
     assert shaped.penalties[4:].tolist() == [0.0, 0.0]
     assert shaped.rewards[4:].tolist() == [1.0, 1.0]
     assert shaped.metrics["unknown"] == pytest.approx(2 / 6)

@@ -6,10 +6,12 @@ Phi is written out here from its definition; its gradient is a finite difference
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from rlhf_fair.training.fairness import FairnessSettings, FairnessShaper
 from rlhf_fair.training.fairness.sums import LENGTH, REFUSED
 from tests.training.fairness.enumerable import GROUPS, SHARES, STRATA, Policy, finite_difference, shaper_at
 
@@ -159,3 +161,47 @@ def test_broadcasting_the_disparity_changes_nothing() -> None:
 def test_only_shown_refusals_and_lengths_carry_no_penalty() -> None:
     policy = Policy(8)
     assert (policy.shaped_rewards(shaper_at(policy)) == policy.rewards).all()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_with_missing_scores_it_is_that_of_the_disparity_between_those_who_are_scored(case: str) -> None:
+    """Three fifths of the rows have no group or no score: they bring no penalty, but gradients average over them."""
+    phi, settings = CASES[case]
+    policy = Policy(10)
+    shaper = shaper_at(policy, FLOORS, **settings)
+    shaper.take(replace(policy.sums(samples=4e5), rows=1_000_000))
+    of_the_scored = policy.gradient(policy.shaped_rewards(shaper) - policy.rewards)
+    expected = finite_difference(lambda t: -2.0 * phi(policy, t), policy.theta)
+    assert 0.4 * of_the_scored == pytest.approx(expected, abs=1e-7)
+
+
+def test_missing_scores_leave_the_gradient_of_a_moving_multiplier() -> None:
+    policy, (name,) = Policy(4), CONTRASTS
+    settings = {"objective": "contrast", "contrasts": CONTRASTS, "across_strata": "standardized"}
+    shaper = shaper_at(policy, multiplier={"kind": "dual", "tolerance": 0.01}, **settings)
+    shaper.take(replace(policy.sums(samples=4e5), rows=1_000_000))
+    kappa = shaper.multipliers.values()[f"{name}+"] - shaper.multipliers.values()[f"{name}-"]
+    assert abs(kappa) > 0.1
+    of_the_scored = policy.gradient(policy.shaped_rewards(shaper) - policy.rewards)
+    expected = finite_difference(lambda t: -kappa * float(STRATUM @ policy.means(t) @ CONTRAST), policy.theta)
+    assert 0.4 * of_the_scored == pytest.approx(expected, abs=1e-7)
+
+
+def test_the_measured_share_is_counted_row_by_row_and_fades_with_them() -> None:
+    shaper = FairnessShaper(FairnessSettings(memory=0.5, minimum_count=0.0, strength=1.0, floor_strength=0.0))
+    shaper.update(["a", "a", "b", None], np.array([1.0, np.nan, 0.0, 5.0]))  # 2 of 4
+    state = shaper.update(["a", "a", "b", "b"], np.array([1.0, 1.0, 0.0, 0.0]))  # (1 + 4) of (2 + 4)
+    assert state.measured_share == pytest.approx(5 / 6)
+    # a has (.5 + 2) / 5 of the scored, mean 1; b mean 0: (1 - .5) * 6 / 5
+    assert shaper.coefficients(state) == pytest.approx([0.6, -0.6])
+    again = FairnessShaper(shaper.settings)
+    again.load_state_dict(shaper.state_dict())
+    assert again.snapshot().measured_share == state.measured_share
+
+
+@pytest.mark.parametrize("memory", [0.0, 0.3, 0.8, 0.99])
+def test_where_all_are_scored_nothing_is_raised(memory: float) -> None:
+    shaper, rng = FairnessShaper(FairnessSettings(memory=memory)), np.random.default_rng(1)
+    for _ in range(60):
+        state = shaper.update(rng.choice(["a", "b", "c"], 37).tolist(), rng.normal(size=37))
+        assert state.measured_share == 1.0
