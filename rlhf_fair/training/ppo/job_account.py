@@ -20,6 +20,8 @@ from rlhf_fair.training.ppo.prompt_table import PromptTable
 
 LEVELS = {REWARD: "reward", LENGTH: "length", REFUSED: "refusals", UNFINISHED: "unfinished"}
 """Column of the records -> its name in metrics.json."""
+SAME_TEXT = "same prompt text"
+"""What answers to equal prompts share, whatever the ids of these."""
 SEEN, CERTIFYING = "used in training", "certifying"
 
 LIMITS = (
@@ -163,13 +165,22 @@ class Account:
 
 def account(config: PPOConfig, table: PromptTable, before: pd.DataFrame, after: pd.DataFrame) -> Account:
     """What the records of a run say."""
-    clusters = config.prompts.clusters or (("prompt_id",) if config.held_out.samples > 1 else ())
     attributes = compared_attributes(before, config.prompts.groups, config.prompts.references)
-    compared = BeforeAfter(before, after, attributes, tuple(clusters), config.held_out.alpha)
+    text = before["prompt_id"].map(table.held_out.set_index("prompt_id")["prompt"])
+    before, after = (records.assign(**{SAME_TEXT: pd.factorize(text)[0]}) for records in (before, after))
+    clusters = _ways(before, config.prompts.clusters)
+    compared = BeforeAfter(before, after, attributes, clusters, config.held_out.alpha)
     seen = [config.fairness.scorer] if config.fairness else []
     rulers = [Ruled(score_column(plan), plan, SEEN) for plan in seen]
     rulers += [Ruled(score_column(plan), plan, CERTIFYING) for plan in config.certify]
     return Account(config, table, compared, tuple(rulers))
+
+
+def _ways(records: pd.DataFrame, clusters: tuple[str, ...]) -> tuple[str, ...]:
+    """The columns that intervals are clustered by: answers to one text too, unless some cluster holds all of them."""
+    within = records.groupby(SAME_TEXT)
+    held = any(within[name].nunique().le(1).all() for name in clusters)
+    return clusters if held else (*clusters, SAME_TEXT)
 
 
 def training_run(config: PPOConfig, found: Account, run: Run, stage: str) -> TrainingRun:
