@@ -15,13 +15,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rlhf_fair.errors import ModelLoadError
 from rlhf_fair.models.causal_lm import Completion, decode
 from rlhf_fair.models.selected_logits import input_device
 from rlhf_fair.models.token_sampling import ends_of, pad_left, sample_tokens
+from rlhf_fair.models.trunk import plain_model
 from rlhf_fair.training.ppo.loss import Evaluation
 from rlhf_fair.training.ppo.policy import PolicyWithValue
 from rlhf_fair.training.ppo.reference import Reference
 from rlhf_fair.training.ppo.settings import PPOSettings
+
+LARGEST_DIFFERENCE = 1e-2
+"""Nats by which a token's log-probability may differ between sampling and one pass over the whole, in float32."""
+LARGEST_MEAN_DIFFERENCE = 0.1
+"""Nats, as a mean over tokens, in lower precision, where single tokens differ by much more."""
 
 RewardFunction = Callable[..., NDArray[np.float64]]
 """``reward(prompts, completions, **columns) -> (n,)``: any callable; columns are the prompt table's other columns."""
@@ -85,10 +92,18 @@ def roll_out(
     batch: PromptBatch,
     uniforms: Tensor,
     settings: PPOSettings,
+    *,
+    check: bool = False,
 ) -> Rollout:
     """Sample one response per prompt and evaluate it under policy, critic and reference.
 
-    uniforms: (batch, longest response) random numbers in [0, 1) that choose the tokens.
+    uniforms: (batch, longest response) random numbers in [0, 1) that choose the tokens. check: compare what the policy
+    said of the tokens while they were sampled with what one pass over the whole says.
+
+    Raises
+    ------
+    ModelLoadError
+        The two differ: the model does not continue a text from keys and values that it was handed.
     """
     device = input_device(policy.language_model)
     ids, mask = pad_left(tokenizer(list(batch.texts))["input_ids"], tokenizer.pad_token_id)
@@ -109,9 +124,14 @@ def roll_out(
     attention_mask = torch.cat([prompt_mask, mask], dim=1)
     rows = settings.rows_at_once(sequence.shape[1], device.type) or len(sequence)
     logprobs, values = sampled.logprobs[:, :longest], sampled.readings
-    if settings.precision != "no":
+    again = check or settings.precision != "no"
+    now = policy.evaluate(sequence, attention_mask, responses, settings.temperature, rows=rows) if again else None
+    if check and now is not None:
+        kind = next(policy.language_model.parameters()).dtype
+        exact = settings.precision == "no" and kind == torch.float32
+        _check_same((logprobs - now.logprobs)[mask].abs(), type(plain_model(policy.language_model)).__name__, exact)
+    if now is not None and settings.precision != "no":
         # one token at a time rounds differently from all at once: in low precision enough to be clipped for nothing
-        now = policy.evaluate(sequence, attention_mask, responses, settings.temperature, rows=rows)
         logprobs, values = now.logprobs * mask, now.values
     elif values is None:
         values = policy.critic_values(sequence, attention_mask, longest, rows=rows)
@@ -127,3 +147,15 @@ def roll_out(
         ref_logprobs=reference.logprobs(sequence, attention_mask, responses, settings.temperature, rows=rows),
         values=values * (mask[..., None] if values.dim() > mask.dim() else mask),
     )
+
+
+def _check_same(apart: Tensor, name: str, exact: bool) -> None:
+    """``apart``: (tokens,) nats between what a model said while sampling and what it says of the whole."""
+    found, limit = (apart.max(), LARGEST_DIFFERENCE) if exact else (apart.mean(), LARGEST_MEAN_DIFFERENCE)
+    if float(found) > limit:
+        raise ModelLoadError(
+            f"model {name}: log-probabilities of sampled tokens differ by {float(found):.3g} nats from those of one "
+            f"pass over the whole text, where rounding makes at most {limit:g}: it does not go on from "
+            "past_key_values (models with a recurrent state do not), so that its samples are not its own; allowed: "
+            "models with attention caches"
+        )

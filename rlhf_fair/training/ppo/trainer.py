@@ -86,6 +86,7 @@ class PPOTrainer:
             else AdaptiveKL(settings.kl_coef, target=target, horizon=settings.kl_horizon)
         )
         self.curve: list[dict[str, float]] = []
+        self._checked = False
 
     def train(
         self,
@@ -147,7 +148,9 @@ class PPOTrainer:
                 batch.part(mine),
                 uniforms[mine],
                 s,
+                check=not self._checked,
             )
+        self._checked = True
         scores, row = self._scores(rollout, batch, mine)
         for group in self.optimizer.param_groups:
             group["lr"] = s.learning_rate * (1 - number / s.steps)

@@ -16,11 +16,13 @@ from transformers import (
     Gemma2ForCausalLM,
     GPTNeoXConfig,
     GPTNeoXForCausalLM,
+    MambaConfig,
+    MambaForCausalLM,
     Qwen2Config,
     Qwen2ForCausalLM,
 )
 
-from rlhf_fair.errors import RlhfFairError, SettingsError
+from rlhf_fair.errors import ModelLoadError, RlhfFairError, SettingsError
 from rlhf_fair.models.chat_lm import ChatTokenizer
 from rlhf_fair.training.fairness import FairnessSettings, FairnessShaper
 from rlhf_fair.training.ppo.rollout import PromptBatch, roll_out
@@ -191,6 +193,18 @@ def test_architectures_train_alike_and_load_in_plain_transformers(tokenizer: Any
         torch.testing.assert_close(loaded(input_ids=ids).logits, model(input_ids=ids).logits, atol=1e-4, rtol=1e-4)
 
 
+def test_a_model_that_forgets_what_it_read_while_sampling_is_refused(tokenizer: Any) -> None:
+    """A state-space model keeps its state elsewhere than in keys and values: each token would follow the last alone."""
+    torch.manual_seed(0)
+    small = {"hidden_size": 16, "num_hidden_layers": 2, "state_size": 4, "initializer_range": 0.3}
+    ids = {name: getattr(tokenizer, name) for name in ("pad_token_id", "bos_token_id", "eos_token_id")}
+    model = MambaForCausalLM(MambaConfig(vocab_size=len(tokenizer), use_mambapy=False, **small, **ids)).eval()
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(ModelLoadError, match="MambaForCausalLM: log-probabilities of sampled tokens differ by"):
+        trainer(model, tokenizer).step(batch())
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
 def test_fast_kernels_and_micro_batches_change_rounding_alone(language_model: Any, tokenizer: Any) -> None:
     """The first minibatch starts at a ratio of 1 either way, since sampling and update read the same numbers."""
     ways = [{"kernels": "torch", "micro_batch_size": 32}, {"kernels": "fast", "micro_batch_size": 5}]
@@ -206,8 +220,9 @@ def test_fast_kernels_and_micro_batches_change_rounding_alone(language_model: An
 def test_numbers_kept_from_sampling_lead_to_the_weights_of_numbers_computed_again(
     language_model: Any, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def again(policy: Any, reference: Any, tokenizer: Any, batch: Any, uniforms: Any, settings: Any) -> Any:
-        found = roll_out(policy, reference, tokenizer, batch, uniforms, settings)
+    def again(*arguments: Any, **options: Any) -> Any:
+        policy, *_, settings = arguments
+        found = roll_out(*arguments, **options)
         now = policy.evaluate(found.sequence, found.attention_mask, found.responses, settings.temperature, rows=32)
         return dataclasses.replace(
             found, logprobs=now.logprobs * found.response_mask, values=now.values * found.response_mask
