@@ -224,6 +224,17 @@ class PPOConfig(Settings):
         return self
 
     @model_validator(mode="after")
+    def _nothing_is_said_in_vain(self) -> Self:
+        lora = self.training.lora
+        if lora is not None and lora.dropout:
+            raise ValueError(f"training.lora.dropout = {lora.dropout:g} would do nothing: PPO runs with dropout off")
+        if self.training.separate_fairness_critic and self.fairness is None:
+            raise ValueError("training.separate_fairness_critic needs [fairness]: without a penalty it has no values")
+        if self.fairness and (odd := sorted(set(self.fairness.strata_by) & set(self.group_by))):
+            raise ValueError(f"fairness.strata_by: {odd[0]!r} is compared itself; within one group there is no gap")
+        return self
+
+    @model_validator(mode="after")
     def _certifying_rulers_are_held_out(self) -> Self:
         seen = [reward.scorer for reward in self.rewards if isinstance(reward, ScorerReward)]
         seen += [self.fairness.scorer] if self.fairness else []

@@ -38,11 +38,11 @@ from rlhf_fair.tables import read_table, write_table
 from rlhf_fair.training.data_folders import Folders
 from rlhf_fair.training.ppo.config import PPOConfig
 from rlhf_fair.training.ppo.critic import RewardCritic
-from rlhf_fair.training.ppo.held_out import REWARD, Sampling, answer, measure, with_total, without_texts
+from rlhf_fair.training.ppo.held_out import Sampling, answer, measure, with_total, without_texts
 from rlhf_fair.training.ppo.held_out_change import compared_attributes
 from rlhf_fair.training.ppo.job_account import Run, account, results, score_column, training_run
 from rlhf_fair.training.ppo.job_inputs import BEGUN_NAME, begin, job_inputs
-from rlhf_fair.training.ppo.job_parts import levels_before, open_critic, open_fairness, reward_scale
+from rlhf_fair.training.ppo.job_parts import check_groups, first_scales, levels_before, open_critic, open_fairness
 from rlhf_fair.training.ppo.job_processes import first_goes_ahead, is_first
 from rlhf_fair.training.ppo.prompt_table import PromptStream, PromptTable, Window, read_prompt_table
 from rlhf_fair.training.ppo.rewards import Paid, RewardSum, open_part
@@ -125,6 +125,7 @@ class _Job:
             config.prompts, config.held_out, folders, window, strata=strata, seed=config.seed
         )
         compared_attributes(self.table.held_out, config.prompts.groups, config.prompts.references)  # or raise now
+        check_groups(config, self.table.train)
         self.reward = RewardSum([open_part(r, folders.config, folders.data, t.device) for r in config.rewards])
         self.sampling = Sampling(t.max_new_tokens, t.temperature, config.held_out.samples, config.seed)
 
@@ -147,7 +148,8 @@ class _Job:
             write_table(self.out / "rejects.csv", self.table.rejects)
             write_table(self.out / START_NAME, without_texts(records, self.kept))
             answers = self._first_answers()
-            write_json(self.out / SCALES_NAME, {"scales": self._scales(answers), "levels": self._levels(answers)})
+            scales = first_scales(self.config, self.reward, answers)
+            write_json(self.out / SCALES_NAME, {"scales": scales, "levels": self._levels(answers)})
         kept = read_json(self.out / SCALES_NAME, "scales of the start")
         parts = [replace(p, centre=c, spread=s) for p in self.reward.parts for c, s in [kept["scales"][p.label]]]
         self.reward = RewardSum(parts)
@@ -236,14 +238,6 @@ class _Job:
         rows = np.sort(rng.permutation(len(self.table.train))[:LEVEL_PROMPTS])
         prompts = self.table.train.iloc[rows].reset_index(drop=True)
         return answer(self.policy.model, self.asks, prompts, replace(self.sampling, samples=1))
-
-    def _scales(self, answers: pd.DataFrame) -> dict[str, tuple[float, float]]:
-        """`reward_scale` of every reward; those that are paid raw are not asked."""
-        scaled = {reward.label for reward in self.config.rewards if reward.scale != "raw"}
-        parts = RewardSum([part for part in self.reward.parts if part.label in scaled])
-        found = measure(answers, parts, {}) if scaled else answers
-        values = {label: found[f"{REWARD}.{label}"] for label in scaled}
-        return {r.label: reward_scale(r, values.get(r.label, pd.Series(dtype=float))) for r in self.config.rewards}
 
     def _levels(self, answers: pd.DataFrame) -> dict[str, float]:
         """`levels_before` of the penalty's groups."""

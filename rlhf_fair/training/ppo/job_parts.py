@@ -14,13 +14,13 @@ from rlhf_fair.models.refusal import is_refusal
 from rlhf_fair.models.requests import ScoresQuality
 from rlhf_fair.training.data_folders import Folders
 from rlhf_fair.training.fairness import FairnessShaper, GroupSnapshot
-from rlhf_fair.training.fairness.groups import ColumnGroups
+from rlhf_fair.training.fairness.groups import ColumnGroups, Labels
 from rlhf_fair.training.fairness.noise import check_tolerance
 from rlhf_fair.training.ppo.config import ModelReward, PPOConfig, RewardSource
 from rlhf_fair.training.ppo.critic import RewardCritic
-from rlhf_fair.training.ppo.held_out import TEXT
+from rlhf_fair.training.ppo.held_out import REWARD, TEXT, measure
 from rlhf_fair.training.ppo.prompt_table import plain
-from rlhf_fair.training.ppo.rewards import Part
+from rlhf_fair.training.ppo.rewards import Part, RewardSum
 from rlhf_fair.training.ppo.trainer import Fairness
 
 
@@ -35,6 +35,42 @@ def reward_scale(source: RewardSource, values: pd.Series) -> tuple[float, float]
     return float(values.mean()), float(values.std())
 
 
+def first_scales(config: PPOConfig, reward: RewardSum, answers: pd.DataFrame) -> dict[str, tuple[float, float]]:
+    """`reward_scale` of every reward, from ``answers`` of the untrained policy; those paid raw are not asked."""
+    scaled = {source.label for source in config.rewards if source.scale != "raw"}
+    parts = RewardSum([part for part in reward.parts if part.label in scaled])
+    found = measure(answers, parts, {}) if scaled else answers
+    values = {label: found[f"{REWARD}.{label}"] for label in scaled}
+    return {s.label: reward_scale(s, values.get(s.label, pd.Series(dtype=float))) for s in config.rewards}
+
+
+def group_labels(config: PPOConfig, rows: pd.DataFrame) -> Labels:
+    """The group that the penalty counts each row to; None where it is not known."""
+    columns: dict[str, Sequence[Any]] = {name: plain(rows[name]) for name in config.group_by}
+    return ColumnGroups(config.group_by)(rows["prompt"].tolist(), columns)
+
+
+def check_groups(config: PPOConfig, train: pd.DataFrame) -> None:
+    """Refuse a penalty between groups that no prompt of training belongs to: it would stay 0 for ever.
+
+    Raises
+    ------
+    SettingsError
+        A reference or a group of a contrast is not there, or there are not two groups; the groups that are.
+    """
+    if config.fairness is None:
+        return
+    groups = sorted(set(group_labels(config, train)) - {None}, key=str)
+    if len(groups) < 2:
+        raise SettingsError(f"fairness compares groups of {' & '.join(config.group_by)}; prompts of training: {groups}")
+    named = {f"contrasts.{name}": tuple(of) for name, of in config.fairness.contrasts.items()}
+    if config.fairness.reference:
+        named["reference"] = (config.fairness.reference,)
+    for key, wanted in named.items():
+        if odd := [group for group in wanted if group not in groups]:
+            raise SettingsError(f"fairness.{key}: {odd[0]!r} is none of the groups of prompts of training: {groups}")
+
+
 def levels_before(config: PPOConfig, ruler: ScoresQuality, answers: pd.DataFrame) -> dict[str, float]:
     """Each group's mean training score in ``answers`` of the untrained policy: what no group should fall below.
 
@@ -43,9 +79,9 @@ def levels_before(config: PPOConfig, ruler: ScoresQuality, answers: pd.DataFrame
     SettingsError
         The penalty's tolerance lies below what chance alone would show with such groups.
     """
-    columns: dict[str, Sequence[Any]] = {name: plain(answers[name]) for name in config.group_by}
-    labels = ColumnGroups(config.group_by)(answers["prompt"].tolist(), columns)
-    before = GroupSnapshot.of(labels, np.asarray(ruler.score(answers[TEXT].tolist()), dtype=float))
+    before = GroupSnapshot.of(
+        group_labels(config, answers), np.asarray(ruler.score(answers[TEXT].tolist()), dtype=float)
+    )
     check_tolerance(config.penalty, before, config.training.batch_size)
     return dict(zip(before.groups, before.means.tolist(), strict=True))
 

@@ -269,6 +269,12 @@ def test_a_chat_model_is_asked_in_its_template_and_the_reward_reads_the_table(tm
         (("strength = 5.0", "strenght = 5.0"), SettingsError, "unknown key 'fairness.strenght'; allowed here: "),
         (('file = "certifying.json"', 'file = "training.json"'), SettingsError, "is used in training"),
         (('groups = ["gender"]', "groups = []\n"), SettingsError, "references: 'gender' is none of groups"),
+        (("strength = 5.0", 'objective = "contrast"\nreference = "Man"'), SettingsError,
+         r"fairness.reference: 'Man' is none of the groups .*\['man', 'woman'\]"),
+        (("strength = 5.0", 'objective = "contrast"\ncontrasts = { gap = { man = 1, women = -1 } }'), SettingsError,
+         r"fairness.contrasts.gap: 'women' is none of the groups .*\['man', 'woman'\]"),
+        (("strength = 5.0", 'strata_by = ["gender"]'), SettingsError, "strata_by: 'gender' is compared itself"),
+        (("steps = 6", "steps = 6\nlora = { dropout = 0.1 }"), SettingsError, "lora.dropout = 0.1 would do nothing"),
         (("max_new_tokens = 6", "max_new_tokens = 64"), RowError, "no prompt is left .*; 40 rows: 40 too_long"),
     ],
 )  # fmt: skip
@@ -280,6 +286,21 @@ def test_faults_are_one_clear_error(
     with pytest.raises(error, match=message):
         train_ppo(config, tmp_path, tmp_path / "out")
     assert not (tmp_path / "out" / "curve.jsonl").exists()
+
+
+def test_a_critic_of_penalties_needs_a_penalty(tmp_path: Path) -> None:
+    start, end = CONFIG.index("[fairness]"), CONFIG.index("[[certify]]")
+    text = (CONFIG[:start] + CONFIG[end:]).replace("steps = 6", "steps = 6\nseparate_fairness_critic = true")
+    with pytest.raises(SettingsError, match=r"separate_fairness_critic needs \[fairness\]"):
+        train_ppo(make_world(tmp_path, config=text), tmp_path, tmp_path / "out")
+
+
+def test_a_penalty_needs_two_groups_to_compare(tmp_path: Path) -> None:
+    config = make_world(tmp_path)
+    table = pd.read_csv(tmp_path / "prompts.csv")
+    table[table["gender"] == "man"].to_csv(tmp_path / "prompts.csv", index=False)
+    with pytest.raises(SettingsError, match=r"fairness compares groups of gender; prompts of training: \['man'\]"):
+        train_ppo(config, tmp_path, tmp_path / "out")
 
 
 def test_a_reward_that_breaks_names_its_line(tmp_path: Path) -> None:
