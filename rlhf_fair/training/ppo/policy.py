@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from rlhf_fair.models.trunk import positions_of, tapped_trunk
+from rlhf_fair.models.trunk import hidden_width, positions_of, tapped_trunk
 from rlhf_fair.training.ppo.loss import Evaluation, token_entropy
 
 
@@ -45,8 +45,7 @@ class PolicyWithValue(nn.Module):  # type: ignore[misc]
         super().__init__()
         self.language_model = language_model
         self.critic = critic
-        width = language_model.config.get_text_config().hidden_size
-        self.value_head = ValueHead(width, streams) if critic is None else None
+        self.value_head = ValueHead(hidden_width(language_model), streams) if critic is None else None
         if self.value_head is not None:
             self.value_head.to(next(language_model.parameters()).device)
 

@@ -18,6 +18,8 @@ from transformers import (
     GPTNeoXForCausalLM,
     MambaConfig,
     MambaForCausalLM,
+    OPTConfig,
+    OPTForCausalLM,
     Qwen2Config,
     Qwen2ForCausalLM,
 )
@@ -170,15 +172,18 @@ def other_architectures(tokenizer: Any) -> dict[str, Any]:
     torch.manual_seed(0)
     small = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
     small |= {"vocab_size": len(tokenizer), "initializer_range": 0.3, "eos_token_id": tokenizer.eos_token_id}
+    of_opt = {"ffn_dim": 32, "init_std": 0.3, "max_position_embeddings": 64, "dropout": 0.0}
     return {
         "gpt2": tiny_gpt2(tokenizer, initializer_range=0.3),
         "gpt_neox": GPTNeoXForCausalLM(GPTNeoXConfig(**small)),
         "qwen2": Qwen2ForCausalLM(Qwen2Config(**small, num_key_value_heads=1)),
+        "opt": OPTForCausalLM(OPTConfig(**small, **of_opt)),
+        "opt, projected": OPTForCausalLM(OPTConfig(**small, **of_opt, word_embed_proj_dim=8)),
         "gemma2": Gemma2ForCausalLM(Gemma2Config(**small, num_key_value_heads=1, head_dim=8)),
     }
 
 
-@pytest.mark.parametrize("name", ["gpt2", "gpt_neox", "qwen2", "gemma2"])
+@pytest.mark.parametrize("name", ["gpt2", "gpt_neox", "qwen2", "gemma2", "opt", "opt, projected"])
 def test_architectures_train_alike_and_load_in_plain_transformers(tokenizer: Any, name: str, tmp_path: Path) -> None:
     model = other_architectures(tokenizer)[name].eval()
     run = trainer(model, tokenizer, steps=2, epochs=1, minibatch_size=32).train(batch)
