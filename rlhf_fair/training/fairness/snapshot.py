@@ -38,8 +38,7 @@ class GroupSnapshot:
     @classmethod
     def of(cls, groups: Sequence[str | None], scores: Floats) -> GroupSnapshot:
         """One sample of scores, (n,) with NaN where missing: such as the policy before training, for its levels."""
-        state = LocalStore(0.0).add(BatchSums.of(as_labels(groups), {SCORE: np.asarray(scores, dtype=float)}))
-        return StratifiedSnapshot.of(state, SCORE).pooled
+        return StratifiedSnapshot.of_sample(groups, scores).pooled
 
     @property
     def overall(self) -> float:
@@ -100,6 +99,14 @@ class StratifiedSnapshot:
         pooled = within[0] if len(within) == 1 else _snapshot(_merged(by_stratum.values()))
         pooled = replace(pooled, measured_share=_share(float(mass.sum()), state.rows))
         return cls(pooled, strata, mass / max(mass.sum(), 1e-12), within)
+
+    @classmethod
+    def of_sample(
+        cls, groups: Sequence[str | None], scores: Floats, strata: Sequence[str] | None = None
+    ) -> StratifiedSnapshot:
+        """One sample of scores, (n,) with NaN where missing, as `GroupSnapshot.of`, within ``strata``."""
+        sums = BatchSums.of(as_labels(groups), {SCORE: np.asarray(scores, dtype=float)}, strata)
+        return cls.of(LocalStore(0.0).add(sums), SCORE)
 
     @classmethod
     def unstratified(cls, snapshot: GroupSnapshot) -> StratifiedSnapshot:

@@ -14,6 +14,7 @@ from rlhf_fair.training.fairness import (
     FairnessShaper,
     GroupSnapshot,
     LocalStore,
+    MultiplierSettings,
     StratifiedSnapshot,
 )
 from rlhf_fair.training.fairness.disparities import disparities
@@ -73,17 +74,78 @@ def test_expected_noise_by_hand() -> None:
     assert expected_noise(settings, snapshot([0, 0], [10, 10], sd=2.0), 50) == pytest.approx({"gap": 0.1505}, abs=1e-4)
 
 
+def test_expected_noise_is_that_of_the_scored_within_strata() -> None:
+    # two strata, of 3/4 and 1/4 of the scored rows, which are half of all: of 80 rows 30 and 10 are in them
+    groups, strata = ["a", "b"] * 40, ["x"] * 60 + ["y"] * 20
+    scores = np.tile([1.0, 1.0, -1.0, -1.0, np.nan, np.nan, np.nan, np.nan], 10)  # sd 1 in both strata
+    before = StratifiedSnapshot.of_sample(groups, scores, strata)
+    settings = FairnessSettings.model_validate(CONTRAST | {"memory": 0.0, "strata_by": ("t",)})
+    # x: 16 and 16 of the 32 scored of x's 60 rows, y: 4 and 4 of 8; batch 80: .798 sqrt(2 / 16) and .798 sqrt(2 / 4)
+    assert expected_noise(settings, before, 80) == pytest.approx({"gap | x": 0.2821, "gap | y": 0.5642}, abs=1e-4)
+    standardized = settings.model_copy(update={"across_strata": "standardized"})
+    # .798 sqrt(.8^2 2 / 16 + .2^2 2 / 4) = .798 sqrt(.1)
+    assert expected_noise(standardized, before, 80) == pytest.approx({"gap": 0.2523}, abs=1e-4)
+
+
+def test_within_strata_the_checked_noise_is_what_training_shows_without_a_gap() -> None:
+    """Ten strata and a score with sd 1: .798 sqrt(2 / (9 * 128 / 20)) = .149 in each, .047 over all of them."""
+    rng = np.random.default_rng(8)
+    settings = FairnessSettings.model_validate(CONTRAST | {"strata_by": ("t",)})
+
+    def batch(n: int) -> tuple[list[str], np.ndarray, list[str]]:
+        return rng.choice(["a", "b"], n).tolist(), rng.normal(size=n), rng.integers(0, 10, n).astype(str).tolist()
+
+    shaper, sizes = FairnessShaper(settings), []
+    for step in range(150):
+        groups, scores, strata = batch(128)
+        row = shaper.shape(np.zeros(128), scores, groups, strata=strata).metrics
+        if step >= 20:
+            sizes += [abs(value) for name, value in row.items() if name.startswith("contrast:")]
+    before = StratifiedSnapshot.of_sample(*batch(20_000))
+    noise = expected_noise(settings, before, 128)
+    assert np.mean(list(noise.values())) == pytest.approx(np.mean(sizes), rel=0.15)
+    dual = settings.model_copy(update={"multiplier": MultiplierSettings(kind="dual", tolerance=0.12)})
+    with pytest.raises(SettingsError, match=r"0.12 lies below the noise floor 0.1\d* of 'gap \| \d'"):
+        check_tolerance(dual, before, 128)
+    over_all = dual.model_copy(update={"strata_by": ()})
+    check_tolerance(over_all, before.pooled, 128)
+
+
 def test_a_tolerance_that_the_means_cannot_resolve_is_refused() -> None:
-    dual = CONTRAST | {"memory": 0.8}
-    small = FairnessSettings.model_validate(dual | {"multiplier": {"kind": "dual", "tolerance": 0.15}})
+    # halves of 50: the floor is .1505, half of .301
+    half = snapshot([0, 0], [10, 10], sd=2.0)
+    close, enough = (
+        FairnessSettings.model_validate(CONTRAST | {"multiplier": {"kind": "dual", "tolerance": tolerance}})
+        for tolerance in (0.3, 0.302)
+    )
+    with pytest.raises(SettingsError, match=r"0.3 lies too close to the noise floor 0.15 of 'gap'.* floor, 0.301"):
+        check_tolerance(close, half, 50)
+    check_tolerance(enough, half, 50)
+    low = close.model_copy(update={"multiplier": MultiplierSettings(kind="dual", tolerance=0.15)})
     with pytest.raises(SettingsError, match=r"tolerance = 0.15 lies below the noise floor 0.15\d* of 'gap'"):
-        check_tolerance(small, snapshot([0, 0], [10, 10], sd=2.0), 50)
-    check_tolerance(small, snapshot([0, 0], [10, 10], sd=2.0), 60)
+        check_tolerance(low, half, 50)
     measured = GroupSnapshot.of(["a", "a", "b", "b", "b", None], np.array([-2.0, 2.0, -2.0, 2.0, np.nan, 9.0]))
     assert (measured.groups, measured.counts.tolist(), measured.score_sd) == (("a", "b"), [2.0, 2.0], 2.0)
     with pytest.raises(SettingsError, match="below the noise floor"):
-        check_tolerance(small, measured, 50)
-    check_tolerance(FairnessSettings.model_validate(dual), measured, 50)  # a fixed strength has no tolerance
+        check_tolerance(low, measured, 50)
+    check_tolerance(FairnessSettings.model_validate(CONTRAST), measured, 50)  # a fixed strength has no tolerance
+
+
+def test_a_tolerance_just_above_the_floor_is_pulled_by_noise_and_one_at_twice_it_is_not() -> None:
+    pulls = {}
+    for floors in (1.05, 2.0):
+        # halves of 128, memory .8: 576 effective each, .798 sqrt(2 / 576) = .047
+        dual = {"multiplier": {"kind": "dual", "tolerance": 0.047 * floors}, "floor_strength": 0.0}
+        rng, found = np.random.default_rng(9), []
+        for _ in range(6):
+            shaper = FairnessShaper(FairnessSettings.model_validate(CONTRAST | dual))
+            for step in range(150):
+                row = shaper.shape(np.zeros(128), rng.normal(size=128), ["a", "b"] * 64).metrics
+                if step >= 20:
+                    found.append(abs(row["kappa:gap"]))
+        pulls[floors] = np.mean(found)
+    assert pulls[1.05] > 0.05
+    assert pulls[2.0] < pulls[1.05] / 4
 
 
 def test_shrinkage_by_hand() -> None:
