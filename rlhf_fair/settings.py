@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from pathlib import Path
 from typing import Any, TypeVar
@@ -63,6 +64,19 @@ def explain(error: ValidationError, model: type[BaseModel]) -> list[str]:
         else:
             lines.append(f"{key} = {problem['input']!r}: {problem['msg']}")
     return lines
+
+
+def plain(settings: BaseModel) -> dict[str, Any]:
+    """Settings as JSON takes them: JSON has no infinite number, so one becomes the text "inf", which reads back."""
+    return {name: _spelled(value) for name, value in settings.model_dump(mode="json").items()}
+
+
+def _spelled(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _spelled(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_spelled(item) for item in value]
+    return str(value) if isinstance(value, float) and math.isinf(value) else value
 
 
 def _allowed(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:

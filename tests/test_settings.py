@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from pydantic import Field, ValidationError
 
+from rlhf_fair.artifacts import canonical_json
 from rlhf_fair.errors import MissingFileError, SettingsError
-from rlhf_fair.settings import Settings, read_toml
+from rlhf_fair.settings import Settings, plain, read_toml
 
 
 class Optimizer(Settings):
@@ -90,3 +91,11 @@ def test_a_missing_file_is_named_by_its_kind(config: Path) -> None:
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         Optimizer().steps = 3  # type: ignore[misc]
+
+
+def test_infinite_numbers_are_text_in_json_and_read_back() -> None:
+    given = Job(title="t", second=Optimizer(learning_rate=float("inf")), probes=(Probe(name="inf"),))
+    as_json = canonical_json(plain(given))
+    assert b'"learning_rate":"inf"' in as_json
+    assert Job.model_validate_json(as_json) == given
+    assert plain(Job(title="t")) == Job(title="t").model_dump(mode="json")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
@@ -18,6 +18,10 @@ from rlhf_fair.training.ppo.settings import PPOSettings
 Scale = Literal["raw", "start"]
 """raw: as the reward gives it. start: less the mean and divided by the SD over the untrained policy's answers to
 prompts of training."""
+
+
+OFF = ("training.value_clip_range", "training.max_grad_norm")
+"""Bounds that ``inf`` turns off."""
 
 
 class PromptSource(Settings):
@@ -224,6 +228,14 @@ class PPOConfig(Settings):
         return self
 
     @model_validator(mode="after")
+    def _numbers_are_finite(self) -> Self:
+        if odd := [(key, value) for key, value in _infinite(self.model_dump()) if key not in OFF]:
+            raise ValueError(
+                f"{odd[0][0]} = {odd[0][1]}: allowed: a finite number (inf turns off {', '.join(OFF)} alone)"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _nothing_is_said_in_vain(self) -> Self:
         lora = self.training.lora
         if lora is not None and lora.dropout:
@@ -245,6 +257,14 @@ class PPOConfig(Settings):
                     f"certify: {plan.name!r} is used in training; a ruler that was aimed at cannot certify"
                 )
         return self
+
+
+def _infinite(value: Any, key: str = "") -> list[tuple[str, float]]:
+    """Dotted key and value of every number that is not finite."""
+    if isinstance(value, float):
+        return [] if math.isfinite(value) else [(key, value)]
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, tuple | list) else ()
+    return [entry for name, item in inner for entry in _infinite(item, f"{key}.{name}".lstrip("."))]
 
 
 def _ruler(plan: ScorerPlan) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ import pandas as pd
 
 from rlhf_fair.probes.scorers import ScorerPlan
 from rlhf_fair.records import NAN, Estimate, LedgerRow, Results, Training, TrainingRun
+from rlhf_fair.settings import plain
 from rlhf_fair.training.ppo.config import PPOConfig
 from rlhf_fair.training.ppo.held_out import LENGTH, LOG_RATIO, REFUSED, REWARD, UNFINISHED
 from rlhf_fair.training.ppo.held_out_change import BeforeAfter, compared_attributes
@@ -153,8 +154,8 @@ class Account:
             "prompts": self.counts | {"train": len(self.table.train), "held_out": len(self.table.held_out)},
             "exclusions": self.exclusions,
             "rewards": [{"name": r.label, "kind": r.kind, "weight": r.weight, "scale": r.scale} for r in c.rewards],
-            "fairness": c.fairness.model_dump(mode="json") | {"group_by": list(c.group_by)} if c.fairness else None,
-            "settings": c.training.model_dump(mode="json"),
+            "fairness": plain(c.fairness) | {"group_by": list(c.group_by)} if c.fairness else None,
+            "settings": plain(c.training),
             "clusters": list(self.compared.clusters),
             "alpha": self.compared.alpha,
             "kl": _json(self.kl),
@@ -212,7 +213,7 @@ def results(config: PPOConfig, found: Account, record: TrainingRun, stage: str) 
         "counts": found.counts,
         "exclusions": found.exclusions,
         "limits": [*LIMITS, *([] if certified or not found.rulers else [ONE_RULER])],
-        "plan": config.model_dump(mode="json"),
+        "plan": plain(config),
         "tables": {"What did the rulers say of held-out answers?": _gap_rows(found)} if found.gaps else {},
     }
     return Results(

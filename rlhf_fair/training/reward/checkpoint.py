@@ -12,6 +12,7 @@ import torch
 
 from rlhf_fair.artifacts import atomic_path, canonical_json
 from rlhf_fair.errors import SettingsError
+from rlhf_fair.settings import plain
 
 
 @dataclasses.dataclass
@@ -66,7 +67,7 @@ def _feed(digest: Any, thing: Any) -> None:
     elif isinstance(thing, np.ndarray | torch.Tensor):
         digest.update(np.ascontiguousarray(np.asarray(thing)).tobytes())
     elif hasattr(thing, "model_dump"):
-        digest.update(canonical_json(thing.model_dump(mode="json")))
+        digest.update(canonical_json(plain(thing)))
     elif isinstance(thing, dict):
         _feed(digest, [part for item in thing.items() for part in item])
     elif isinstance(thing, list | tuple):
