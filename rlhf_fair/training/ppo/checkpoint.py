@@ -40,8 +40,9 @@ def weight_sums(module: nn.Module) -> list[str]:
 class RunState:
     """The file that holds a run, or none.
 
-    ``weights`` and ``running`` map names to whatever has a ``state_dict``; ``running`` parts (multipliers, KL price)
-    are small and move before the optimiser does, so that their state at the start of a step is remembered. Of several
+    ``weights`` and ``running`` map names to whatever has a ``state_dict``. At the start of a step all their states are
+    remembered (in the machine's memory, as large as the trained weights and their optimiser's moments), since a step
+    may fail after some of its moves; without a file, those of ``running`` (multipliers, KL price) alone. Of several
     processes all read, and the one that ``writes`` does so.
     """
 
@@ -60,7 +61,8 @@ class RunState:
 
     def begin_step(self) -> None:
         """Remember what a step moves before its end."""
-        self._before = {name: copy.deepcopy(part.state_dict()) for name, part in self.running.items()}
+        parts = self.running if self.path is None else self.weights | self.running
+        self._before = {name: _copied(part.state_dict()) for name, part in parts.items()}
 
     def keep(self, progress: Progress) -> None:
         """Write the state after a finished step, in one move."""
@@ -68,8 +70,17 @@ class RunState:
             keep(self.path, self.identity, self.weights | self.running, progress)
 
     def keep_last_good(self, progress: Progress) -> None:
-        """Write the state in which a step failed, as the start of that step: the optimiser never moves by numbers that
-        are not finite, so the weights are good, and the step will be tried again."""
-        for name, part in self.running.items():
-            part.load_state_dict(self._before[name])
+        """Go back to the start of a step that failed, and write that: it will be tried again."""
+        parts = self.weights | self.running
+        for name, state in self._before.items():
+            parts[name].load_state_dict(state)
         self.keep(progress)
+
+
+def _copied(state: Any) -> Any:
+    """A copy in the machine's memory."""
+    if isinstance(state, Tensor):
+        return state.detach().to("cpu", copy=True)
+    if isinstance(state, dict):
+        return {name: _copied(value) for name, value in state.items()}
+    return [_copied(value) for value in state] if isinstance(state, list) else copy.deepcopy(state)

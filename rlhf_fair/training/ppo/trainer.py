@@ -99,7 +99,8 @@ class PPOTrainer:
         """Run the steps that are left; ``on_step`` hears each row of the curve.
 
         With ``checkpoint`` (a file) the state is kept every ``checkpoint_steps`` and at the end, and the same call on
-        the untrained model resumes with bit-equal results.
+        the untrained model resumes with bit-equal results. A step that fails leaves the state at its start there; the
+        run may go on from it with another ``learning_rate`` or ``max_grad_norm``.
         """
         state = self._run_state(checkpoint, prompts)
         progress = state.restore()
@@ -176,7 +177,9 @@ class PPOTrainer:
             running["fairness"] = self.fairness.shaper
         if path is None:
             return RunState(None, "", weights, running)
-        settings = self.settings.model_copy(update={"checkpoint_steps": 1, "device": "auto"})  # these teach nothing
+        # the first two teach nothing, the others may be lowered where a run exploded
+        shared = {"checkpoint_steps": 1, "device": "auto", "learning_rate": 1.0, "max_grad_norm": 1.0}
+        settings = self.settings.model_copy(update=shared)
         shaper = None if self.fairness is None else self.fairness.shaper
         rule = [] if shaper is None else [shaper.settings, sorted(shaper.reference_means.items())]
         first = prompts(0)

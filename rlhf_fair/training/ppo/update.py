@@ -88,7 +88,7 @@ def update(
     Raises
     ------
     SettingsError
-        The loss or its gradient is no finite number; the optimiser has not moved by it.
+        A loss, the divergence or the gradient is no finite number; the optimiser has not moved by it.
     """
     processes = processes or OneProcess()
     moves: list[Move] = []
@@ -135,11 +135,12 @@ def _move(
             processes.backward(_objective(loss, settings) * processes.count)
         sums.append(torch.stack([value.detach() for value in loss]))
     numbers = _named(processes.total(torch.stack(sums).sum(0)), settings)
+    _check_finite({name: numbers[name] for name in ("policy_loss", "value_loss", "approx_kl")})
     if settings.target_kl is not None and numbers["approx_kl"] > settings.target_kl:
         return Move(numbers, None)
     trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     norm = float(processes.clip(trained, settings.max_grad_norm))
-    _check_finite(numbers["policy_loss"], numbers["value_loss"], norm)
+    _check_finite({"norm of the gradient": norm})
     optimizer.step()
     return Move(numbers, norm)
 
@@ -164,8 +165,7 @@ def _named(sums: Tensor, settings: UpdateSettings) -> dict[str, float]:
     return numbers | ({} if math.isnan(entropy) and not settings.entropy_coef else {"entropy": entropy})
 
 
-def _check_finite(policy_loss: float, value_loss: float, norm: float) -> None:
-    found = {"policy loss": policy_loss, "value loss": value_loss, "norm of the gradient": norm}
-    bad = [f"the {name} is {value}" for name, value in found.items() if not math.isfinite(value)]
+def _check_finite(numbers: dict[str, float]) -> None:
+    bad = [f"the {name.replace('_', ' ')} is {value}" for name, value in numbers.items() if not math.isfinite(value)]
     if bad:
         raise SettingsError(f"PPO stopped before a move: {', '.join(bad)}; lower learning_rate or max_grad_norm")

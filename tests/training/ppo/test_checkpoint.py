@@ -149,6 +149,41 @@ def test_a_gradient_that_is_not_finite_leaves_weights_that_are(
     assert all(torch.isfinite(tensor).all() for tensor in kept["parts"]["policy"].values())
 
 
+def test_a_step_that_fails_after_some_moves_leaves_the_state_at_its_start(
+    whole: PPOTrainer, language_model: Any, tokenizer: Any, tmp_path: Path
+) -> None:
+    """The first of the four moves of the fourth step ruins the critic, so that the second finds no finite loss."""
+    job, moves = trainer(language_model, tokenizer, checkpoint_steps=100), 0
+
+    def ruin(*_: Any) -> None:
+        nonlocal moves
+        moves += 1
+        if moves == 3 * 4 + 1:
+            job.policy.value_head.linear.weight.data.fill_(math.nan)
+
+    job.optimizer.optimizer.register_step_post_hook(ruin)
+    with pytest.raises(SettingsError, match="the value loss is nan"):
+        job.train(prompts, checkpoint=tmp_path / "state")
+    assert torch.load(tmp_path / "state", weights_only=True)["steps"] == 3
+    again = trainer(language_model, tokenizer)
+    again.train(prompts, checkpoint=tmp_path / "state")
+    assert same(again, whole)
+
+
+def test_a_run_may_go_on_with_a_lower_learning_rate(language_model: Any, tokenizer: Any, tmp_path: Path) -> None:
+    path = tmp_path / "state"
+
+    def interrupt(row: dict[str, float]) -> None:
+        if row["step"] == 4:
+            raise KeyboardInterrupt
+
+    first = trainer(language_model, tokenizer)
+    with pytest.raises(KeyboardInterrupt):
+        first.train(prompts, on_step=interrupt, checkpoint=path)
+    job = trainer(language_model, tokenizer, learning_rate=1e-3, max_grad_norm=0.5)
+    assert job.train(prompts, checkpoint=path).curve[:4] == tuple(first.curve)
+
+
 @pytest.mark.parametrize("what", ["settings", "model", "prompts"])
 def test_a_checkpoint_of_another_run_is_refused(language_model: Any, tokenizer: Any, tmp_path: Path, what: str) -> None:
     path = tmp_path / "state"

@@ -124,6 +124,15 @@ def test_numbers_that_are_not_finite_move_nothing(bad: float) -> None:
     assert all(torch.equal(before[name], tensor) for name, tensor in table.state_dict().items())
 
 
+@pytest.mark.parametrize("target_kl", [None, 0.1])
+def test_an_infinite_divergence_is_no_early_stop(target_kl: float | None) -> None:
+    """Ratios of e^200 overflow; with advantages above 0 they are clipped, and the loss alone would not tell."""
+    table, actions, batch = world()
+    far = batch._replace(logprobs=batch.logprobs - 200, advantages=batch.advantages.abs())
+    with pytest.raises(SettingsError, match="approx kl is inf"):
+        run(table, actions, far, target_kl=target_kl)
+
+
 def test_gradients_are_clipped_to_the_norm() -> None:
     table, actions, batch = world()
     before = [p.detach().clone() for p in table.parameters()]
