@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import math
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, FiniteFloat, PlainSerializer, model_validator
 
 from rlhf_fair.settings import Settings
 from rlhf_fair.training.reward.settings import LoRA
@@ -13,23 +14,32 @@ CPU_TOKENS = 1024
 """Tokens that pass through a model at once on a CPU; beyond that, time is spent on waiting for memory."""
 
 
+Limit = Annotated[
+    float,
+    PlainSerializer(lambda limit: limit if math.isfinite(limit) else "inf", return_type=float | str, when_used="json"),
+]
+"""A limit that "inf" switches off; in JSON, which has no infinity, it is written so too."""
+
+
 class UpdateSettings(Settings):
     """One update: ``epochs`` passes over a batch in minibatches of ``minibatch_size`` episodes.
 
     ``micro_batch_size`` (None: all of a minibatch) episodes pass through the model at once; their gradients add up to
-    that of the minibatch. ``entropy_coef`` pays for entropy, in reward per nat and decision. ``target_kl`` (nats per
-    decision) ends an update when the policy has moved so far from the one that sampled; None never does.
+    that of the minibatch. ``entropy_coef`` weighs entropy (nats per decision) in a loss whose advantages are
+    standardized: so many SDs of the advantage for a nat, whatever the reward's unit. ``target_kl`` (nats per decision)
+    ends an update when the policy has moved so far from the one that sampled; None never does. ``value_clip_range`` (in
+    reward units) and ``max_grad_norm`` may be inf: off.
     """
 
     epochs: int = Field(2, ge=1)
     minibatch_size: int = Field(64, ge=1)
     micro_batch_size: int | None = Field(None, ge=1)
-    clip_range: float = Field(0.2, gt=0)
-    value_clip_range: float = Field(0.2, gt=0)
-    value_coef: float = Field(0.1, ge=0)
-    entropy_coef: float = Field(0.0, ge=0)
-    target_kl: float | None = Field(None, gt=0)
-    max_grad_norm: float = Field(1.0, gt=0)
+    clip_range: FiniteFloat = Field(0.2, gt=0)
+    value_clip_range: Limit = Field(0.2, gt=0)
+    value_coef: FiniteFloat = Field(0.1, ge=0)
+    entropy_coef: FiniteFloat = Field(0.0, ge=0)
+    target_kl: FiniteFloat | None = Field(None, gt=0)
+    max_grad_norm: Limit = Field(1.0, gt=0)
 
 
 class PPOSettings(UpdateSettings):
@@ -45,15 +55,15 @@ class PPOSettings(UpdateSettings):
 
     steps: int = Field(50, ge=1)
     batch_size: int = Field(128, ge=2)
-    learning_rate: float = Field(1e-3, gt=0)
+    learning_rate: FiniteFloat = Field(1e-3, gt=0)
     max_new_tokens: int = Field(40, ge=1)
-    temperature: float = Field(1.0, gt=0)
-    kl_coef: float = Field(0.05, ge=0)
-    kl_target: float | None = Field(None, gt=0)
+    temperature: FiniteFloat = Field(1.0, gt=0)
+    kl_coef: FiniteFloat = Field(0.05, ge=0)
+    kl_target: FiniteFloat | None = Field(None, gt=0)
     kl_horizon: int = Field(10_000, ge=1)
     gamma: float = Field(1.0, gt=0, le=1)
     gae_lambda: float = Field(0.95, ge=0, le=1)
-    missing_eos_penalty: float = Field(1.0, ge=0)
+    missing_eos_penalty: FiniteFloat = Field(1.0, ge=0)
     separate_fairness_critic: bool = False
     lora: LoRA | None = None
     precision: Literal["no", "bf16"] = "no"

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
+from rlhf_fair.artifacts import canonical_json
 from rlhf_fair.errors import RlhfFairError, SettingsError
 from rlhf_fair.records import TrainingRun
 from rlhf_fair.training.fairness import FairnessSettings, FairnessShaper
@@ -182,6 +184,18 @@ def test_a_run_may_go_on_with_a_lower_learning_rate(language_model: Any, tokeniz
         first.train(prompts, on_step=interrupt, checkpoint=path)
     job = trainer(language_model, tokenizer, learning_rate=1e-3, max_grad_norm=0.5)
     assert job.train(prompts, checkpoint=path).curve[:4] == tuple(first.curve)
+
+
+def test_limits_that_are_switched_off_are_kept_too(language_model: Any, tokenizer: Any, tmp_path: Path) -> None:
+    off = {"value_clip_range": math.inf, "max_grad_norm": math.inf, "steps": 2, "checkpoint_steps": 1}
+    trainer(language_model, tokenizer, **off).train(prompts, checkpoint=tmp_path / "state")
+    settings = SETTINGS.model_copy(update=off)
+    assert PPOSettings.model_validate_json(canonical_json(settings.model_dump(mode="json"))) == settings
+    with pytest.raises(ValidationError, match=r"learning_rate\n.*finite"):
+        PPOSettings(learning_rate=math.inf)
+    other = trainer(language_model, tokenizer, **(off | {"value_clip_range": 0.2}))
+    with pytest.raises(SettingsError, match="other data or settings"):
+        other.train(prompts, checkpoint=tmp_path / "state")
 
 
 @pytest.mark.parametrize("what", ["settings", "model", "prompts"])
