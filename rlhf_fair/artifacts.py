@@ -149,12 +149,16 @@ def environment() -> dict[str, str]:
     return {"python": platform.python_version(), "machine": platform.machine(), **versions}
 
 
-def write_manifest(folder: Path, *, inputs: Mapping[str, str], seeds: Mapping[str, int]) -> Path:
+def write_manifest(
+    folder: Path, *, inputs: Mapping[str, str], seeds: Mapping[str, int], leave_out: Iterable[str] = ()
+) -> Path:
     """Hash every file below ``folder`` into ``manifest.json``.
 
-    ``inputs`` maps a name to the SHA-256 of something outside the folder: data, policy, model.
+    ``inputs`` maps a name to the SHA-256 of something outside the folder: data, policy, model. ``leave_out``: files
+    that are deleted next.
     """
-    files = {p.relative_to(folder).as_posix(): sha256_file(p) for p in _manifest_files(folder)}
+    kept = (path for path in _manifest_files(folder) if path not in {folder / name for name in leave_out})
+    files = {p.relative_to(folder).as_posix(): sha256_file(p) for p in kept}
     path = folder / MANIFEST_NAME
     write_json(path, {"files": files, "inputs": dict(inputs), "seeds": dict(seeds), "environment": environment()})
     return path

@@ -41,7 +41,7 @@ from rlhf_fair.training.ppo.critic import RewardCritic
 from rlhf_fair.training.ppo.held_out import Sampling, answer, measure, with_total, without_texts
 from rlhf_fair.training.ppo.held_out_change import compared_attributes
 from rlhf_fair.training.ppo.job_account import Run, account, results, score_column, training_run
-from rlhf_fair.training.ppo.job_inputs import BEGUN_NAME, begin, job_inputs
+from rlhf_fair.training.ppo.job_inputs import CHECKPOINT_NAME, PASSING, SCALES_NAME, begin, clear, job_inputs
 from rlhf_fair.training.ppo.job_parts import check_groups, first_scales, levels_before, open_critic, open_fairness
 from rlhf_fair.training.ppo.job_processes import first_goes_ahead, is_first
 from rlhf_fair.training.ppo.prompt_table import PromptStream, PromptTable, Window, read_prompt_table
@@ -51,10 +51,8 @@ from rlhf_fair.training.ppo.trainer import Fairness, PPOTrainer
 
 CONFIG_NAME = "config.toml"
 METRICS_NAME = "metrics.json"
-CHECKPOINT_NAME = "checkpoint.pt"
 START_NAME = "held_out_start.parquet"
 END_NAME = "held_out_end.parquet"
-SCALES_NAME = "start.json"
 LEVEL_PROMPTS = 512
 """Most training prompts that are answered before training: for the scales of rewards, and for the levels below which no
 group may fall."""
@@ -89,6 +87,8 @@ def train_ppo(
     if (out / MANIFEST_NAME).is_file():
         if read_json(out / MANIFEST_NAME, "manifest")["inputs"] != inputs:
             raise SettingsError(f"{out} holds a run of another config or other data; delete it or choose another --out")
+        if is_first():
+            clear(out)
         return PPOJob(out, read_json(out / METRICS_NAME, "metrics file"), already_done=True)
     if is_first():
         make_folder(out)
@@ -101,9 +101,8 @@ def train_ppo(
     with first_goes_ahead(job.device):
         if is_first():
             job.finish(before, run)
-            for name in (BEGUN_NAME, SCALES_NAME):
-                (out / name).unlink(missing_ok=True)
-            write_manifest(out, inputs=inputs, seeds={"training": config.seed})
+            write_manifest(out, inputs=inputs, seeds={"training": config.seed}, leave_out=PASSING)
+            clear(out)
     return PPOJob(out, read_json(out / METRICS_NAME, "metrics file"), already_done=False)
 
 
@@ -211,7 +210,6 @@ class _Job:
         record = training_run(self.config, found, run, self.stage)
         write_json(self.out / "training.json", record.model_dump(mode="json"))
         write_results(self.out, results(self.config, found, record, self.stage))
-        (self.out / CHECKPOINT_NAME).unlink(missing_ok=True)
 
     @property
     def stage(self) -> str:

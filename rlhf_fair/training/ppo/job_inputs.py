@@ -1,4 +1,4 @@
-"""Whose run a folder holds: hashes of everything that a config names."""
+"""Whose run a folder holds: hashes of everything that a config names; and what a stopped run goes on from."""
 
 from __future__ import annotations
 
@@ -15,6 +15,10 @@ from rlhf_fair.training.ppo.config import PPOConfig
 from rlhf_fair.training.ppo.rewards import reward_inputs
 
 BEGUN_NAME = "begun.json"
+SCALES_NAME = "start.json"
+CHECKPOINT_NAME = "checkpoint.pt"
+PASSING = (CHECKPOINT_NAME, SCALES_NAME, BEGUN_NAME)
+"""What a stopped run goes on from. It goes once the manifest is there, so that a kill in between costs nothing."""
 
 
 def begin(out: Path, inputs: dict[str, str]) -> None:
@@ -25,6 +29,12 @@ def begin(out: Path, inputs: dict[str, str]) -> None:
             f"{out} holds a stopped run of another config or other data; delete it or choose another --out"
         )
     write_json(begun, inputs)
+
+
+def clear(out: Path) -> None:
+    """Delete what a finished run needs no more; an earlier call may have been killed before it did."""
+    for name in PASSING:
+        (out / name).unlink(missing_ok=True)
 
 
 def job_inputs(config: PPOConfig, config_path: Path, data_dir: Path) -> dict[str, str]:

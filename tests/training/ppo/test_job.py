@@ -158,6 +158,29 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path: Path, monkeyp
         assert not {"checkpoint.pt", "begun.json", "start.json", "step.json"} & {p.name for p in out.iterdir()}
 
 
+def test_what_a_run_goes_on_from_stays_until_the_manifest_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed just before the manifest, then just after it."""
+    config, out = make_world(tmp_path, config=CONFIG.replace("steps = 6", "steps = 2")), tmp_path / "out"
+    passing = {"checkpoint.pt", "begun.json", "start.json"}
+
+    def die(*args: Any, **named: Any) -> None:
+        raise Killed
+
+    for name in ("write_manifest", "clear"):
+        with monkeypatch.context() as patch:
+            patch.setattr(ppo_job, name, die)
+            with pytest.raises(Killed):
+                train_ppo(config, tmp_path, out)
+        assert passing <= {path.name for path in out.iterdir()}
+    steps: list[float] = []
+    assert train_ppo(config, tmp_path, out, on_step=lambda row, n: steps.append(row["step"])).already_done
+    assert not steps
+    assert not passing & {path.name for path in out.iterdir()}
+    verify_manifest(out)
+
+
 def test_a_stopped_run_is_not_taken_up_by_another_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config, out = make_world(tmp_path), tmp_path / "out"
     stopped(config, out, monkeypatch, 3, before_writing=False)
@@ -274,6 +297,8 @@ def test_a_chat_model_is_asked_in_its_template_and_the_reward_reads_the_table(tm
         (("strength = 5.0", 'objective = "contrast"\ncontrasts = { gap = { man = 1, women = -1 } }'), SettingsError,
          r"fairness.contrasts.gap: 'women' is none of the groups .*\['man', 'woman'\]"),
         (("strength = 5.0", 'strata_by = ["gender"]'), SettingsError, "strata_by: 'gender' is compared itself"),
+        (("strength = 5.0", "strength = inf"), SettingsError, "fairness.strength = inf: allowed: a finite number"),
+        (("learning_rate = 5e-3", "learning_rate = inf"), SettingsError, "training.learning_rate = inf: allowed"),
         (("steps = 6", "steps = 6\nlora = { dropout = 0.1 }"), SettingsError, "lora.dropout = 0.1 would do nothing"),
         (("max_new_tokens = 6", "max_new_tokens = 64"), RowError, "no prompt is left .*; 40 rows: 40 too_long"),
     ],
@@ -286,6 +311,18 @@ def test_faults_are_one_clear_error(
     with pytest.raises(error, match=message):
         train_ppo(config, tmp_path, tmp_path / "out")
     assert not (tmp_path / "out" / "curve.jsonl").exists()
+
+
+def test_bounds_that_are_infinite_are_off(tmp_path: Path) -> None:
+    """As the widest finite bounds: the same policy; files say "inf", which JSON has no number for."""
+    for name, bound in (("off", "inf"), ("wide", "1e30")):
+        text = CONFIG.replace("steps = 6", f"steps = 2\nvalue_clip_range = {bound}\nmax_grad_norm = {bound}")
+        train_ppo(make_world(tmp_path, config=text), tmp_path, tmp_path / name)
+    off, wide = weights(tmp_path / "off"), weights(tmp_path / "wide")
+    assert all(torch.equal(off[name], wide[name]) for name in wide)
+    settings = json.loads((tmp_path / "off" / "metrics.json").read_text())["settings"]
+    assert (settings["value_clip_range"], settings["max_grad_norm"]) == ("inf", "inf")
+    assert read_results(tmp_path / "off").audit["plan"]["training"] == settings
 
 
 def test_a_critic_of_penalties_needs_a_penalty(tmp_path: Path) -> None:
