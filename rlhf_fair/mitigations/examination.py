@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from rlhf_fair.artifacts import read_json, write_json
@@ -84,9 +85,20 @@ class Examination:
         return scored
 
     def _divergence(self, kit: Kit, policy: Policy) -> pd.Series:
-        """Log-ratios on prompts evenly spread over the audit's; the answers are drawn anew."""
+        """Log-ratios on some of the audit's prompts, the same for every policy; the answers are drawn anew."""
         assert isinstance(policy, ModelPolicy)
-        every = max(1, len(self.prompts) // kit.settings.kl_prompts)
-        rows = self.prompts.iloc[::every]
+        rng = np.random.default_rng(self.plan.seed)
+        rows = spread_over(self.prompts, self.plan.clusters[0], kit.settings.kl_prompts, rng)
         found = kl_samples(policy, kit.model_policy(kit.made.sft), rows, seed=self.plan.seed + 1)
         return pd.Series(found, index=rows.index)
+
+
+def spread_over(prompts: pd.DataFrame, column: str, n: int, rng: np.random.Generator) -> pd.DataFrame:
+    """``n`` prompts drawn at random (all where there are fewer), in their order, spread evenly over ``column``.
+
+    Each of its values, a name, comes once before any comes twice: a fixed stride over a table that repeats its names
+    would never meet some of them.
+    """
+    shuffled = prompts.iloc[rng.permutation(len(prompts))]
+    turn = shuffled.groupby(column).cumcount()
+    return prompts.loc[turn.sort_values(kind="stable").index[:n].sort_values()]
