@@ -20,7 +20,8 @@ class Reading(NamedTuple):
 
 
 class ValueHead(nn.Module):  # type: ignore[misc]
-    """Values of hidden states, one per reward stream. It starts at zero: the first advantages are the plain returns."""
+    """Values of hidden states, one per reward stream. Its weights start at 0; the trainer starts its bias at the
+    mean return of the first rollout, so that first advantages are returns less their mean."""
 
     def __init__(self, width: int, streams: int = 1) -> None:
         super().__init__()

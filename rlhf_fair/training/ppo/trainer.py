@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from rlhf_fair.training.ppo.devices import Devices, hasten
 from rlhf_fair.training.ppo.fairness import Fairness, Scorer
 from rlhf_fair.training.ppo.kl import AdaptiveKL, FixedKL
 from rlhf_fair.training.ppo.loss import Episodes
-from rlhf_fair.training.ppo.policy import PolicyWithValue
+from rlhf_fair.training.ppo.policy import PolicyWithValue, ValueHead
 from rlhf_fair.training.ppo.reference import Reference
 from rlhf_fair.training.ppo.rollout import PromptBatch, RewardFunction, Rollout, roll_out
 from rlhf_fair.training.ppo.settings import PPOSettings
@@ -155,6 +156,8 @@ class PPOTrainer:
         scores, row = self._scores(rollout, batch, mine)
         for group in self.optimizer.param_groups:
             group["lr"] = s.learning_rate * (1 - number / s.steps)
+        if number == 0 and self.policy.value_head is not None:
+            rollout = self._start_values(self.policy.value_head, rollout, scores)
         rows = s.rows_at_once(rollout.sequence.shape[1], self.devices.device.type)
         learned = update(
             lambda some: rollout.evaluate(self.model, some, s.temperature, entropy=s.entropy_coef > 0),
@@ -168,6 +171,25 @@ class PPOTrainer:
         self.kl.update(row["kl"], len(batch.texts))
         self.curve.append(row)
         return row
+
+    def _start_values(self, head: ValueHead, rollout: Rollout, scores: Tensor) -> Rollout:
+        """Let the head's values begin at the mean return over all tokens, each stream at its own.
+
+        From 0, a reward with an offset would be learned by its offset alone: it is in every advantage, the more the
+        nearer a token is to the end (``gae_lambda``), until the critic has crept up to it.
+        """
+        mask = rollout.response_mask
+        free = replace(rollout, values=torch.zeros_like(rollout.values))
+        plain = self.settings.model_copy(update={"gae_lambda": 1.0})  # advantages to a value of 0 are the returns
+        returns = episodes(free, scores, plain, kl_coef=self.kl.coefficient, total=self.devices.total).returns
+        returns = returns.view(*mask.shape, -1) * mask[..., None]
+        sums = torch.cat([returns.double().sum((0, 1)), mask.sum().double()[None]])
+        *totals, count = self.devices.total(sums).unbind()
+        means = torch.stack(totals) / count
+        with torch.no_grad():
+            head.linear.bias.copy_(means)
+        values = means.to(rollout.values).expand(*mask.shape, -1) * mask[..., None]
+        return replace(rollout, values=values.reshape(rollout.values.shape))
 
     def _run_state(self, path: Path | None, prompts: Prompts) -> RunState:
         """Everything with a state, and the identity of the run that it belongs to."""

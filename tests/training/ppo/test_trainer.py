@@ -28,7 +28,7 @@ from rlhf_fair.errors import ModelLoadError, RlhfFairError, SettingsError
 from rlhf_fair.models.chat_lm import ChatTokenizer
 from rlhf_fair.training.fairness import FairnessSettings, FairnessShaper
 from rlhf_fair.training.ppo.rollout import PromptBatch, roll_out
-from rlhf_fair.training.ppo.trainer import Fairness, PPOSettings, PPOTrainer
+from rlhf_fair.training.ppo.trainer import Fairness, PPOSettings, PPOTrainer, _stream
 
 PROMPTS = ["w1 w2", "w3", "w4 w5 w6", "w7 w8"] * 8
 SETTINGS = PPOSettings(
@@ -109,6 +109,46 @@ def test_a_reward_that_is_no_number_per_answer_is_refused(language_model: Any, t
     with pytest.raises(RlhfFairError, match="reward"):
         trainer(language_model, tokenizer, lambda *_, **__: bad).step(batch())
     assert all(torch.equal(before[name], tensor) for name, tensor in language_model.state_dict().items())
+
+
+@pytest.mark.parametrize("separate", [False, True])
+def test_an_offset_of_the_reward_changes_nothing(language_model: Any, tokenizer: Any, separate: bool) -> None:
+    """Values begin at the mean return: what every answer earns alike is in no advantage from the first step on."""
+
+    def learned(offset: float) -> tuple[dict[str, torch.Tensor], list[float]]:
+        model = copy.deepcopy(language_model)
+
+        def reward(prompts: Sequence[str], completions: Sequence[str], **columns: Any) -> np.ndarray:
+            return share_of_w5(completions) + offset
+
+        fairness = Fairness(FairnessShaper(FairnessSettings(minimum_count=1.0)), share_of_w5)
+        options = {"steps": 3, "learning_rate": 1e-3, "separate_fairness_critic": separate, "fairness": fairness}
+        job = trainer(model, tokenizer, reward, **options)
+        job.train(batch)
+        return model.state_dict(), [row["value_loss"] for row in job.curve]
+
+    plain, shifted = learned(0.0), learned(128.0)
+    assert shifted[1] == pytest.approx(plain[1], rel=1e-2)
+    for name, tensor in plain[0].items():
+        torch.testing.assert_close(tensor, shifted[0][name], atol=2e-4, rtol=1e-3)
+
+
+def test_values_begin_at_the_mean_return_of_all_tokens(language_model: Any, tokenizer: Any) -> None:
+    """Gamma 1, no KL divergence yet: an answer's score is the return of each of its tokens."""
+    job, scores = trainer(language_model, tokenizer, learning_rate=1e-12, kl_coef=0.0), [2.0, -1.0, 5.0, 0.5] * 8
+    lengths: list[int] = []
+
+    def reward(prompts: Sequence[str], completions: Sequence[str], **columns: Any) -> list[float]:
+        return scores
+
+    job.reward = reward
+    generator = torch.Generator().manual_seed(_stream(7, 0))
+    uniforms = torch.rand((32, 6), generator=generator)
+    mask = roll_out(job.policy, job.reference, tokenizer, batch(), uniforms, job.settings).response_mask
+    lengths = mask.sum(-1).tolist()
+    job.step(batch())
+    expected = np.average(scores, weights=lengths)
+    assert job.policy.value_head.linear.bias.item() == pytest.approx(expected, abs=1e-5)
 
 
 def test_answers_cut_off_are_charged(language_model: Any, tokenizer: Any) -> None:
