@@ -16,10 +16,11 @@ from rlhf_fair.training.data_folders import Folders
 from rlhf_fair.training.fairness import FairnessShaper, GroupSnapshot
 from rlhf_fair.training.fairness.groups import ColumnGroups, Labels
 from rlhf_fair.training.fairness.noise import check_tolerance
-from rlhf_fair.training.ppo.config import ModelReward, PPOConfig, RewardSource
+from rlhf_fair.training.ppo.config import PPOConfig
 from rlhf_fair.training.ppo.critic import RewardCritic
 from rlhf_fair.training.ppo.held_out import REWARD, TEXT, measure
 from rlhf_fair.training.ppo.prompt_table import plain
+from rlhf_fair.training.ppo.reward_sources import ModelReward, RewardSource
 from rlhf_fair.training.ppo.rewards import Part, RewardSum
 from rlhf_fair.training.ppo.trainer import Fairness
 

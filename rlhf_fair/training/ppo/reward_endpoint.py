@@ -19,7 +19,7 @@ from rlhf_fair.models.endpoint_calls import Caller, Server
 from rlhf_fair.models.endpoint_loop import run_beside
 from rlhf_fair.models.endpoint_replies import MalformedReplyError, UnansweredError
 from rlhf_fair.models.endpoint_settings import EndpointSettings, Patience, checked_url, read_key
-from rlhf_fair.training.ppo.config import EndpointReward
+from rlhf_fair.training.ppo.reward_sources import EndpointReward
 
 KEY_VARIABLE = "RLHF_FAIR_REWARD_KEY"
 """Where the key is looked for. A config, which may come from elsewhere, cannot ask for another variable."""

@@ -20,8 +20,8 @@ from rlhf_fair.models.dialogue import dialogue_text
 from rlhf_fair.models.loading import resolve
 from rlhf_fair.models.reward_scorer import RewardScorer, open_reward
 from rlhf_fair.probes.scorers import open_scorer, scorer_inputs
-from rlhf_fair.training.ppo.config import EndpointReward, ModelReward, PythonReward, RewardSource, ScorerReward
 from rlhf_fair.training.ppo.reward_endpoint import RewardEndpoint
+from rlhf_fair.training.ppo.reward_sources import EndpointReward, ModelReward, PythonReward, RewardSource, ScorerReward
 
 Floats = NDArray[np.float64]
 Reward = Callable[..., ArrayLike]

@@ -13,8 +13,8 @@ from tiny import tiny_bert, tiny_llama, tiny_tokenizer
 from rlhf_fair.errors import EndpointError, ModelLoadError, RlhfFairError, SettingsError
 from rlhf_fair.models.reward_heads import RewardHeads, declare_heads
 from rlhf_fair.models.reward_model import RewardModel
-from rlhf_fair.training.ppo.config import EndpointReward, ModelReward, PythonReward, ScorerReward
 from rlhf_fair.training.ppo.reward_endpoint import KEY_VARIABLE, RewardEndpoint
+from rlhf_fair.training.ppo.reward_sources import EndpointReward, ModelReward, PythonReward, ScorerReward
 from rlhf_fair.training.ppo.rewards import Part, RewardSum, open_part, reward_inputs
 
 PROMPTS, ANSWERS = ["what do you think ?", "hello"], ["a good dog", "bad day"]
