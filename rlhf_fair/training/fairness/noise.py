@@ -1,4 +1,4 @@
-"""How small a tolerance can be: the disparity that running means show by chance alone."""
+"""What running means can show of a disparity, from a sample before training: anything at all, and more than chance."""
 
 from __future__ import annotations
 
@@ -23,25 +23,58 @@ def effective_samples(per_batch: float, memory: float) -> float:
     return per_batch * (1 + memory) / (1 - memory)
 
 
-def expected_noise(
+def long_run(
     settings: FairnessSettings, before: GroupSnapshot | StratifiedSnapshot, batch_size: int
-) -> dict[str, float]:
-    """Disparity -> its noise in the long run of a training with such groups, in score units.
-
-    ``before``: shares and spread as measured before training, within strata where the settings compare within them:
-    each cell has its part of the batch alone. Fewer samples than ``minimum_count`` give NaN.
-    """
+) -> StratifiedSnapshot:
+    """``before`` with the effective samples that its cells will have in a training: each has its part of the batch."""
     if isinstance(before, GroupSnapshot):
         before = StratifiedSnapshot.unstratified(before)
     scored = effective_samples(1.0, settings.memory) * batch_size * before.pooled.measured_share
     parts = zip(before.within, before.weights.tolist(), strict=True)
     within = tuple(replace(part, counts=scored * weight * part.shares) for part, weight in parts)
-    later = replace(before, pooled=replace(before.pooled, counts=scored * before.pooled.shares), within=within)
-    return {d.name: d.noise for d in disparities(later, settings)}
+    return replace(before, pooled=replace(before.pooled, counts=scored * before.pooled.shares), within=within)
+
+
+def expected_noise(
+    settings: FairnessSettings, before: GroupSnapshot | StratifiedSnapshot, batch_size: int
+) -> dict[str, float]:
+    """Disparity -> its noise in the long run of a training with such groups, in score units.
+
+    ``before``: shares and spread as measured before training, within strata where the settings compare within them.
+    Fewer samples than ``minimum_count`` give NaN.
+    """
+    return {d.name: d.noise for d in disparities(long_run(settings, before, batch_size), settings)}
+
+
+def check_estimable(settings: FairnessSettings, before: GroupSnapshot | StratifiedSnapshot, batch_size: int) -> None:
+    """Refuse a ``minimum_count`` beyond every disparity: the penalty would never do anything.
+
+    Groups that are too small while others are not are left alone, as promised. Which groups come, and whether they
+    score, one small sample does not tell; where it shows no disparity at all, nothing is refused.
+
+    Raises
+    ------
+    SettingsError
+        The count, and the most that a group will have.
+    """
+    later = long_run(settings, before, batch_size)
+    anyhow = disparities(later, settings.model_copy(update={"minimum_count": 0.0}))
+    if not any(d.estimable for d in anyhow):
+        return
+    enough = [bool(within.measured(settings.minimum_count).any()) for within in later.within]
+    if not any(enough) or not any(d.estimable for d in disparities(later, settings)):
+        most = max(float(within.counts.max()) for within in later.within)
+        raise SettingsError(
+            f"minimum_count = {settings.minimum_count:g} leaves no disparity: with batches of {batch_size} and memory "
+            f"{settings.memory:g} no group has more than {most:.3g} effective samples, or none that is compared has "
+            "enough; allowed: a smaller count (a larger batch, a longer memory or fewer strata give more samples)"
+        )
 
 
 def check_tolerance(settings: FairnessSettings, before: GroupSnapshot | StratifiedSnapshot, batch_size: int) -> None:
     """Refuse a tolerance that the means can never resolve: the multiplier would answer to noise for ever.
+
+    And, whatever the multiplier, a penalty that `check_estimable` refuses.
 
     Running means wander, so that even without a disparity they stay beyond a tolerance near the floor for many steps
     on end, while the multiplier climbs; at `RESOLVED` times the floor it hardly leaves 0.
@@ -49,8 +82,9 @@ def check_tolerance(settings: FairnessSettings, before: GroupSnapshot | Stratifi
     Raises
     ------
     SettingsError
-        The tolerance, the noise floor, and the ways to lower it.
+        The tolerance, the noise floor, and the ways to lower it; or what `check_estimable` says.
     """
+    check_estimable(settings, before, batch_size)  # what cannot be estimated stays within no tolerance
     multiplier = settings.multiplier
     if multiplier.kind == "fixed":
         return

@@ -56,7 +56,8 @@ class FairnessSettings(Settings):
     """How strongly, and between whom, disparities of the score are penalised.
 
     Whom: ``group_by`` names prompt columns; several make intersections. ``strata_by`` names columns (template, topic)
-    within which groups are compared: ``each`` stratum on its own, or by means ``standardized`` over all strata.
+    within which groups are compared: ``each`` stratum on its own, or by means ``standardized`` over all strata. A key
+    that nothing would follow from, such as a way across strata without strata, is an error.
 
     What: the ``variance`` between groups, or a ``contrast``: the named ``contrasts`` (group -> coefficient, summing to
     0), or every group less the ``reference``. ``strength`` prices it under a fixed multiplier; see `MultiplierSettings`
@@ -97,6 +98,15 @@ class FairnessSettings(Settings):
                     f"contrast {name!r} = {coefficients}: coefficients must sum to 0 and not all be 0, or the penalty "
                     "would price the level of the score"
                 )
+        self._check_idle()
         if self.multiplier.kind != "fixed" and "strength" in self.model_fields_set:
             raise ValueError(f"strength belongs to the fixed multiplier; kind {self.multiplier.kind!r} sets its own")
         return self
+
+    def _check_idle(self) -> None:
+        if self.group_by and set(self.group_by) <= set(self.strata_by):
+            raise ValueError(f"strata_by: {self.group_by[0]!r} is compared itself; within one group there is no gap")
+        if not self.strata_by and self.across_strata != "each":
+            raise ValueError(f"across_strata = {self.across_strata!r} needs strata_by, the columns that make strata")
+        if self.floor_strength == 0 and self.floor_tolerance > 0:
+            raise ValueError(f"floor_tolerance = {self.floor_tolerance:g} needs a floor_strength above 0")

@@ -41,7 +41,7 @@ def test_prices_are_derivatives_over_shares(seed: int, across: str, contrast: bo
     means, step = rng.normal(size=(3, 3)), 1e-5
     assume(mass.any())
     settings = FairnessSettings.model_validate(
-        {"across_strata": across, "minimum_count": 0.0} | (CONTRAST if contrast else {})
+        {"strata_by": ("t",), "across_strata": across, "minimum_count": 0.0} | (CONTRAST if contrast else {})
     )
     for name, disparity in found(mass, means, settings).items():
         if not disparity.estimable:
@@ -67,7 +67,7 @@ def test_disparities_forget_the_level_of_the_score(seed: int, across: str, contr
     rng = np.random.default_rng(seed)
     mass, means = rng.integers(1, 20, (3, 3)).astype(float), rng.normal(size=(3, 3))
     settings = FairnessSettings.model_validate(
-        {"across_strata": across, "minimum_count": 0.0} | (CONTRAST if contrast else {})
+        {"strata_by": ("t",), "across_strata": across, "minimum_count": 0.0} | (CONTRAST if contrast else {})
     )
     one, other = found(mass, means, settings), found(mass, means + level, settings)
     for name, disparity in one.items():
@@ -77,7 +77,7 @@ def test_disparities_forget_the_level_of_the_score(seed: int, across: str, contr
 @pytest.mark.parametrize("across", ["each", "standardized"])
 def test_equal_means_are_no_disparity_and_have_no_price(across: str) -> None:
     mass = np.arange(1.0, 10.0).reshape(3, 3)
-    settings = FairnessSettings.model_validate({"across_strata": across, "minimum_count": 0.0})
+    settings = FairnessSettings.model_validate({"strata_by": ("t",), "across_strata": across, "minimum_count": 0.0})
     (disparity,) = found(mass, np.full((3, 3), 0.7), settings).values()
     assert disparity.value == pytest.approx(0, abs=1e-12)
     assert all(price == pytest.approx(np.zeros(3)) for price in disparity.prices.values())
@@ -85,7 +85,12 @@ def test_equal_means_are_no_disparity_and_have_no_price(across: str) -> None:
 
 def test_nothing_measured_is_not_estimable() -> None:
     empty = StratifiedSnapshot.of(GroupState(), SCORE)
-    for settings in ({}, {"across_strata": "standardized"}, CONTRAST, CONTRAST | {"across_strata": "standardized"}):
+    for settings in (
+        {},
+        {"strata_by": ("t",), "across_strata": "standardized"},
+        CONTRAST,
+        CONTRAST | {"strata_by": ("t",), "across_strata": "standardized"},
+    ):
         assert not any(d.estimable for d in disparities(empty, FairnessSettings.model_validate(settings)))
     assert np.isnan(empty.gap)
     assert np.isnan(empty.noise_floor)

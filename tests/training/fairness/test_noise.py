@@ -51,7 +51,7 @@ def test_the_noise_of_a_contrast_is_the_mean_size_it_has_without_a_gap() -> None
 def test_the_noise_of_standardized_means_is_what_shows_without_a_gap() -> None:
     rng = np.random.default_rng(4)
     strata, groups = ["x"] * 60 + ["y"] * 40, ["a"] * 40 + ["b"] * 20 + ["a"] * 10 + ["b"] * 30
-    plain = {"across_strata": "standardized", "minimum_count": 0.0}
+    plain = {"strata_by": ("t",), "across_strata": "standardized", "minimum_count": 0.0}
     variance, contrast = (FairnessSettings.model_validate(s) for s in (plain, plain | CONTRAST))
     squares, differences, noise = [], [], []
     for _ in range(600):
@@ -82,7 +82,7 @@ def test_expected_noise_is_that_of_the_scored_within_strata() -> None:
     settings = FairnessSettings.model_validate(CONTRAST | {"memory": 0.0, "strata_by": ("t",)})
     # x: 16 and 16 of the 32 scored of x's 60 rows, y: 4 and 4 of 8; batch 80: .798 sqrt(2 / 16) and .798 sqrt(2 / 4)
     assert expected_noise(settings, before, 80) == pytest.approx({"gap | x": 0.2821, "gap | y": 0.5642}, abs=1e-4)
-    standardized = settings.model_copy(update={"across_strata": "standardized"})
+    standardized = settings.model_copy(update={"strata_by": ("t",), "across_strata": "standardized"})
     # .798 sqrt(.8^2 2 / 16 + .2^2 2 / 4) = .798 sqrt(.1)
     assert expected_noise(standardized, before, 80) == pytest.approx({"gap": 0.2523}, abs=1e-4)
 
@@ -156,6 +156,15 @@ def test_shrinkage_by_hand() -> None:
     assert shrunk_means(state) == pytest.approx([0.05, 1.95])
 
 
+def test_means_are_drawn_by_the_spread_within_groups_alone() -> None:
+    # a: -1 1, b: 3 5, each five times: within sd 1, in all sd sqrt 5; V = 4, chance .05, tau^2 = 3.95 / .5 = 7.9
+    # B = 7.9 / (7.9 + .1) = .9875, so that 0 and 4 go to .025 and 3.975
+    state = GroupSnapshot.of(["a", "a", "b", "b"] * 5, np.tile([-1.0, 1.0, 3.0, 5.0], 5))
+    assert state.score_sd == pytest.approx(np.sqrt(5))
+    assert between_group_signal(state) == pytest.approx(7.9)
+    assert shrunk_means(state) == pytest.approx([0.025, 3.975])
+
+
 def test_small_groups_are_drawn_further_and_pure_noise_wholly() -> None:
     state = snapshot([0.0, 3.0, 3.0], [100, 50, 2])
     factors = (shrunk_means(state) - state.overall) / (state.means - state.overall)
@@ -195,3 +204,38 @@ def test_a_shaper_that_shrinks_prices_noise_less() -> None:
         settings = FairnessSettings(shrinkage=shrinkage, strength=1.0, minimum_count=0.0)
         kappas.append(FairnessShaper(settings).shape(np.zeros(60), scores, groups).metrics["kappa"])
     assert kappas[1] < kappas[0]
+
+
+REFERENCE = {"objective": "contrast", "reference": "a"}
+
+
+@pytest.mark.parametrize("objective", [{}, REFERENCE])
+def test_a_minimum_count_beyond_every_group_is_refused(objective: dict[str, object]) -> None:
+    before = GroupSnapshot.of(["a", "b"] * 3, np.arange(6.0))
+    # halves of 40, memory .8: 20 * 9 effective samples each
+    check_tolerance(FairnessSettings.model_validate(objective | {"minimum_count": 180.0 - 1e-9}), before, 40)
+    with pytest.raises(SettingsError, match=r"minimum_count = 181 leaves no disparity.* more than 180 effective"):
+        check_tolerance(FairnessSettings.model_validate(objective | {"minimum_count": 181.0}), before, 40)
+    unseen = GroupSnapshot.of(["a", "b"], np.array([1.0, np.nan]))  # one sample does not prove that b never scores
+    check_tolerance(FairnessSettings.model_validate(objective), unseen, 40)
+
+
+def test_a_penalty_that_leaves_only_its_small_groups_alone_is_not() -> None:
+    groups = ["a"] * 45 + ["b"] * 45 + ["c"] * 10
+    before = GroupSnapshot.of(groups, np.arange(100.0))
+    for objective in ({}, REFERENCE):
+        check_tolerance(FairnessSettings.model_validate(objective | {"minimum_count": 50.0}), before, 40)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"group_by": ("sex",), "strata_by": ("topic", "sex")}, "strata_by: 'sex' is compared itself"),
+        ({"across_strata": "standardized"}, "needs strata_by"),
+        ({"floor_strength": 0.0, "floor_tolerance": 0.1}, "needs a floor_strength above 0"),
+    ],
+)
+def test_settings_that_nothing_follows_from_are_refused(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        FairnessSettings.model_validate(settings)
+    FairnessSettings(group_by=("sex", "age"), strata_by=("sex",))  # ages within a sex can be compared

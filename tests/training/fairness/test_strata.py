@@ -17,7 +17,13 @@ CONTRAST = {"objective": "contrast", "contrasts": {"gap": {"a": 1.0, "b": -1.0}}
 
 
 def shaped(rows: list[tuple[str, str, float]], *, stratified: bool, jitter: float = 0.25, **settings: object) -> Shaped:
-    plain = {"strength": 1.0, "floor_strength": 0.0, "minimum_count": 0.0, "memory": 0.0} | settings
+    plain = {
+        "strength": 1.0,
+        "floor_strength": 0.0,
+        "minimum_count": 0.0,
+        "memory": 0.0,
+        "strata_by": ("t",),
+    } | settings
     strata, groups, scores = zip(*rows, strict=True)
     spread = jitter * (-1.0) ** np.arange(2 * len(rows))  # every row twice, a bit above and a bit below
     return FairnessShaper(FairnessSettings.model_validate(plain)).shape(
