@@ -59,11 +59,11 @@ def check_estimable(settings: FairnessSettings, before: GroupSnapshot | Stratifi
     """
     later = long_run(settings, before, batch_size)
     anyhow = disparities(later, settings.model_copy(update={"minimum_count": 0.0}))
-    if not any(d.estimable for d in anyhow):
+    most = max((float(within.counts.max(initial=0.0)) for within in later.within), default=0.0)
+    if most == 0 or not any(d.estimable for d in anyhow):
         return
     enough = [bool(within.measured(settings.minimum_count).any()) for within in later.within]
     if not any(enough) or not any(d.estimable for d in disparities(later, settings)):
-        most = max(float(within.counts.max()) for within in later.within)
         raise SettingsError(
             f"minimum_count = {settings.minimum_count:g} leaves no disparity: with batches of {batch_size} and memory "
             f"{settings.memory:g} no group has more than {most:.3g} effective samples, or none that is compared has "
