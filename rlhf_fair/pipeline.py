@@ -85,6 +85,18 @@ class PipelineSettings(Settings):
     fairness: FairnessSettings = FairnessSettings(strength=30.0, memory=0.85)
 
 
+QUICK_PIPELINE = PipelineSettings(
+    documents=200,
+    demonstrations=64,
+    pairs=64,
+    ratings_per_pair=2,
+    panel_size=40,
+    rated_answers=64,
+    ppo=PPOSettings(steps=2, batch_size=16, minibatch_size=8, max_new_tokens=12),
+)
+"""Sizes with which everything runs and nothing is learnt."""
+
+
 @dataclass(frozen=True)
 class PolicyRun:
     """A trained policy: which panel's reward it maximised, and whether the penalty was on."""

@@ -6,10 +6,9 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from rlhf_fair.pipeline import PipelineSettings
+from rlhf_fair.pipeline import QUICK_PIPELINE, PipelineSettings
 from rlhf_fair.settings import Settings
 from rlhf_fair.training.fairness import FairnessSettings, MultiplierSettings
-from rlhf_fair.training.ppo.trainer import PPOSettings
 
 SFT, PLAIN = "sft", "plain-ppo"
 """The two policies that every other is compared with; they are always part of a comparison."""
@@ -139,15 +138,7 @@ class MitigationSettings(Settings):
 
 QUICK: dict[str, Any] = {
     "kl_prompts": 16,
-    "pipeline": PipelineSettings(
-        documents=200,
-        demonstrations=64,
-        pairs=64,
-        ratings_per_pair=2,
-        panel_size=40,
-        rated_answers=64,
-        ppo=PPOSettings(steps=2, batch_size=16, minibatch_size=8, max_new_tokens=12),
-    ),
+    "pipeline": QUICK_PIPELINE,
     "best_of_n": BestOfN(n=2, rounds=2, batch_size=16),
     "rules": Rules(tries=2),
     "max_min": MaxMin(attributes=("gender",), at_least=1),

@@ -9,9 +9,8 @@ from pydantic import Field, field_validator, model_validator
 from rlhf_fair.annotators.selection_coverage import AtLeast
 from rlhf_fair.annotators.selection_heads import HeadSettings
 from rlhf_fair.errors import SettingsError
-from rlhf_fair.pipeline import PipelineSettings
+from rlhf_fair.pipeline import QUICK_PIPELINE, PipelineSettings
 from rlhf_fair.settings import Settings
-from rlhf_fair.training.ppo.trainer import PPOSettings
 
 
 class SelectionSettings(Settings):
@@ -134,15 +133,7 @@ class RoundsConfig(Settings):
 
 
 QUICK: dict[str, Any] = {
-    "pipeline": PipelineSettings(
-        documents=200,
-        demonstrations=64,
-        pairs=64,
-        ratings_per_pair=2,
-        panel_size=40,
-        rated_answers=64,
-        ppo=PPOSettings(steps=2, batch_size=16, minibatch_size=8, max_new_tokens=12),
-    ),
+    "pipeline": QUICK_PIPELINE,
     "selection": SelectionSettings(candidates=64, budget=32, members=4),
 }
 """Sizes with which everything runs within a minute and nothing is learnt: to try a command, never to read numbers."""

@@ -17,7 +17,7 @@ class Groups(Settings):
     that judged it. ``of`` texts: by whom the text speaks of, with a lexicon of the package (gender, religion, ...), or
     by the axis of the first term that it holds, with a table of ``terms`` (term, axis); texts that name nobody are a
     group of their own. ``of`` sources: by source. Rows of unknown group are learnt from with plain
-    weight. ``at_least``: a rater group with fewer judgements in training counts as unknown.
+    weight. ``at_least``: a rater group with fewer rows in training counts as unknown.
     """
 
     of: Literal["raters", "texts", "sources"] = "raters"
