@@ -65,7 +65,8 @@ class FairnessSettings(Settings):
 
     Guards: ``memory`` is the share of the running means kept at each step; groups with fewer than ``minimum_count``
     effective samples are left alone; ``shrinkage`` draws noisy group means to the overall mean; ``floor_strength``
-    prices a group's fall below its reference mean less ``floor_tolerance``. ``refusal_strength`` (reward per squared
+    prices a group's fall below its reference mean less ``floor_tolerance`` (None: one standard error of its running
+    mean, so that a mean that only wanders hardly pays). ``refusal_strength`` (reward per squared
     refusal rate) and ``length_strength`` (reward per squared token) price disparities of these two; 0 only shows them.
     """
 
@@ -81,7 +82,7 @@ class FairnessSettings(Settings):
     minimum_count: float = Field(8.0, ge=0)
     shrinkage: bool = False
     floor_strength: float = Field(3.0, ge=0)
-    floor_tolerance: float = Field(0.0, ge=0)
+    floor_tolerance: float | None = Field(None, ge=0)
     refusal_strength: float = Field(0.0, ge=0)
     length_strength: float = Field(0.0, ge=0)
 
@@ -108,5 +109,5 @@ class FairnessSettings(Settings):
             raise ValueError(f"strata_by: {self.group_by[0]!r} is compared itself; within one group there is no gap")
         if not self.strata_by and self.across_strata != "each":
             raise ValueError(f"across_strata = {self.across_strata!r} needs strata_by, the columns that make strata")
-        if self.floor_strength == 0 and self.floor_tolerance > 0:
+        if self.floor_strength == 0 and self.floor_tolerance:
             raise ValueError(f"floor_tolerance = {self.floor_tolerance:g} needs a floor_strength above 0")

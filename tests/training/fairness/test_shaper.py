@@ -17,7 +17,7 @@ SHARES = np.array([0.5, 0.3, 0.2])
 N_ANSWERS = 4
 
 
-def shaper(reference_means: dict[str, float] | None = None, **changes: float) -> FairnessShaper:
+def shaper(reference_means: dict[str, float] | None = None, **changes: float | None) -> FairnessShaper:
     settings = {"strength": 2.0, "memory": 0.0, "minimum_count": 0.0, "floor_strength": 0.0}
     return FairnessShaper(FairnessSettings.model_validate(settings | changes), reference_means)
 
@@ -72,7 +72,8 @@ def test_the_gradient_of_the_shaped_reward_is_the_gradient_of_reward_minus_dispa
 ) -> None:
     world, strength = World(seed), 3.0
     floors = np.array([0.3, -0.5, 0.8])
-    penalty = shaper(dict(zip(GROUPS, floors, strict=True)), strength=strength, floor_strength=floor_strength)
+    given = {"strength": strength, "floor_strength": floor_strength, "floor_tolerance": 0.0}
+    penalty = shaper(dict(zip(GROUPS, floors, strict=True)), **given)
     state = world.snapshot()
     penalties = np.array([penalty.penalties([g] * N_ANSWERS, world.scores[i], state) for i, g in enumerate(GROUPS)])
     expected = finite_difference(lambda t: world.objective(t, strength, floor_strength, floors), world.theta)
@@ -207,9 +208,29 @@ def test_the_floor_lifts_a_group_that_fell_below_its_reference() -> None:
 
 
 def test_a_group_without_a_reference_has_no_floor() -> None:
-    guard = shaper({"b": 0.5}, floor_strength=4.0)
+    guard = shaper({"b": 0.5}, floor_strength=4.0, floor_tolerance=0.0)
     state = guard.update(["a", "b"], np.array([0.1, 0.1]))
     assert guard.coefficients(state) == pytest.approx([0.0, -1.6])
+
+
+def test_without_a_tolerance_a_floor_hardly_prices_chance() -> None:
+    # a group that never fell: its mean wanders about its floor. By hand, E[Z]+ = 1 / sqrt(2 pi) = .3989 and
+    # E[Z - 1]+ = phi(1) - (1 - Phi(1)) = .2420 - .1587 = .0833, so the price is .209 of that at tolerance 0
+    groups, paid = ["a", "b"] * 200, {None: 0.0, 0.0: 0.0}
+    for run in range(400):
+        scores = np.random.default_rng([8, run]).normal(size=400)
+        for tolerance in paid:
+            guard = shaper({"a": 0.0, "b": 0.0}, floor_strength=1.0, floor_tolerance=tolerance, strength=0.0)
+            paid[tolerance] -= float(guard.coefficients(guard.update(groups, scores)).mean()) / 400
+    assert paid[0.0] == pytest.approx(0.3989 / 200**0.5, rel=0.12)
+    assert paid[None] / paid[0.0] == pytest.approx(0.209, rel=0.2)
+
+
+def test_without_a_tolerance_a_true_fall_is_priced_beyond_one_standard_error() -> None:
+    groups, scores = ["a"] * 5 + ["b"] * 5, np.tile([-2.0, -1.0, 0.0, 1.0, 2.0], 2)
+    guard = shaper({"a": 1.0}, floor_strength=4.0, strength=0.0)
+    # by hand: the standard error of a is sqrt(2 / 4) = .7071, what lies beyond it is 1 - .7071
+    assert guard.coefficients(guard.update(groups, scores)) == pytest.approx([-4 * (1 - 0.5**0.5), 0.0])
 
 
 def test_small_groups_are_left_alone_until_they_have_enough_samples() -> None:

@@ -73,7 +73,7 @@ def test_at_one_strength_the_contrast_is_the_harsher_by_one_over_both_shares() -
 
 
 def test_with_floors_the_majority_rises_and_the_minority_nearly_stays() -> None:
-    theta, row = trained(shaper(strength=4.0, floor_strength=40.0), rate=0.03, steps=600)
+    theta, row = trained(shaper(strength=4.0, floor_strength=40.0, floor_tolerance=0.0), rate=0.03, steps=600)
     # minority: k (1 - t) = 4 (t - mean) - 40 (1 - t), so 41 (1 - t) = 3.6 D; majority: k u = .4 D
     # with D = t - u: D (1 + .4 + 3.6 / 41) = 1
     gap = 1 / (1.4 + 3.6 / 41)
