@@ -42,7 +42,14 @@ from rlhf_fair.training.ppo.held_out import Sampling, answer, measure, with_tota
 from rlhf_fair.training.ppo.held_out_change import compared_attributes
 from rlhf_fair.training.ppo.job_account import Run, account, results, score_column, training_run
 from rlhf_fair.training.ppo.job_inputs import CHECKPOINT_NAME, PASSING, SCALES_NAME, begin, clear, job_inputs
-from rlhf_fair.training.ppo.job_parts import check_groups, first_scales, levels_before, open_critic, open_fairness
+from rlhf_fair.training.ppo.job_parts import (
+    check_groups,
+    first_scales,
+    levels_before,
+    needs_answers,
+    open_critic,
+    open_fairness,
+)
 from rlhf_fair.training.ppo.job_processes import first_goes_ahead, is_first
 from rlhf_fair.training.ppo.prompt_table import PromptStream, PromptTable, Window, read_prompt_table
 from rlhf_fair.training.ppo.rewards import Paid, RewardSum, open_part
@@ -230,7 +237,7 @@ class _Job:
     def _first_answers(self) -> pd.DataFrame:
         """The untrained policy's answers to some of the prompts that are trained on; none where nothing needs them."""
         c = self.config
-        if c.fairness is None and all(reward.scale == "raw" for reward in c.rewards):
+        if c.fairness is None and not any(map(needs_answers, c.rewards)):
             return pd.DataFrame()
         rng = np.random.default_rng([c.seed, 1])
         rows = np.sort(rng.permutation(len(self.table.train))[:LEVEL_PROMPTS])

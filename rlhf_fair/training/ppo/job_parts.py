@@ -13,15 +13,15 @@ from rlhf_fair.models.loading import resolve
 from rlhf_fair.models.refusal import is_refusal
 from rlhf_fair.models.requests import ScoresQuality
 from rlhf_fair.training.data_folders import Folders
-from rlhf_fair.training.fairness import FairnessShaper, GroupSnapshot
-from rlhf_fair.training.fairness.groups import ColumnGroups, Labels
+from rlhf_fair.training.fairness import FairnessShaper, StratifiedSnapshot
+from rlhf_fair.training.fairness.groups import ColumnGroups, Labels, strata_labels
 from rlhf_fair.training.fairness.noise import check_tolerance
 from rlhf_fair.training.ppo.config import PPOConfig
 from rlhf_fair.training.ppo.critic import RewardCritic
 from rlhf_fair.training.ppo.held_out import REWARD, TEXT, measure
 from rlhf_fair.training.ppo.prompt_table import plain
-from rlhf_fair.training.ppo.reward_sources import ModelReward, RewardSource
-from rlhf_fair.training.ppo.rewards import Part, RewardSum
+from rlhf_fair.training.ppo.reward_sources import ModelReward, RewardSource, ScorerReward
+from rlhf_fair.training.ppo.rewards import Part, RewardSum, RulerReward
 from rlhf_fair.training.ppo.trainer import Fairness
 
 
@@ -37,12 +37,35 @@ def reward_scale(source: RewardSource, values: pd.Series) -> tuple[float, float]
 
 
 def first_scales(config: PPOConfig, reward: RewardSum, answers: pd.DataFrame) -> dict[str, tuple[float, float]]:
-    """`reward_scale` of every reward, from ``answers`` of the untrained policy; those paid raw are not asked."""
-    scaled = {source.label for source in config.rewards if source.scale != "raw"}
-    parts = RewardSum([part for part in reward.parts if part.label in scaled])
-    found = measure(answers, parts, {}) if scaled else answers
-    values = {label: found[f"{REWARD}.{label}"] for label in scaled}
+    """`reward_scale` of every reward, from ``answers`` of the untrained policy; those that need none are not asked.
+
+    Raises
+    ------
+    SettingsError
+        A reward to be scaled gives one number for all, or the rulers that alone pay find nothing in any answer.
+    """
+    asked = {source.label for source in config.rewards if needs_answers(source)}
+    parts = RewardSum([part for part in reward.parts if part.label in asked])
+    found = measure(answers, parts, {}) if asked else answers
+    values = {label: found[f"{REWARD}.{label}"] for label in asked}
+    _check_finds_something(reward.parts, len(found))
     return {s.label: reward_scale(s, values.get(s.label, pd.Series(dtype=float))) for s in config.rewards}
+
+
+def needs_answers(source: RewardSource) -> bool:
+    """Whether a reward is asked about the untrained policy's answers: for its scale, or as it may find nothing."""
+    return source.scale != "raw" or isinstance(source, ScorerReward)
+
+
+def _check_finds_something(parts: Sequence[Part], n: int) -> None:
+    """Rulers beside another reward may be silent, such as one that guards against rare words."""
+    rulers = [(part.label, part.reward) for part in parts if isinstance(part.reward, RulerReward)]
+    if len(rulers) == len(parts) and not any(ruler.measured for _, ruler in rulers):
+        named = ", ".join(f"{label!r} (scorer {ruler.source.scorer.name!r})" for label, ruler in rulers)
+        raise SettingsError(
+            f"rewards: {named} found nothing in any of {n} answers of the untrained policy, so that all are paid alike "
+            "and nothing is learned; allowed: a reward that tells some of them apart"
+        )
 
 
 def group_labels(config: PPOConfig, rows: pd.DataFrame) -> Labels:
@@ -72,19 +95,32 @@ def check_groups(config: PPOConfig, train: pd.DataFrame) -> None:
             raise SettingsError(f"fairness.{key}: {odd[0]!r} is none of the groups of prompts of training: {groups}")
 
 
+def stratum_labels(config: PPOConfig, rows: pd.DataFrame) -> list[str] | None:
+    """The stratum that the penalty compares each row within; None where it compares over all rows."""
+    names = config.penalty.strata_by
+    columns: dict[str, Sequence[Any]] = {name: plain(rows[name]) for name in names}
+    return strata_labels(columns, names)
+
+
 def levels_before(config: PPOConfig, ruler: ScoresQuality, answers: pd.DataFrame) -> dict[str, float]:
     """Each group's mean training score in ``answers`` of the untrained policy: what no group should fall below.
 
     Raises
     ------
     SettingsError
-        The penalty's tolerance lies below what chance alone would show with such groups.
+        No answer has a score, or the penalty's tolerance lies below what chance alone would show with such groups.
     """
-    before = GroupSnapshot.of(
-        group_labels(config, answers), np.asarray(ruler.score(answers[TEXT].tolist()), dtype=float)
-    )
+    groups, scores = group_labels(config, answers), np.asarray(ruler.score(answers[TEXT].tolist()), dtype=float)
+    before = StratifiedSnapshot.of_sample(groups, scores, stratum_labels(config, answers))
+    if not before.pooled.groups:
+        assert config.fairness is not None
+        raise SettingsError(
+            f"fairness.scorer {config.fairness.scorer.name!r} scored none of {len(answers)} answers of the untrained "
+            "policy to prompts with a known group: the penalty would stay 0 for ever; allowed: a scorer that finds "
+            "something in them"
+        )
     check_tolerance(config.penalty, before, config.training.batch_size)
-    return dict(zip(before.groups, before.means.tolist(), strict=True))
+    return dict(zip(before.pooled.groups, before.pooled.means.tolist(), strict=True))
 
 
 def open_fairness(config: PPOConfig, ruler: ScoresQuality, levels: dict[str, float]) -> Fairness:

@@ -102,6 +102,24 @@ def checked(label: str, values: ArrayLike, completions: Sequence[str]) -> Floats
     return found
 
 
+class RulerReward:
+    """A ruler that pays; an answer that it finds nothing in is paid ``unmeasured``.
+
+    measured: answers of the latest call that it found something in.
+    """
+
+    def __init__(self, source: ScorerReward, config_dir: Path) -> None:
+        self.source, self.ruler = source, open_scorer(source.scorer, config_dir)
+        self.measured = 0
+
+    def __call__(self, prompts: Sequence[str], completions: Sequence[str], **columns: Any) -> Floats:
+        """(n,) scores of the answers."""
+        scores = np.asarray(self.ruler.score(list(completions)), dtype=float)
+        found = ~np.isnan(scores)
+        self.measured = int(found.sum())
+        return np.where(found, scores, self.source.unmeasured)
+
+
 def open_part(source: RewardSource, config_dir: Path, data_dir: Path, device: str) -> Part:
     """One entry of ``[[rewards]]``, on its own scale as yet."""
     return Part(source.label, _open(source, config_dir, data_dir, device), source.weight)
@@ -131,7 +149,7 @@ def _open(source: RewardSource, config_dir: Path, data_dir: Path, device: str) -
         case EndpointReward():
             return RewardEndpoint(source)
         case ScorerReward():
-            return _ruler(source, config_dir)
+            return RulerReward(source, config_dir)
 
 
 def _model(source: ModelReward, place: str, device: str) -> Reward:
@@ -149,16 +167,6 @@ def _model(source: ModelReward, place: str, device: str) -> Reward:
     def reward(prompts: Sequence[str], completions: Sequence[str], **columns: Any) -> Floats:
         texts = [text(prompt, answer) for prompt, answer in zip(prompts, completions, strict=True)]
         return scorer.score(texts, batch_size=source.batch_size)
-
-    return reward
-
-
-def _ruler(source: ScorerReward, config_dir: Path) -> Reward:
-    ruler = open_scorer(source.scorer, config_dir)
-
-    def reward(prompts: Sequence[str], completions: Sequence[str], **columns: Any) -> Floats:
-        scores = np.asarray(ruler.score(list(completions)), dtype=float)
-        return np.where(np.isnan(scores), source.unmeasured, scores)
 
     return reward
 

@@ -416,7 +416,8 @@ def gpt_neox(vocab_size: int) -> Any:
 
 def qwen2(vocab_size: int) -> Any:
     sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
-    return Qwen2ForCausalLM(Qwen2Config(vocab_size=vocab_size, intermediate_size=32, **sizes, **ENDS))
+    wide = {"initializer_range": 0.3}  # else it says no word that the ruler knows
+    return Qwen2ForCausalLM(Qwen2Config(vocab_size=vocab_size, intermediate_size=32, **sizes, **wide, **ENDS))
 
 
 def gemma(vocab_size: int) -> Any:
