@@ -416,8 +416,7 @@ def gpt_neox(vocab_size: int) -> Any:
 
 def qwen2(vocab_size: int) -> Any:
     sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
-    wide = {"initializer_range": 0.3}  # else it says no word that the ruler knows
-    return Qwen2ForCausalLM(Qwen2Config(vocab_size=vocab_size, intermediate_size=32, **sizes, **wide, **ENDS))
+    return Qwen2ForCausalLM(Qwen2Config(vocab_size=vocab_size, intermediate_size=32, **sizes, **ENDS))
 
 
 def gemma(vocab_size: int) -> Any:
@@ -431,7 +430,10 @@ ENDS = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3}
 @pytest.mark.parametrize("model", [gpt_neox, qwen2, gemma])
 def test_other_architectures_work_unchanged(tmp_path: Path, model: Callable[[int], Any]) -> None:
     torch.manual_seed(0)
-    config = make_world(tmp_path, config=CONFIG.replace("steps = 6", "steps = 2"), model=model(len(tiny_tokenizer())))
+    # a ruler for any text: beside Qwen2, transformers opens a tokenizer that writes words without blanks between
+    text = CONFIG.replace('kind = "lexicon", file = "training.json"', 'kind = "toxic terms"')
+    text = text.replace("steps = 6", "steps = 2")
+    config = make_world(tmp_path, config=text, model=model(len(tiny_tokenizer())))
     job = train_ppo(config, tmp_path, tmp_path / "out")
     assert job.metrics["kl"]["estimate"] is not None
     trained, before = (AutoModelForCausalLM.from_pretrained(tmp_path / name) for name in ("out", "policy"))
