@@ -34,7 +34,9 @@ import torch
 import transformers
 
 WORDS, WANTED, PROMPT, RESPONSE = 128, 16, 8, 24
-BATCH, EPOCHS, STEPS, EVERY = 64, 4, 60, 10
+BATCH, EPOCHS, STEPS = 64, 4, 60
+KEPT = (2, 4, 7, 10, 20, 30, 40, 50, 60)
+"""Steps after which weights are kept; closer where the divergence grows faster."""
 KL_COEF = 0.01
 SHARED = {"kl_coef": KL_COEF, "learning_rate": 4e-4, "gamma": 1.0}
 TASK_SEED, HELD_OUT = 100, 256
@@ -100,7 +102,7 @@ def tokenizer() -> Any:
 
 
 def keep(folder: Path, step: int, policy: Any) -> None:
-    if step % EVERY == 0:
+    if step in KEPT:
         torch.save(policy.state_dict(), folder / f"{step}.pt")
 
 
@@ -262,7 +264,7 @@ def measure_run(task: Path, kept: Path, seed: int) -> list[dict[str, float]]:
     start, policy = (transformers.GPT2LMHeadModel.from_pretrained(task / "start").eval() for _ in range(2))
     questions = torch.from_numpy(prompts(1000 + seed, HELD_OUT))
     rows = [{"step": 0, **measure(start, start, questions, seed)}]
-    for step in range(EVERY, STEPS + 1, EVERY):
+    for step in KEPT:
         policy.load_state_dict(torch.load(kept / f"{step}.pt"))
         rows.append({"step": step, **measure(policy, start, questions, seed)})
     return rows
