@@ -112,24 +112,22 @@ def finish(folder: Path, began: float, rows: list[dict[str, float]]) -> None:
 
 
 # -------------------------------------------------------------------------------------------------------- this project
-def run_ours(task: Path, out: Path, seed: int, critic_apart: bool) -> None:
+def our_trainer(task: Path, seed: int, critic_apart: bool) -> Any:
     from ppo_speed import NeverEnds
 
     from rlhf_fair.training.ppo.critic import RewardCritic
     from rlhf_fair.training.ppo.policy import ValueHead
-    from rlhf_fair.training.ppo.trainer import PPOSettings, PPOTrainer, PromptBatch
+    from rlhf_fair.training.ppo.trainer import PPOSettings, PPOTrainer
 
-    began, words = time.process_time(), tokenizer()
-    texts = words.batch_decode(prompts(seed, STEPS * BATCH))
     wanted = {f"t{number}" for number in range(WANTED)}
     critic = None
     if critic_apart:
         theirs = transformers.GPT2ForSequenceClassification.from_pretrained(task / "critic")
         critic = RewardCritic(theirs.transformer, ValueHead(theirs.config.n_embd))
         critic.head.linear.bias.requires_grad_(False)  # their score has none
-    trainer = PPOTrainer(
+    return PPOTrainer(
         transformers.GPT2LMHeadModel.from_pretrained(task / "start"),
-        NeverEnds(words),
+        NeverEnds(tokenizer()),
         lambda prompts, answers, **_: np.array([np.mean([word in wanted for word in a.split()]) for a in answers]),
         PPOSettings(
             steps=STEPS,
@@ -149,6 +147,13 @@ def run_ours(task: Path, out: Path, seed: int, critic_apart: bool) -> None:
         seed=seed,
         critic=critic,
     )
+
+
+def run_ours(task: Path, out: Path, seed: int, critic_apart: bool) -> None:
+    from rlhf_fair.training.ppo.trainer import PromptBatch
+
+    began = time.process_time()
+    trainer, texts = our_trainer(task, seed, critic_apart), tokenizer().batch_decode(prompts(seed, STEPS * BATCH))
     trainer.train(
         lambda step: PromptBatch(texts[step * BATCH : (step + 1) * BATCH], {}),
         on_step=lambda row: keep(out, int(row["step"]), trainer.policy.language_model),
@@ -181,7 +186,7 @@ def run_peer(task: Path, out: Path, seed: int) -> None:
     import warnings
 
     import datasets
-    from trl.experimental.ppo import PPOConfig, PPOTrainer
+    from trl.experimental.ppo import PPOConfig, PPOTrainer, ppo_trainer
 
     warnings.simplefilter("ignore")
     transformers.logging.set_verbosity_error()
@@ -190,7 +195,18 @@ def run_peer(task: Path, out: Path, seed: int) -> None:
     class Keeper(transformers.TrainerCallback):
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             keep(out, state.global_step, trainer.policy_model)
+            if state.global_step == 1:
+                torch.save({"text": sampled[0], "policy": trainer.policy_model.state_dict()}, out / "first.pt")
 
+    sampled: list[torch.Tensor] = []
+    generate = ppo_trainer.batch_generation
+
+    def heard(*args: Any) -> Any:
+        text, logits = generate(*args)
+        sampled.append(text)
+        return text, logits
+
+    ppo_trainer.batch_generation = heard
     config = PPOConfig(
         output_dir=str(out / "trl"),
         total_episodes=STEPS * BATCH,
@@ -235,6 +251,40 @@ def run_peer(task: Path, out: Path, seed: int) -> None:
     trainer.log = logged.append  # the numbers, without printing
     trainer.train()
     finish(out, began, [{"reward": row["objective/scores"], "kl": row["objective/kl"]} for row in logged])
+
+
+# ------------------------------------------------------------------------------------------------- the same answers
+def same_answers(task: Path, theirs: Path, seed: int) -> None:
+    """Hand ours the answers of TRL's first step, and print how far the policies lie apart after that step.
+
+    With the same answers and critics nothing of the step is left to chance: one minibatch has no order. What remains
+    are rounding and n against n - 1 in the standard deviation of the advantages.
+    """
+    from unittest import mock
+
+    from rlhf_fair.models.token_sampling import SampledTokens
+    from rlhf_fair.training.ppo.policy import reference_logprobs
+    from rlhf_fair.training.ppo.trainer import PromptBatch
+
+    first = torch.load(theirs / "first.pt")
+    text, answers = first["text"], first["text"][:, PROMPT:]
+    everything = torch.ones_like(text, dtype=torch.bool)
+
+    def as_theirs(model: Any, *_: Any, **__: Any) -> SampledTokens:
+        logprobs = reference_logprobs(model, text, everything, answers, 1.0)
+        return SampledTokens(answers, everything[:, PROMPT:], logprobs)
+
+    trainer = our_trainer(task, seed, critic_apart=True)
+    policy = trainer.policy.language_model
+    begin = torch.nn.utils.parameters_to_vector(policy.parameters()).detach().clone()
+    with mock.patch("rlhf_fair.training.ppo.rollout.sample_tokens", as_theirs):
+        trainer.step(PromptBatch(tokenizer().batch_decode(text[:, :PROMPT]), {}))
+    ours = torch.nn.utils.parameters_to_vector(policy.parameters()).detach().clone() - begin
+    policy.load_state_dict(first["policy"])
+    peers = torch.nn.utils.parameters_to_vector(policy.parameters()).detach() - begin
+    cosine = float(torch.nn.functional.cosine_similarity(ours.double(), peers.double(), dim=0))
+    apart = float((ours - peers).norm() / peers.norm())
+    print(f"after one step on the same answers: moves' cosine {cosine:.6f}, apart by {apart:.2e} of the move")
 
 
 # ----------------------------------------------------------------------------------------------------------- one ruler
@@ -296,6 +346,8 @@ def run_all(peer_python: str, n_seeds: int, work: Path, out: Path) -> None:
             print(f"seed {seed}, {arm}: {found['cpu']:.0f} CPU s; at the end {last}", flush=True)
         pd.DataFrame(measured).to_csv(out / "rows.csv", index=False, float_format="%.5g")
         pd.DataFrame(logged).to_csv(out / "training.csv", index=False, float_format="%.5g")
+    for seed in range(n_seeds):
+        same_answers(work, work / f"peer-{seed}", seed)
 
 
 def run_child(kind: str, work: Path, n_seeds: int) -> None:
