@@ -14,11 +14,11 @@ import rlhf_fair
 
 ROOT = Path(rlhf_fair.__file__).parent
 
-BASE = {"errors", "records", "changes", "artifacts", "settings"}
+BASE = {"errors", "records", "changes", "artifacts", "settings", "attestation"}
 STATS = BASE | {"tables", "stats"}
 AUDIT = STATS | {"metrics", "models", "probes", "audit"}
 TRAINING = STATS | {"metrics", "models", "probes", "annotators", "training"}
-PIPELINE = AUDIT | TRAINING | {"stages", "pipeline", "pipeline_audit"}
+PIPELINE = AUDIT | TRAINING | {"stages", "pipeline_stages", "pipeline", "pipeline_audit"}
 REPORT = {"report", "compliance"}
 
 ALLOWED: dict[str, set[str]] = {
@@ -28,6 +28,7 @@ ALLOWED: dict[str, set[str]] = {
     "changes": {"records"},
     "settings": {"errors"},
     "artifacts": {"errors", "records"},
+    "attestation": {"errors", "records", "changes", "artifacts"},
     "tables": BASE,
     "stats": BASE | {"tables"},
     "metrics": STATS,
@@ -40,14 +41,17 @@ ALLOWED: dict[str, set[str]] = {
     "backends": BASE | {"training"},  # and of training the fairness shaping alone, see below
     "compliance": BASE,
     "report": BASE | {"compliance"},
+    "exchange": BASE | {"report"},
+    "integrity": AUDIT | REPORT,
     "stages": BASE,
     "audit_callback": AUDIT,
+    "pipeline_stages": TRAINING,
     "pipeline": PIPELINE,
     "pipeline_audit": PIPELINE,
     "demo": PIPELINE | REPORT,
     "mitigations": PIPELINE | REPORT | {"demo"},
     "rounds": PIPELINE | REPORT | {"demo", "mitigations"},
-    "cli": PIPELINE | REPORT | {"annotate", "backends", "demo", "mitigations", "rounds"},
+    "cli": PIPELINE | REPORT | {"annotate", "backends", "demo", "exchange", "integrity", "mitigations", "rounds"},
 }
 """Part of the package -> the parts it may import besides itself."""
 

@@ -15,10 +15,14 @@ from rlhf_fair.cli.audit import audit
 from rlhf_fair.cli.catalogue import app as catalogue
 from rlhf_fair.cli.demo import demo
 from rlhf_fair.cli.diff import diff
+from rlhf_fair.cli.export import export
 from rlhf_fair.cli.interrupt import quiet, raise_on_signals
+from rlhf_fair.cli.keys import app as keys
+from rlhf_fair.cli.keys import sign
 from rlhf_fair.cli.mitigations import mitigations
 from rlhf_fair.cli.pipeline import pipeline
-from rlhf_fair.cli.report import report, verify
+from rlhf_fair.cli.report import report
+from rlhf_fair.cli.verify import verify
 from rlhf_fair.errors import InterruptedRunError, RlhfFairError
 
 app = typer.Typer(
@@ -41,8 +45,11 @@ app.command()(pipeline)
 app.command()(mitigations)
 app.command()(report)
 app.command()(diff)
+app.command()(export)
 app.add_typer(catalogue, name="list")
 app.command()(verify)
+app.command()(sign)
+app.add_typer(keys, name="keys")
 
 
 INTERRUPTED = 130
