@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import date, datetime
 from typing import Annotated
 
 import typer
 
-app = typer.Typer(name="list", help="What there is: audits, probes, scorers, metrics.", no_args_is_help=True)
+app = typer.Typer(
+    name="list", help="What there is: audits, probes, scorers, metrics, frameworks.", no_args_is_help=True
+)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one line of JSON instead of text.")]
 
@@ -56,6 +59,38 @@ def metrics(as_json: AsJson = False) -> None:
     from rlhf_fair.metrics.rates import ROW_METRICS
 
     _show({name: metric.definition for name, metric in ROW_METRICS.items()}, as_json)
+
+
+@app.command()
+def frameworks(
+    as_of: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Day on which ages are counted; default today.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Laws and standards that `report --framework` knows, and whether their entries want checking again.
+
+    Example: rlhf-fair list frameworks --as-of 2026-07-05
+    """
+    from rlhf_fair.compliance.loading import frameworks as known
+    from rlhf_fair.compliance.models import STALE_AFTER_DAYS, framework_summary
+
+    day = as_of.date() if as_of else date.today()
+    lines = []
+    for framework in known().values():
+        stale = len(framework.stale(day))
+        old = f"; {stale} checked more than {STALE_AFTER_DAYS} days before {day}: check the law anew" if stale else ""
+        also = f" (also {', '.join(framework.aliases)})" if framework.aliases else ""
+        lines.append(
+            f"{framework.id}{also}: {framework.title}, {framework.instrument}; {len(framework.clauses)} clauses, "
+            f"checked {framework.newest}{old}"
+        )
+        lines += [f"    {c.id}: {c.standing(day)}" for c in framework.clauses]
+    if as_json:
+        found = {name: framework_summary(framework, day) for name, framework in known().items()}
+        typer.echo(json.dumps({"as_of": str(day), "frameworks": found}, ensure_ascii=False))
+    else:
+        typer.echo("\n".join(lines))
 
 
 def _show(described: Mapping[str, str], as_json: bool) -> None:

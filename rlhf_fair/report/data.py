@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from rlhf_fair.artifacts import canonical_json, sha256_bytes
 from rlhf_fair.records import Finding, Results, Verdict
-from rlhf_fair.report import context, feedback, headline, ledger, moved, training
+from rlhf_fair.report import clauses, context, feedback, headline, ledger, moved, training
 from rlhf_fair.report import numbers as num
 from rlhf_fair.report import wording as say
 from rlhf_fair.report.display import Page, Section, Summary, Tally
@@ -16,14 +16,16 @@ from rlhf_fair.report.forests import forests
 from rlhf_fair.report.plain_tables import sentences
 from rlhf_fair.report.ranking import is_mixed, ranked, worst
 from rlhf_fair.report.reading import Terms, family_of, is_measured, terms_of
+from rlhf_fair.report.rendering import Rendering
 from rlhf_fair.report.training_groups import group_charts
 from rlhf_fair.report.word_attribution import words_section
 
 TOP_ROWS = 10
 
 
-def page(results: Results) -> Page:
-    """All that the report shows."""
+def page(results: Results, rendering: Rendering | None = None) -> Page:
+    """All that the report shows; ``rendering``: the frameworks and the context that were asked for, if any."""
+    rendering = rendering or Rendering()
     payload = canonical_json(results.model_dump(mode="json"))
     # results.json has sorted keys: read it as a later rendering will, so that both give the same bytes.
     results = Results.model_validate(json.loads(payload))
@@ -48,11 +50,12 @@ def page(results: Results) -> Page:
         context.limits_section(results),
         context.provenance_section(results, digest),
     ]
-    return Page(summary(results, terms), tuple(section for section in sections if section), digest, payload)
+    shown = clauses.with_clauses([section for section in sections if section], results, rendering)
+    return Page(summary(results, terms, clauses.expiry_note(results, rendering.as_of)), shown, digest, payload)
 
 
-def summary(results: Results, terms: Terms) -> Summary:
-    """The first screen."""
+def summary(results: Results, terms: Terms, caution: str = "") -> Summary:
+    """The first screen; ``caution`` comes before what the audit does not show."""
     audit = results.audit
     claimed = [finding for finding in results.findings if finding.role == "claim"]
     tallies = tuple(
@@ -74,7 +77,11 @@ def summary(results: Results, terms: Terms) -> Summary:
         tallies=tallies if claimed else (),
         gaps=worst(results.findings, terms),
         scope=context.scope(results),
-        not_shown=(*sentences(audit.get("limits"))[:3], *context.always_limits(results)),
+        not_shown=(
+            *((caution,) if caution else ()),
+            *sentences(audit.get("limits"))[:3],
+            *context.always_limits(results),
+        ),
     )
 
 
