@@ -43,14 +43,15 @@ def figures(rows: pd.DataFrame, kl_coef: float) -> pd.DataFrame:
 
 
 def difference(values: pd.Series) -> str:
-    """Mean and 90 % t interval of differences paired by seed, in whose place a run that is missing leaves a gap."""
+    """Mean and 90 % t interval of differences paired by seed; pairs of which a run never got there are left out."""
     known = values.dropna()
     if len(known) < 2:
         return f"{known.mean():+.4f} ({len(known)} pairs)"
     half = student.ppf(0.95, len(known) - 1) * known.std() / np.sqrt(len(known))
     inside = max(abs(known.mean() - half), abs(known.mean() + half)) < MARGIN
     note = "within" if inside else "not shown to be within"
-    return f"{known.mean():+.4f} [{known.mean() - half:+.4f}, {known.mean() + half:+.4f}] {note}"
+    pairs = "" if len(known) == len(values) else f", {len(known)} pairs of {len(values)}"
+    return f"{known.mean():+.4f} [{known.mean() - half:+.4f}, {known.mean() + half:+.4f}] {note}{pairs}"
 
 
 def show(out: Path, kl_coef: float) -> None:
