@@ -99,7 +99,7 @@ def train_ppo(
         return PPOJob(out, read_json(out / METRICS_NAME, "metrics file"), already_done=True)
     if is_first():
         make_folder(out)
-        begin(out, inputs)
+        begin(out, config, inputs)
         write_bytes(out / CONFIG_NAME, config_path.read_bytes())
     job = _Job(config, Folders(config_path.parent, data_dir), out, progress or (lambda what, done, total: None))
     with first_goes_ahead(job.device):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rlhf_fair.artifacts import read_json, sha256_file, write_json
+from rlhf_fair.artifacts import canonical_json, read_json, sha256_bytes, sha256_file, write_json
 from rlhf_fair.errors import SettingsError
 from rlhf_fair.models.cache import model_digest
 from rlhf_fair.models.loading import resolve
 from rlhf_fair.probes.scorers import scorer_inputs
+from rlhf_fair.settings import plain
 from rlhf_fair.training.data_folders import Folders
 from rlhf_fair.training.group_source import FromClassifier, FromLexicon
 from rlhf_fair.training.ppo.config import PPOConfig
@@ -21,12 +22,18 @@ PASSING = (CHECKPOINT_NAME, SCALES_NAME, BEGUN_NAME)
 """What a stopped run goes on from. It goes once the manifest is there, so that a kill in between costs nothing."""
 
 
-def begin(out: Path, inputs: dict[str, str]) -> None:
-    """Remember whose run this is, so that a stopped one is not taken up by another config."""
+def begin(out: Path, config: PPOConfig, inputs: dict[str, str]) -> None:
+    """Remember whose run this is, so that a stopped one is not taken up by another config.
+
+    A config is another one if its values are, but for those of `PPOSettings.of_the_run`.
+    """
     begun = out / BEGUN_NAME
+    lasting = plain(config.model_copy(update={"training": config.training.of_the_run()}))
+    inputs = inputs | {"config": sha256_bytes(canonical_json(lasting))}
     if begun.is_file() and read_json(begun, "record of inputs") != inputs:
         raise SettingsError(
-            f"{out} holds a stopped run of another config or other data; delete it or choose another --out"
+            f"{out} holds a stopped run of another config or other data; delete it or choose another --out (a stopped "
+            "run may go on with another training.learning_rate, max_grad_norm, checkpoint_steps or device)"
         )
     write_json(begun, inputs)
 

@@ -71,6 +71,19 @@ class PPOSettings(UpdateSettings):
     device: str = "auto"
     kernels: Literal["fast", "torch"] = "fast"
 
+    def of_the_run(self) -> PPOSettings:
+        """Equal for settings that one run may go on with: what teaches nothing, or is lowered where it exploded, at 1.
+
+        >>> lower = PPOSettings(learning_rate=1e-5, max_grad_norm=0.1, checkpoint_steps=1, device="cpu")
+        >>> lower.of_the_run() == PPOSettings().of_the_run() != PPOSettings(steps=51).of_the_run()
+        True
+        """
+        taught_nothing, lowered = (
+            {"checkpoint_steps": 1, "device": "auto"},
+            {"learning_rate": 1.0, "max_grad_norm": 1.0},
+        )
+        return self.model_copy(update=taught_nothing | lowered)
+
     def rows_at_once(self, width: int, device_type: str) -> int | None:
         """Episodes of ``width`` tokens that pass through the model together; None: all.
 

@@ -154,8 +154,9 @@ class PPOTrainer:
             )
         self._checked = True
         scores, row = self._scores(rollout, batch, mine)
-        for group in self.optimizer.param_groups:
-            group["lr"] = s.learning_rate * (1 - number / s.steps)
+        rate = s.learning_rate * (1 - number / s.steps)
+        for group in self.optimizer.param_groups:  # set anew at each step: the state of an optimiser holds a rate too
+            group["lr"] = rate
         if number == 0 and self.policy.value_head is not None:
             rollout = self._start_values(self.policy.value_head, rollout, scores)
         rows = s.rows_at_once(rollout.sequence.shape[1], self.devices.device.type)
@@ -167,7 +168,7 @@ class PPOTrainer:
             generator=generator,
             processes=self.devices,
         )
-        row = {"step": number + 1.0, **row, **learned, **self._account(rollout)}
+        row = {"step": number + 1.0, **row, **learned, **self._account(rollout), "learning_rate": rate}
         self.kl.update(row["kl"], len(batch.texts))
         self.curve.append(row)
         return row
@@ -199,14 +200,13 @@ class PPOTrainer:
             running["fairness"] = self.fairness.shaper
         if path is None:
             return RunState(None, "", weights, running)
-        # the first two teach nothing, the others may be lowered where a run exploded
-        shared = {"checkpoint_steps": 1, "device": "auto", "learning_rate": 1.0, "max_grad_norm": 1.0}
-        settings = self.settings.model_copy(update=shared)
         shaper = None if self.fairness is None else self.fairness.shaper
         rule = [] if shaper is None else [shaper.settings, sorted(shaper.reference_means.items())]
         first = prompts(0)
         data = [list(first.texts), sorted(first.columns)]
-        identity = fingerprint(settings, self.seed, self.devices.count, weight_sums(self.policy), rule, data)
+        identity = fingerprint(
+            self.settings.of_the_run(), self.seed, self.devices.count, weight_sums(self.policy), rule, data
+        )
         return RunState(path, identity, weights, running, writes=self.devices.first)
 
     def _scores(self, rollout: Rollout, batch: PromptBatch, mine: slice) -> tuple[Tensor, dict[str, float]]:

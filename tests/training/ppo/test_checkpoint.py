@@ -183,7 +183,11 @@ def test_a_run_may_go_on_with_a_lower_learning_rate(language_model: Any, tokeniz
     with pytest.raises(KeyboardInterrupt):
         first.train(prompts, on_step=interrupt, checkpoint=path)
     job = trainer(language_model, tokenizer, learning_rate=1e-3, max_grad_norm=0.5)
-    assert job.train(prompts, checkpoint=path).curve[:4] == tuple(first.curve)
+    curve = job.train(prompts, checkpoint=path).curve
+    assert curve[:4] == tuple(first.curve)
+    # of 9 steps that fall to 0: the fifth has 5 / 9 of the rate, the new one, though the optimiser's state has the old
+    assert [row["learning_rate"] for row in curve[4:]] == pytest.approx([1e-3 * left / 9 for left in (5, 4, 3, 2, 1)])
+    assert job.optimizer.param_groups[0]["lr"] == curve[-1]["learning_rate"]
 
 
 def test_limits_that_are_switched_off_are_kept_too(language_model: Any, tokenizer: Any, tmp_path: Path) -> None:

@@ -189,6 +189,32 @@ def test_a_stopped_run_is_not_taken_up_by_another_config(tmp_path: Path, monkeyp
         train_ppo(config, tmp_path, out)
 
 
+def test_a_run_that_exploded_goes_on_with_a_lower_learning_rate(tmp_path: Path) -> None:
+    """From step 3 on, at the new rate: (1 - 2 / 6) of it, whatever rate the kept optimiser had."""
+    high = CONFIG.replace("learning_rate = 5e-3", "learning_rate = 5e-3\nmax_grad_norm = 1e-30\n# too high")
+    config, out, pay = make_world(tmp_path, config=high), tmp_path / "out", tmp_path / "pay.py"
+    steady, left = pay.read_text(), tmp_path / "left"
+    pay.write_text(f"from pathlib import Path\nLEFT = Path({str(left)!r})\n" + steady.replace(
+        "    return [", "    if len(gender) == 16:\n        LEFT.write_text(LEFT.read_text()[1:])\n"
+        "        if not LEFT.read_text():\n            return [float('inf')] * 16\n    return ["))  # fmt: skip
+    left.write_text("...")
+    with pytest.raises(RlhfFairError, match="gave inf"):
+        train_ppo(config, tmp_path, out)
+    left.write_text("." * 100)
+    low = CONFIG.replace("learning_rate = 5e-3", "learning_rate = 1e-4")
+    config.write_text(low.replace("seed = 3", "seed = 4"))
+    with pytest.raises(SettingsError, match=r"may go on with another training\.learning_rate, max_grad_norm"):
+        train_ppo(config, tmp_path, out)
+    config.write_text(low)
+    train_ppo(config, tmp_path, out)
+    rates = [row["learning_rate"] for row in rows(out / "curve.jsonl")]
+    assert rates == pytest.approx([5e-3, 5e-3 * 5 / 6, *(1e-4 * part / 6 for part in (4, 3, 2, 1))])
+    assert "learning_rate = 1e-4" in (out / "config.toml").read_text()
+    config.write_text(high)
+    with pytest.raises(SettingsError, match="holds a run of another config"):  # what is finished is what it is
+        train_ppo(config, tmp_path, out)
+
+
 def test_samples_are_escaped_unless_raw_text_is_asked_for(tmp_path: Path) -> None:
     config = make_world(tmp_path, config=CONFIG.replace("steps = 6", "steps = 3") + SAMPLES)
     table = pd.read_csv(tmp_path / "prompts.csv")
