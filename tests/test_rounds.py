@@ -20,10 +20,10 @@ from rlhf_fair.audit.plan import PLAN_NAME, find_plan
 from rlhf_fair.cli.app import app
 from rlhf_fair.cli.pipeline import read_config
 from rlhf_fair.errors import SettingsError
+from rlhf_fair.integrity.verify import verify_folder
 from rlhf_fair.models.reward_model import RewardModel
-from rlhf_fair.pipeline import ANNOTATORS_NAME, ITEMS_NAME
+from rlhf_fair.pipeline_stages.feedback import ANNOTATORS_NAME, ITEMS_NAME
 from rlhf_fair.records import Estimate, Verdict
-from rlhf_fair.report.folder import verify_folder
 from rlhf_fair.rounds.alpha_spending import even, open_ended, spent
 from rlhf_fair.rounds.drift import AGREES, KL, LENGTH, LOG_RATIO, REFUSED, SCORE, RoundRecords, Watch, judge_round
 from rlhf_fair.rounds.files import DRIFT_NAME, DRIFT_TABLE, ROUNDS_NAME, verdict_of, write_rounds
@@ -148,7 +148,7 @@ def test_a_panel_planned_anew_draws_from_the_same_people(finished: tuple[Path, A
 def test_report_and_manifest_verify(finished: tuple[Path, AllRounds]) -> None:
     out, _ = finished
     assert "Did anything drift between rounds" in (out / "index.html").read_text(encoding="utf-8")
-    assert verify_folder(out) > 10
+    assert verify_folder(out).files > 10
 
 
 def test_other_settings_in_the_same_folder_are_refused(finished: tuple[Path, AllRounds], small_plan: Path) -> None:

@@ -19,8 +19,9 @@ from rlhf_fair.mitigations.divergence import kl_samples
 from rlhf_fair.mitigations.policies import ModelPolicy
 from rlhf_fair.models.causal_lm import CausalLM
 from rlhf_fair.models.requests import ScoresQuality
-from rlhf_fair.pipeline import ANNOTATORS_NAME, ITEMS_NAME, PREFERENCES_NAME, Loop, PolicyReward, Trained
+from rlhf_fair.pipeline import Loop, PolicyReward, Trained
 from rlhf_fair.pipeline_audit import BEST_OF
+from rlhf_fair.pipeline_stages.feedback import ANNOTATORS_NAME, ITEMS_NAME, PREFERENCES_NAME, answer_twice, judge
 from rlhf_fair.probes.best_of_n import select_best
 from rlhf_fair.rounds.drift import AGREES, LENGTH, LOG_RATIO, REFUSED, RoundRecords
 from rlhf_fair.rounds.loop import PANEL, STAGE, Round
@@ -77,10 +78,10 @@ class Examination:
         """Two answers of the SFT policy to every held-out prompt, judged by the first round's panel, never learnt."""
 
         def build(out: Path) -> None:
-            items = self.loop.answer_twice(self.trained.sft, self.prompts, seed=self.plan.seed)
+            items = answer_twice(self.loop, self.trained.sft, self.prompts, seed=self.plan.seed)
             write_table(out / ITEMS_NAME, items)
             members = read_table(self.trained.panels[PANEL] / ANNOTATORS_NAME)
-            self.loop.judge(items, members, self.loop.rng(OLD_PAIRS_STREAM), out)
+            judge(self.loop, items, members, self.loop.rng(OLD_PAIRS_STREAM), out)
 
         return self.stages.run("old-pairs", build)
 

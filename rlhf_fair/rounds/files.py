@@ -13,7 +13,7 @@ from rlhf_fair.artifacts import sha256_file, write_json
 from rlhf_fair.audit.findings import build_findings
 from rlhf_fair.audit.generation_account import counts, exclusions
 from rlhf_fair.demo.run import LIMITS, finish, panel_table
-from rlhf_fair.pipeline import ANNOTATORS_NAME, ITEMS_NAME
+from rlhf_fair.pipeline_stages.feedback import ANNOTATORS_NAME, ITEMS_NAME
 from rlhf_fair.records import Results, Verdict
 from rlhf_fair.rounds.drift import levels
 from rlhf_fair.rounds.loop import Round

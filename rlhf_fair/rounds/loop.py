@@ -11,19 +11,19 @@ import numpy as np
 import pandas as pd
 
 from rlhf_fair.artifacts import read_json
-from rlhf_fair.pipeline import (
+from rlhf_fair.pipeline import Loop, PipelineSettings, Progress, Trained, World
+from rlhf_fair.pipeline_stages import policies
+from rlhf_fair.pipeline_stages.feedback import (
     ANNOTATORS_NAME,
-    FAIRNESS_NAME,
     ITEMS_NAME,
     PREFERENCES_NAME,
-    Course,
-    Judged,
-    Loop,
-    PipelineSettings,
-    Progress,
-    Trained,
-    World,
+    answer_twice,
+    judge,
+    planned_members,
 )
+from rlhf_fair.pipeline_stages.loop import PEOPLE as POOL
+from rlhf_fair.pipeline_stages.policies import FAIRNESS_NAME, Course
+from rlhf_fair.pipeline_stages.reward_models import Judged, fit_reward
 from rlhf_fair.rounds.selection import select_pairs
 from rlhf_fair.rounds.settings import RoundSettings
 from rlhf_fair.stages import Stages
@@ -36,9 +36,6 @@ PANEL, STAGE = "diverse", "fair_ppo"
 
 PROMPTS, ANSWERS, CHOICE, PEOPLE, JUDGEMENTS, STEPS, SAMPLING = range(7)
 """Random streams of a round."""
-
-FIRST_PANEL_STREAM = 4
-"""The pipeline's stream of the pool: a round that plans anew draws from the very same people."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +78,7 @@ class Rounds:
 
     def rng(self, number: int, stream: int, *part: int) -> np.random.Generator:
         """A stream of its own for each part of each round, apart from those of the first."""
-        return np.random.default_rng((self.settings.seed, 200, number, stream, *part))
+        return self.loop.rng(200, number, stream, *part)
 
     def preferences(self, judged: Sequence[Round]) -> pd.DataFrame:
         """Items of the rounds in the window with p_a, their ``round`` and ``weight`` (of mean 1), oldest first.
@@ -102,7 +99,7 @@ class Rounds:
         prompts = self.world.prompts(self.rounds.selection.candidates, self.rng(number, PROMPTS))
         prompts = prompts.assign(prompt_id=f"r{number}-" + prompts["prompt_id"].astype(str))
         seed = int(self.rng(number, ANSWERS).integers(2**31))
-        write_table(out / ITEMS_NAME, self.loop.answer_twice(policy, prompts, seed=seed))
+        write_table(out / ITEMS_NAME, answer_twice(self.loop, policy, prompts, seed=seed))
 
     def _select(self, number: int, made: Sequence[Round], written: Path, out: Path) -> None:
         chosen = select_pairs(
@@ -121,21 +118,21 @@ class Rounds:
         if self.rounds.panel == "kept":
             members = read_table(first / ANNOTATORS_NAME)
         else:
-            pool = self.world.pool(self.loop.rng(FIRST_PANEL_STREAM))
-            members = self.loop.plan_panel(pool, self.rng(number, PEOPLE), out)
-        self.loop.judge(read_table(chosen / ITEMS_NAME), members, self.rng(number, JUDGEMENTS), out)
+            pool = self.world.pool(self.loop.rng(POOL))  # the very people that the first round drew from
+            members = planned_members(self.loop, pool, self.rng(number, PEOPLE), out)
+        judge(self.loop, read_table(chosen / ITEMS_NAME), members, self.rng(number, JUDGEMENTS), out)
 
     def _learn_reward(self, number: int, base: Path, judged: Sequence[Round], out: Path) -> None:
         """Anew from the base model, on old and new preferences; the scale stays that of the SFT policy's answers."""
         items = self.preferences(judged)
         known = read_table(judged[0].items / ITEMS_NAME)
         weight = items["weight"].to_numpy(dtype=float)
-        self.loop.fit_reward(f"reward-round-{number}", PANEL, base, Judged(items, known, weight), out)
+        fit_reward(self.loop, f"reward-round-{number}", PANEL, base, Judged(items, known, weight), out)
 
     def _improve(self, number: int, sft: Path, first_pairs: Path, last: Path, reward: Path, out: Path) -> None:
         """PPO from the last policy; its penalty goes on with the multipliers and group means where it stood."""
         scorer = self.stages.root / "training-scorer"
-        fairness = self.loop.penalty(scorer, first_pairs)
+        fairness = policies.penalty(self.loop, scorer, first_pairs)
         fairness.shaper.load_state_dict(read_json(last / FAIRNESS_NAME, "state of the penalty"))
         course = Course(
             name=f"fair-ppo-round-{number}",
@@ -147,14 +144,14 @@ class Rounds:
             seed=int(self.rng(number, SAMPLING).integers(2**31)),
             reference=sft if self.rounds.reference == "sft" else None,
         )
-        self.loop.improve(course, partial(self._prompts, number), out)
+        policies.improve(self.loop, course, partial(self._prompts, number), out)
 
     def _ppo(self) -> PPOSettings:
         ppo, steps = self.settings.ppo, self.rounds.ppo_steps
         return ppo if steps is None else ppo.model_copy(update={"steps": steps})
 
     def _prompts(self, number: int, step: int) -> PromptBatch:
-        return self.loop.batch(self.rng(number, STEPS, step))
+        return policies.batch(self.loop, self.rng(number, STEPS, step))
 
 
 def _judged_items(one: Round) -> pd.DataFrame:
