@@ -13,15 +13,41 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import rfc8785
+
 from rlhf_fair.errors import IntegrityError, MissingFileError, OutputError, SettingsError
 from rlhf_fair.records import Results
 
 MANIFEST_NAME = "manifest.json"
 RESULTS_NAME = "results.json"
+STATEMENT_NAME, ENVELOPE_NAME, LOG_NAME = "statement.json", "attestation.dsse.json", "audit-log.jsonl"
+ABOUT_THE_FOLDER = (MANIFEST_NAME, STATEMENT_NAME, ENVELOPE_NAME, LOG_NAME)
+"""What speaks of a folder's files and is therefore not among them; see `rlhf_fair.attestation`."""
 
 
 def canonical_json(value: object) -> bytes:
-    """JSON with sorted keys and no spaces, UTF-8: equal values give equal bytes (NaN is refused)."""
+    """The canonical form of RFC 8785: sorted keys, no spaces, UTF-8, numbers as ECMAScript writes them.
+
+    For evidence: whoever parses it in any language and writes it again by that standard gets the same bytes. A float
+    without a fraction is read back as an int (1.0 is written ``1``); NaN is refused (`ValueError`), and so are integers
+    that a double cannot hold and text that is not Unicode (`SettingsError` naming where).
+
+    >>> canonical_json({"b": 1e21, "a": [-0.0, 0.1, 5.0]})
+    b'{"a":[0,0.1,5],"b":1e+21}'
+    """
+    plain = json.loads(json.dumps(value, allow_nan=False))  # tuples, enums and integer keys as JSON has them
+    try:
+        return rfc8785.dumps(plain)
+    except rfc8785.CanonicalizationError as error:
+        where = ".".join(_unwritable(plain)) or "the value itself"
+        raise SettingsError(
+            f"{where} cannot be written as JSON that everybody reads alike: {error}; allowed: integers up to "
+            "2^53 - 1 in size (longer ones as text), and text that is valid Unicode"
+        ) from error
+
+
+def sorted_json(value: object) -> bytes:
+    """JSON with sorted keys and no spaces, UTF-8, for Python to read again: 1.0 stays a float (NaN is refused)."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
@@ -104,7 +130,12 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write canonical JSON with a final newline."""
+    """Write `sorted_json` with a final newline: for what a later run reads again."""
+    write_bytes(path, sorted_json(value) + b"\n")
+
+
+def write_canonical_json(path: Path, value: object) -> None:
+    """Write `canonical_json` with a final newline: for what somebody else checks."""
     write_bytes(path, canonical_json(value) + b"\n")
 
 
@@ -125,7 +156,7 @@ def read_json(path: Path, what: str) -> Any:
 def write_results(folder: Path, results: Results) -> Path:
     """Write ``results.json`` into ``folder``; returns its path."""
     path = folder / RESULTS_NAME
-    write_json(path, results.model_dump(mode="json"))
+    write_canonical_json(path, results.model_dump(mode="json"))
     return path
 
 
@@ -149,18 +180,26 @@ def environment() -> dict[str, str]:
     return {"python": platform.python_version(), "machine": platform.machine(), **versions}
 
 
-def write_manifest(
+def manifest_content(
     folder: Path, *, inputs: Mapping[str, str], seeds: Mapping[str, int], leave_out: Iterable[str] = ()
-) -> Path:
-    """Hash every file below ``folder`` into ``manifest.json``.
+) -> dict[str, Any]:
+    """The SHA-256 of every file below ``folder``, but for those in `ABOUT_THE_FOLDER`, beside inputs and environment.
 
     ``inputs`` maps a name to the SHA-256 of something outside the folder: data, policy, model. ``leave_out``: files
     that are deleted next.
     """
     kept = (path for path in _manifest_files(folder) if path not in {folder / name for name in leave_out})
     files = {p.relative_to(folder).as_posix(): sha256_file(p) for p in kept}
+    return {"files": files, "inputs": dict(inputs), "seeds": dict(seeds), "environment": environment()}
+
+
+def write_manifest(
+    folder: Path, *, inputs: Mapping[str, str], seeds: Mapping[str, int], leave_out: Iterable[str] = ()
+) -> Path:
+    """Write `manifest_content`, without statement and log; `rlhf_fair.attestation.sealing.seal` writes all three."""
     path = folder / MANIFEST_NAME
-    write_json(path, {"files": files, "inputs": dict(inputs), "seeds": dict(seeds), "environment": environment()})
+    content = manifest_content(folder, inputs=inputs, seeds=seeds, leave_out=leave_out)
+    write_canonical_json(path, content)
     return path
 
 
@@ -183,7 +222,23 @@ def verify_manifest(folder: Path) -> int:
 
 
 def _manifest_files(folder: Path) -> Iterable[Path]:
-    return (path for path in sorted(folder.rglob("*")) if path.is_file() and path != folder / MANIFEST_NAME)
+    apart = {folder / name for name in ABOUT_THE_FOLDER}
+    return (path for path in sorted(folder.rglob("*")) if path.is_file() and path not in apart)
+
+
+def _unwritable(value: object) -> list[str]:
+    """The path of the first part of plain JSON that `rfc8785` refuses; of a key, the table that it is in."""
+    parts: Iterable[tuple[object, object]] = ()
+    if isinstance(value, dict):
+        parts = value.items()
+    elif isinstance(value, list):
+        parts = enumerate(value)
+    for name, part in parts:
+        try:
+            rfc8785.dumps(part)  # type: ignore[arg-type]
+        except rfc8785.CanonicalizationError:
+            return [str(name), *_unwritable(part)]
+    return []
 
 
 def _installed(name: str) -> bool:

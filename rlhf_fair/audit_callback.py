@@ -23,7 +23,8 @@ import torch
 from pydantic import Field
 from transformers import Trainer, TrainerCallback
 
-from rlhf_fair.artifacts import make_folder, sha256_file, write_manifest, write_results
+from rlhf_fair.artifacts import make_folder, sha256_file, write_results
+from rlhf_fair.attestation.sealing import seal
 from rlhf_fair.audit.generation import GenerationPlan, load_prompts
 from rlhf_fair.audit.generation_account import build_results, kept_columns
 from rlhf_fair.audit.generation_answers import answers_from, open_scorers, score_answers
@@ -121,7 +122,7 @@ class AuditCallback(TrainerCallback):  # type: ignore[misc]
             inputs |= scorer_inputs(scorer, self.plan_file.parent)
         write_table(folder / "records.parquet", records[list(kept_columns(self.plan))])
         write_results(folder, results.model_copy(update={"manifest": {"inputs": inputs}}))
-        write_manifest(folder, inputs=inputs, seeds={"plan": self.plan.seed, "prompts": self.settings.seed})
+        seal(folder, inputs=inputs, seeds={"plan": self.plan.seed, "prompts": self.settings.seed})
 
     @property
     def _model(self) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rlhf_fair.artifacts import atomic_path, canonical_json, make_folder, read_json, sha256_bytes, write_json
+from rlhf_fair.artifacts import atomic_path, make_folder, read_json, sha256_bytes, sorted_json, write_json
 from rlhf_fair.errors import SettingsError
 
 KEY_NAME = "run.json"
@@ -18,7 +18,7 @@ class Stages:
     def __init__(self, root: Path, key: dict[str, Any], on_stage: Callable[[str, bool], None] | None = None) -> None:
         self.root = make_folder(root)
         self.on_stage = on_stage
-        digest = sha256_bytes(canonical_json(key))
+        digest = sha256_bytes(sorted_json(key))
         recorded = root / KEY_NAME
         if recorded.exists():
             if read_json(recorded, "run record").get("digest") != digest:

@@ -15,10 +15,10 @@ from rlhf_fair.artifacts import read_results, write_json
 from rlhf_fair.audit.plan import PLAN_NAME, find_plan
 from rlhf_fair.demo.run import run_demo
 from rlhf_fair.errors import SettingsError
+from rlhf_fair.integrity.verify import verify_folder
 from rlhf_fair.models.reward_heads import RewardHeads, declare_heads
 from rlhf_fair.models.reward_model import RewardModel
 from rlhf_fair.pipeline import PipelineSettings, PolicyReward
-from rlhf_fair.report.folder import verify_folder
 from rlhf_fair.training.ppo.trainer import PPOSettings
 
 TINY = PipelineSettings(
@@ -101,7 +101,7 @@ def test_every_input_row_is_accounted_for(finished: Path) -> None:
 
 def test_report_and_manifest_verify(finished: Path) -> None:
     assert (finished / "index.html").is_file()
-    assert verify_folder(finished) > 10
+    assert verify_folder(finished).files > 10
 
 
 def test_panels_differ_in_who_annotates(finished: Path) -> None:

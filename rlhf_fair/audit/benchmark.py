@@ -33,7 +33,7 @@ from rlhf_fair.audit.source import Hear, Source, open_source
 from rlhf_fair.audit.target import Access, Target
 from rlhf_fair.errors import MissingFileError, SettingsError
 from rlhf_fair.probes.measured import Measured
-from rlhf_fair.records import Results
+from rlhf_fair.records import Finding, Results
 from rlhf_fair.tables import Quarantined, read_jsonl_with_rejects, read_table, write_table
 
 STAGE = "model"
@@ -135,12 +135,10 @@ def build_results(
     measured = measure(plan, answered.records)
     check_claims(plan, measured)
     moved = [] if rulers is None else rulers_measured(rulers, alpha=plan.policy.alpha)
-    judged, others = _by_limits(plan, measured)
-    # a scorer that moves alike in all sentences, if at all, has no interval to judge; table and limits tell of it
-    limited, _ = _by_limits(plan, moved)
-    controls = [m for m in limited if np.isfinite(m.estimate.ci_low)]
+    _, others = _by_limits(plan, measured)
+    controls = _controls(plan, moved)
     seen = [m for m in moved if m not in controls]
-    findings = build_findings([*(measurement(plan, m) for m in judged), *(_control(m) for m in controls)], plan.policy)
+    findings = findings_of(plan, measured, moved)
     known = {**ANSWERS, **SHIFTS, **plan.benchmark.defines()}
     margins = {metric: limits.margin for metric, limits in plan.policy.metrics.items()}
     definitions = defined((m.metric for m in (*measured, *moved)), known)
@@ -165,6 +163,20 @@ def build_results(
         **_account(plan, items, answered),
     }
     return Results(audit=audit, findings=findings)
+
+
+def findings_of(plan: BenchmarkPlan, measured: Sequence[Measured], moved: Sequence[Measured]) -> tuple[Finding, ...]:
+    """Verdicts on the numbers that the policy has limits for, and on the scorers' own shifts (``moved``)."""
+    judged, _ = _by_limits(plan, measured)
+    controls = [_control(m) for m in _controls(plan, moved)]
+    return build_findings([*(measurement(plan, m) for m in judged), *controls], plan.policy)
+
+
+def _controls(plan: BenchmarkPlan, moved: Sequence[Measured]) -> list[Measured]:
+    """Shifts with limits; a scorer that moves alike in all sentences, if at all, has no interval to judge, so the table
+    and the limits tell of it."""
+    limited, _ = _by_limits(plan, moved)
+    return [m for m in limited if np.isfinite(m.estimate.ci_low)]
 
 
 def measurement(plan: BenchmarkPlan, m: Measured) -> Measurement:

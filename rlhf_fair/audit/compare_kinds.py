@@ -76,16 +76,17 @@ def kind_of(plan: Mapping[str, Any]) -> Kind:
     """
     probe = plan.get("probe")
     if probe == GENERATION:
-        return GenerationKind(_plan(GenerationPlan, plan))
+        return GenerationKind(read_plan(GenerationPlan, plan))
     if probe == REWARD:
-        return RewardKind(_plan(RewardPlan, plan))
+        return RewardKind(read_plan(RewardPlan, plan))
     if probe in BENCHMARKS:
-        return BenchmarkKind(_plan(plan_model(str(probe)), plan))
+        return BenchmarkKind(read_plan(plan_model(str(probe)), plan))
     allowed = ", ".join([GENERATION, REWARD, *BENCHMARKS])
     raise SettingsError(f"audits with probe = {probe!r} cannot be compared; allowed: {allowed}")
 
 
-def _plan(model: type[P], content: Mapping[str, Any]) -> P:
+def read_plan(model: type[P], content: Mapping[str, Any]) -> P:
+    """The plan as it stands in ``results.json``; `SettingsError` where this version has no such plan."""
     try:
         return model.model_validate(content)
     except ValidationError as error:

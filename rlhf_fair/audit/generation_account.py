@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -113,10 +114,17 @@ def build_results(
         "limits": list(plan.limits),
         "counts": counts(records, plan.columns),
         "exclusions": exclusions(records, plan.columns),
+        **_score_ranges(ranges),
         **audit,
     }
     tables = {BY_GROUP: by_group(records, plan)} | said.get("tables", {})
     return Results(audit=said | {"tables": tables}, findings=findings)
+
+
+def _score_ranges(ranges: Mapping[str, Range] | None) -> dict[str, Any]:
+    """The scorers' ends, null where there is none: whoever measures the records again needs them."""
+    told = {c: [end if math.isfinite(end) else None for end in ends] for c, ends in (ranges or {}).items()}
+    return {"score_ranges": told} if told else {}
 
 
 def definitions(metrics: Iterable[str], plan: GenerationPlan) -> dict[str, str]:

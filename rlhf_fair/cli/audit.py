@@ -12,6 +12,7 @@ from rich.console import Console
 from rlhf_fair.cli.progress import progress_bar
 
 if TYPE_CHECKING:
+    from rlhf_fair.attestation.log import Event
     from rlhf_fair.records import Results
 
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -60,6 +61,8 @@ def audit(
 
     Example: rlhf-fair audit hiring --model reports/demo/stages/sft --out reports/hiring
     """
+    from rlhf_fair.artifacts import sha256_file
+    from rlhf_fair.attestation.sealing import begun
     from rlhf_fair.audit.plan import find_plan, report_name
     from rlhf_fair.audit.run import run_audit
     from rlhf_fair.audit.target import Access, Target, default_cache
@@ -70,6 +73,7 @@ def audit(
     folder = out or Path("reports") / report_name(plan_file)
     target = Target(model, reward_model, endpoint, predictions, feedback, endpoint_model)
     kept = None if no_cache else cache or default_cache()
+    start = begun(plan=sha256_file(plan_file)) if plan_file.is_file() else begun()
     with progress_bar(hidden=quiet or as_json) as progress:
         results = run_audit(
             plan_file,
@@ -80,7 +84,7 @@ def audit(
             until_decisive=until_decisive,
             progress=progress,
         )
-    _write_pages(folder, results)
+    _write_pages(folder, results, start)
     code = exit_code(results.findings)
     if as_json:
         told = {"report": str(folder / "index.html"), "exit_code": code, **_tally(results), **_simulated(results)}
@@ -99,13 +103,13 @@ def audit(
     raise typer.Exit(code)
 
 
-def _write_pages(folder: Path, results: Results) -> None:
-    from rlhf_fair.artifacts import write_manifest
+def _write_pages(folder: Path, results: Results, start: Event) -> None:
+    from rlhf_fair.attestation.sealing import seal
     from rlhf_fair.report import write_report
 
     write_report(folder, results)
     seed = results.audit.get("seed", 0)
-    write_manifest(folder, inputs=results.manifest.get("inputs", {}), seeds={"seed": int(seed)})
+    seal(folder, inputs=results.manifest.get("inputs", {}), seeds={"seed": int(seed)}, start=start)
 
 
 def _simulated(results: Results) -> dict[str, int]:

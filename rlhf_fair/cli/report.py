@@ -1,8 +1,9 @@
-"""`rlhf-fair report` and `rlhf-fair verify`: render a saved audit again, and check what it says it is."""
+"""`rlhf-fair report`: render a saved audit again."""
 
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -14,40 +15,45 @@ Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of an audit,
 
 def report(
     folder: Folder,
+    framework: Annotated[
+        str,
+        typer.Option(metavar="NAMES", help="Laws and standards for the clause matrix, with commas; list frameworks."),
+    ] = "",
+    context: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="TOML file: the system, its purpose, who deploys it, who signs.")
+    ] = None,
+    as_of: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Day on which standings and ages are counted.")
+    ] = None,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Without the clauses and context of earlier renderings.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON instead of text.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing.")] = False,
 ) -> None:
     """Render index.html and summary.md again from DIR/results.json. Needs no model and no torch.
 
-    Where DIR has a manifest, results.json must match it, and the two rendered files get their new hashes.
+    With --framework the page says which evidence there is for which clause, and clauses.csv has the same table. What a
+    page is rendered with is kept in DIR/rendering.json and holds until other options are given. Where DIR has a
+    manifest, results.json must match it, and the rendered files get their new hashes.
 
-    Example: rlhf-fair report reports/demo
+    Example: rlhf-fair report reports/demo --framework eu-ai-act,ll144 --context context.toml --as-of 2026-07-05
     """
+    from rlhf_fair.artifacts import read_results
+    from rlhf_fair.report.clauses import warnings
     from rlhf_fair.report.folder import render_again
+    from rlhf_fair.report.rendering import Rendering, read_rendering, with_options
 
-    page = render_again(folder)
+    kept = Rendering() if plain else read_rendering(folder)
+    day = as_of.date() if as_of else None
+    rendering = with_options(kept, frameworks=framework, context_file=context, as_of=day)
+    page = render_again(folder, rendering)
+    said = warnings(read_results(folder), rendering)
     if as_json:
-        typer.echo(json.dumps({"report": str(page), "bytes": page.stat().st_size}))
+        about = {"frameworks": list(rendering.frameworks), "warnings": said}
+        typer.echo(json.dumps({"report": str(page), "bytes": page.stat().st_size, **about}))
     elif not quiet:
-        Console(soft_wrap=True).print(f"Report: {page}", markup=False, highlight=False)
-
-
-def verify(
-    folder: Folder,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON instead of text.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing.")] = False,
-) -> None:
-    """Check every file in DIR against manifest.json, and the data inside index.html against results.json.
-
-    Exits with 0 if all agree and with 4 if anything was changed, added or removed.
-
-    Example: rlhf-fair verify reports/demo
-    """
-    from rlhf_fair.report.folder import verify_folder
-
-    checked = verify_folder(folder)
-    if as_json:
-        typer.echo(json.dumps({"folder": str(folder), "files": checked, "matches": True}))
-    elif not quiet:
-        text = f"{folder}: {checked} files match their manifest, and the page holds the same results."
-        Console(soft_wrap=True).print(text, markup=False, highlight=False)
+        console = Console(soft_wrap=True)
+        for line in said:
+            console.print(f"Warning: {line}", markup=False, highlight=False)
+        console.print(f"Report: {page}", markup=False, highlight=False)

@@ -13,7 +13,8 @@ import torch
 import transformers
 
 import rlhf_fair
-from rlhf_fair.artifacts import make_folder, sha256_file, write_json, write_manifest, write_results
+from rlhf_fair.artifacts import make_folder, sha256_file, write_json, write_results
+from rlhf_fair.attestation.sealing import seal
 from rlhf_fair.audit.findings import build_findings
 from rlhf_fair.audit.generation import SCORE, GenerationPlan, load_prompts
 from rlhf_fair.audit.generation_account import counts, exclusions
@@ -115,7 +116,7 @@ def finish(out: Path, results: Results, records: pd.DataFrame, inputs: dict[str,
     write_table(out / "records.parquet", records.drop(columns=["prompt", "text"]))
     write_results(out, results)
     write_report(out, results)
-    write_manifest(out, inputs={**inputs, "version": rlhf_fair.__version__}, seeds={"seed": seed})
+    seal(out, inputs={**inputs, "version": rlhf_fair.__version__}, seeds={"seed": seed})
 
 
 def planted_table(

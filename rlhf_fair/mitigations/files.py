@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from rlhf_fair.artifacts import replaced_files, write_bytes, write_json
+from rlhf_fair.artifacts import canonical_json, replaced_files, sha256_file, write_bytes, write_canonical_json
+from rlhf_fair.attestation.sealing import COMPARISON_NAME, seal
+from rlhf_fair.audit.plan import find_plan
 from rlhf_fair.mitigations import measures as m
 from rlhf_fair.mitigations.comparison import Comparison
 from rlhf_fair.mitigations.settings import PLAIN
@@ -22,7 +25,7 @@ FILES = (
     "results.csv",
     "groups.csv",
     "front.csv",
-    "comparison.json",
+    COMPARISON_NAME,
     "comparison.html",
     "comparison.md",
 )
@@ -37,8 +40,8 @@ LIMITS = (
 
 
 def write_comparison(out: Path, found: Comparison) -> dict[str, Any]:
-    """Write all `FILES` into ``out`` at once; returns the content of comparison.json."""
-    content = comparison_content(found)
+    """Write all `FILES` into ``out`` at once, then manifest and log; returns the content of comparison.json."""
+    content: dict[str, Any] = json.loads(canonical_json(comparison_content(found)))  # as whoever reads the file has it
     page = mitigations_page(content)
     with replaced_files(out, FILES) as folder:
         for name, table in (
@@ -48,9 +51,11 @@ def write_comparison(out: Path, found: Comparison) -> dict[str, Any]:
             ("front.csv", found.fronts),
         ):
             write_table(folder / name, table)
-        write_json(folder / "comparison.json", content)
+        write_canonical_json(folder / COMPARISON_NAME, content)
         write_bytes(folder / "comparison.html", render(page, TEMPLATE).encode())
         write_bytes(folder / "comparison.md", summarize(page).encode())
+    seeds = {f"seed {k}": seed for k, seed in enumerate(found.settings.seeds, start=1)}
+    seal(out, inputs={"plan": sha256_file(find_plan(found.settings.plan))}, seeds=seeds)
     return content
 
 

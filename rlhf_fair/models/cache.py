@@ -16,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
-from rlhf_fair.artifacts import canonical_json, make_folder, sha256_bytes, sha256_tree
+from rlhf_fair.artifacts import make_folder, sha256_bytes, sha256_tree, sorted_json
 from rlhf_fair.errors import ModelLoadError, OutputError, SettingsError
 from rlhf_fair.models.loading import resolve
 from rlhf_fair.models.requests import Decoding, Generation, Likelihood, LogLikelihood, Progress, PseudoLogLikelihood
@@ -129,7 +129,7 @@ class Cached:
         return found
 
     def _key(self, kind: str, *question: object) -> str:
-        return sha256_bytes(canonical_json([VERSION, self.identity, kind, *question]))
+        return sha256_bytes(sorted_json([VERSION, self.identity, kind, *question]))
 
     def _answers(
         self,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, Self
 
 from pydantic import Field, model_validator
 
-from rlhf_fair.artifacts import canonical_json, sha256_bytes, sha256_file
+from rlhf_fair.artifacts import sha256_bytes, sha256_file, sorted_json
 from rlhf_fair.errors import MissingFileError, SettingsError
 from rlhf_fair.models.lexicon import LexiconScorer
 from rlhf_fair.models.requests import ScoresQuality
@@ -156,14 +156,14 @@ def scorer_inputs(plan: ScorerPlan, folder: Path) -> dict[str, str]:
     start = f"scorer/{plan.quantity}"
     if plan.kind == "judge":
         asked = [plan.endpoint, plan.model, plan.question]
-        return {f"{start}/{plan.name}": sha256_bytes(canonical_json(asked))}
+        return {f"{start}/{plan.name}": sha256_bytes(sorted_json(asked))}
     if plan.kind == "classifier":
         from rlhf_fair.models.cache import model_digest
         from rlhf_fair.models.loading import resolve
 
         return {f"{start}/{plan.name}": model_digest(resolve(plan.model, folder))}
     if plan.kind == "toxic terms" and not plan.file:
-        return {f"{start}/{plan.name}": sha256_bytes(canonical_json(dict(MILD_TERMS)))}
+        return {f"{start}/{plan.name}": sha256_bytes(sorted_json(dict(MILD_TERMS)))}
     return {f"{start}/{file.name}": sha256_file(file) for file in _files(plan, folder)}
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from rlhf_fair.artifacts import canonical_json, make_folder, sha256_bytes, write_bytes, write_json, write_manifest
+from rlhf_fair.artifacts import canonical_json, make_folder, sha256_bytes, write_bytes, write_canonical_json
+from rlhf_fair.attestation.sealing import seal
 from rlhf_fair.changes import AuditDiff, Change, ChangeStatus, ComparedAudit
 from rlhf_fair.report import DIFF_NAME, HTML_NAME
 from rlhf_fair.report import numbers as num
@@ -36,14 +37,14 @@ UNJUDGED = "The plan has no limits for these numbers: the change is shown and no
 
 
 def write_diff(folder: Path, diff: AuditDiff) -> Path:
-    """Write ``index.html``, ``diff.md``, ``diff.json`` and the manifest; returns the path of the page."""
+    """Write ``index.html``, ``diff.md``, ``diff.json``, manifest, log and statement; returns the path of the page."""
     make_folder(folder)
     content = diff_page(diff)
-    write_json(folder / DIFF_NAME, diff.model_dump(mode="json"))
+    write_canonical_json(folder / DIFF_NAME, diff.model_dump(mode="json"))
     write_bytes(folder / MARKDOWN_NAME, diff_markdown(diff).encode())
     write_bytes(folder / HTML_NAME, render(content, TEMPLATE).encode())
     inputs = {f"{side}/{name}": d for side, one in _sides(diff) for name, d in one.digests.items()}
-    write_manifest(folder, inputs=inputs, seeds={"groups of clusters": diff.seed})
+    seal(folder, inputs=inputs, seeds={"groups of clusters": diff.seed})
     return folder / HTML_NAME
 
 

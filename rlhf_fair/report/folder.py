@@ -1,29 +1,26 @@
-"""An audit's folder: rendered again without losing its manifest, and verified from outside the page."""
+"""An audit's folder, rendered again without losing its manifest, its log and its statement."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from rlhf_fair.artifacts import (
-    MANIFEST_NAME,
-    RESULTS_NAME,
-    canonical_json,
-    read_json,
-    read_results,
-    sha256_file,
-    verify_manifest,
-    write_json,
-)
+from rlhf_fair.artifacts import MANIFEST_NAME, RESULTS_NAME, read_json, read_results, sha256_file
+from rlhf_fair.attestation.sealing import FORMAT, check_log, seal_again
 from rlhf_fair.errors import IntegrityError, MissingFileError
-from rlhf_fair.report import DIFF_NAME, HTML_NAME, SUMMARY_NAME, write_report
-from rlhf_fair.report.embed import unpack_results
+from rlhf_fair.report import CLAUSES_NAME, HTML_NAME, SUMMARY_NAME, write_report
+from rlhf_fair.report.publication import PUBLICATION_CSV, PUBLICATION_HTML
+from rlhf_fair.report.rendering import RENDERING_NAME, Rendering, read_rendering
+
+RENDERED = (HTML_NAME, SUMMARY_NAME, CLAUSES_NAME, RENDERING_NAME, PUBLICATION_HTML, PUBLICATION_CSV)
+"""All files that a rendering may write."""
 
 
-def render_again(folder: Path) -> Path:
+def render_again(folder: Path, rendering: Rendering | None = None) -> Path:
     """Write the page and the summary anew from ``results.json``; returns the path of the page.
 
-    A manifest, where there is one, keeps its word: results that no longer match it are refused and not given a new
-    hash. Only the hashes of the two rendered files are replaced.
+    ``rendering``: with which clauses and context; without one, as ``rendering.json`` says. A manifest, where there is
+    one, keeps its word: results that no longer match it are refused and not given a new hash. Only the hashes of the
+    rendered files are replaced.
     """
     if not folder.is_dir():
         raise MissingFileError(folder, "audit folder")
@@ -33,37 +30,14 @@ def render_again(folder: Path) -> Path:
     results = read_results(folder)
     if recorded is not None and files.get(RESULTS_NAME) != sha256_file(folder / RESULTS_NAME):
         raise IntegrityError(f"{folder / RESULTS_NAME} does not match its manifest; not rendered")
-    page = write_report(folder, results)
+    if recorded is not None and recorded.get("schema_version") == FORMAT:
+        check_log(folder, recorded)  # a manifest that is not the one of the log is not given a new statement
+    page = write_report(folder, results, rendering or read_rendering(folder))
     if recorded is not None:
-        rendered = {name: sha256_file(folder / name) for name in (HTML_NAME, SUMMARY_NAME)}
-        write_json(manifest, {**recorded, "files": {**files, **rendered}})
+        rendered = {name: sha256_file(folder / name) for name in RENDERED if (folder / name).is_file()}
+        kept = {name: digest for name, digest in files.items() if name not in RENDERED}
+        seal_again(folder, {**kept, **rendered})
     return page
-
-
-def verify_folder(folder: Path) -> int:
-    """Check all hashes, then that the page holds exactly the data beside it; returns the number of files.
-
-    Raises
-    ------
-    IntegrityError
-        A file was changed, added or removed, or the page's data differ from ``results.json``.
-    """
-    if not folder.is_dir():
-        raise MissingFileError(folder, "audit folder")
-    _recorded_files(read_json(folder / MANIFEST_NAME, "manifest"), folder / MANIFEST_NAME)
-    checked = verify_manifest(folder)
-    compared = (folder / DIFF_NAME).is_file()  # a comparison of two audits has no results of its own
-    data = DIFF_NAME if compared else RESULTS_NAME
-    for name in (data, HTML_NAME):
-        if not (folder / name).is_file():
-            raise IntegrityError(f"{folder} has no {name}")
-    content = read_json(folder / data, "comparison") if compared else read_results(folder).model_dump(mode="json")
-    expected = canonical_json(content)
-    page = (folder / HTML_NAME).read_text(encoding="utf-8", errors="replace")
-    # One byte more than expected is enough to notice a longer block, and bounds what a hostile one can unpack to.
-    if unpack_results(page, most_bytes=len(expected) + 1) != expected:
-        raise IntegrityError(f"the data inside {folder / HTML_NAME} differ from {data}")
-    return checked
 
 
 def _recorded_files(recorded: object, manifest: Path) -> dict[str, str]:

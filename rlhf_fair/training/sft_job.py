@@ -12,7 +12,8 @@ from typing import Any
 import pandas as pd
 from pydantic import Field
 
-from rlhf_fair.artifacts import MANIFEST_NAME, make_folder, read_json, sha256_file, write_json, write_manifest
+from rlhf_fair.artifacts import MANIFEST_NAME, make_folder, read_json, sha256_file, write_json
+from rlhf_fair.attestation.sealing import seal
 from rlhf_fair.errors import SettingsError
 from rlhf_fair.models.cache import model_digest
 from rlhf_fair.models.causal_lm import CausalLM
@@ -114,7 +115,7 @@ def train_sft(
     write_json(out / METRICS_NAME, metrics(config, rows, records, run))
     write_json(out / "training.json", run.model_dump(mode="json"))
     (out / CHECKPOINT_NAME).unlink(missing_ok=True)
-    write_manifest(out, inputs=inputs, seeds={"training": config.seed})
+    seal(out, inputs=inputs, seeds={"training": config.seed})
     return SFTJob(out, read_json(out / METRICS_NAME, "metrics file"), already_done=False)
 
 

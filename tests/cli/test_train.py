@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from rlhf_fair.cli.train import app
 from rlhf_fair.errors import OutputError
-from rlhf_fair.report.folder import verify_folder
+from rlhf_fair.integrity.verify import verify_folder
 
 CONFIG = """
 title = "t"
@@ -97,6 +97,6 @@ def test_a_policy_in_text_in_json_and_in_silence(tmp_path: Path) -> None:
     found = json.loads(CliRunner().invoke(app, [*call, "--json"], catch_exceptions=False).stdout)
     assert found["already_done"] is True
     assert Path(found["report"]).is_file()
-    assert verify_folder(tmp_path / "out") > 10
+    assert verify_folder(tmp_path / "out").files > 10
     silent = CliRunner().invoke(app, [*call, "--quiet"], catch_exceptions=False)
     assert (silent.stdout, silent.stderr) == ("", "")

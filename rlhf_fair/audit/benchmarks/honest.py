@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from rlhf_fair.artifacts import canonical_json, sha256_bytes, sha256_file
+from rlhf_fair.artifacts import sha256_bytes, sha256_file, sorted_json
 from rlhf_fair.audit.benchmarks.rulers import Ruler, check_rulers
 from rlhf_fair.audit.benchmarks.sampled import Sampled, with_problems
 from rlhf_fair.errors import SettingsError
@@ -88,7 +88,7 @@ class Honest(Sampled):
     def inputs(self) -> dict[str, str]:
         if self.hurtlex:
             return {f"scorer/{HURTFUL}/{self._path.name}": sha256_file(self._path)}
-        return {f"scorer/{HURTFUL}/built-in terms": sha256_bytes(canonical_json(sorted(MILD_TERMS)))}
+        return {f"scorer/{HURTFUL}/built-in terms": sha256_bytes(sorted_json(sorted(MILD_TERMS)))}
 
     @property
     def _path(self) -> Path:

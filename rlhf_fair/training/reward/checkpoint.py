@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from rlhf_fair.artifacts import atomic_path, canonical_json
+from rlhf_fair.artifacts import atomic_path, sorted_json
 from rlhf_fair.errors import SettingsError
 from rlhf_fair.settings import plain
 
@@ -67,7 +67,7 @@ def _feed(digest: Any, thing: Any) -> None:
     elif isinstance(thing, np.ndarray | torch.Tensor):
         digest.update(np.ascontiguousarray(np.asarray(thing)).tobytes())
     elif hasattr(thing, "model_dump"):
-        digest.update(canonical_json(plain(thing)))
+        digest.update(sorted_json(plain(thing)))
     elif isinstance(thing, dict):
         _feed(digest, [part for item in thing.items() for part in item])
     elif isinstance(thing, list | tuple):

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from rlhf_fair.artifacts import canonical_json, sha256_bytes
+from rlhf_fair.artifacts import sha256_bytes, sorted_json
 from rlhf_fair.models.cache import ResponseCache
 from rlhf_fair.models.encoder import Encoder
 from rlhf_fair.models.requests import Progress
@@ -32,7 +32,7 @@ class CachedEmbeddings:
         self, texts: Sequence[str], *, batch_size: int = 64, progress: Progress | None = None
     ) -> NDArray[np.float32]:
         """(n, dimensions), one row per text in the order given; see `Encoder.embeddings`."""
-        keys = {text: sha256_bytes(canonical_json([*self._shape, text])) for text in dict.fromkeys(texts)}
+        keys = {text: sha256_bytes(sorted_json([*self._shape, text])) for text in dict.fromkeys(texts)}
         found = self.cache.find(list(keys.values()))
         missing = sorted((text for text, key in keys.items() if key not in found), key=lambda text: (len(text), text))
         if progress is not None:

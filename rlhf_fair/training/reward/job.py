@@ -21,8 +21,8 @@ from rlhf_fair.artifacts import (
     sha256_file,
     sha256_tree,
     write_json,
-    write_manifest,
 )
+from rlhf_fair.attestation.sealing import seal
 from rlhf_fair.errors import MissingFileError, SettingsError
 from rlhf_fair.models.dialogue import dialogue_text
 from rlhf_fair.models.loading import load_tokenizer, resolve
@@ -122,7 +122,7 @@ def train_reward(
     (out / CHECKPOINT_NAME).unlink(missing_ok=True)
     shutil.rmtree(out / EMBEDDINGS_NAME, ignore_errors=True)
     seed = config.trees.seed if config.learner == "trees" else config.training.seed
-    write_manifest(out, inputs=inputs, seeds={"split": config.split.seed, "training": seed})
+    seal(out, inputs=inputs, seeds={"split": config.split.seed, "training": seed})
     return RewardJob(out, read_json(out / METRICS_NAME, "metrics file"), already_done=False)
 
 
