@@ -30,6 +30,8 @@ from rlhf_fair.audit.reward_identity_comparisons import HOLISTIC_BIAS
 from rlhf_fair.audit.reward_identity_estimates import measure as measure_identity
 from rlhf_fair.audit.reward_identity_plan import IdentityPlan
 from rlhf_fair.audit.scorer_check import PROBE as SCORER_CHECK
+from rlhf_fair.audit.selection_rates import measure as measure_selection_rates
+from rlhf_fair.audit.selection_rates_plan import SELECTION_RATES, SelectionRatesPlan
 from rlhf_fair.records import Finding, Results
 from rlhf_fair.stats.no_change import Range
 from rlhf_fair.tables import read_table
@@ -71,6 +73,7 @@ def measured_again(folder: Path, results: Results) -> Again:
         GENERATION: _generation,
         REWARD: _reward,
         HOLISTIC_BIAS: _identity,
+        SELECTION_RATES: _selection_rates,
         **dict.fromkeys(BENCHMARKS, _benchmark),
     }
     if probe not in known or not isinstance(plan, Mapping):
@@ -143,6 +146,11 @@ def _reward(folder: Path, plan: Mapping[str, Any], results: Results) -> Again:
 def _identity(folder: Path, plan: Mapping[str, Any], results: Results) -> Again:
     asked = read_plan(IdentityPlan, plan)
     return Again(build_findings(measure_identity(_records(folder), asked), asked.policy))
+
+
+def _selection_rates(folder: Path, plan: Mapping[str, Any], results: Results) -> Again:
+    asked = read_plan(SelectionRatesPlan, plan)
+    return Again(build_findings(measure_selection_rates(asked, _records(folder)), asked.policy))
 
 
 def _ranges(recorded: object) -> Mapping[str, Range] | None:

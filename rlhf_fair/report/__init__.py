@@ -11,22 +11,47 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rlhf_fair.records import Results
+    from rlhf_fair.report.rendering import Rendering
 
 HTML_NAME = "index.html"
 SUMMARY_NAME = "summary.md"
 DIFF_NAME = "diff.json"
+CLAUSES_NAME = "clauses.csv"
 
 
-def write_report(folder: Path, results: Results) -> Path:
-    """Write ``index.html`` and ``summary.md`` into ``folder``; returns the path of the page."""
-    from rlhf_fair.artifacts import make_folder, write_bytes
+def rendered_files(results: Results, rendering: Rendering | None = None) -> dict[str, bytes]:
+    """Name -> bytes of everything that follows from ``results`` and ``rendering``; the same arguments, the same bytes.
+
+    ``clauses.csv`` is among them where a framework was asked for, ``publication.html`` and ``publication.csv`` where an
+    audit has something to publish.
+    """
+    from rlhf_fair.report.clauses import clauses_csv
     from rlhf_fair.report.data import page
     from rlhf_fair.report.html import render
     from rlhf_fair.report.markdown import summarize
+    from rlhf_fair.report.publication import publication_files
+    from rlhf_fair.report.rendering import Rendering
+
+    asked = rendering or Rendering()
+    content = page(results, asked)
+    files = {SUMMARY_NAME: summarize(content).encode(), HTML_NAME: render(content).encode()}
+    files |= publication_files(results)
+    return files | ({CLAUSES_NAME: clauses_csv(results, asked)} if asked.frameworks else {})
+
+
+def write_report(folder: Path, results: Results, rendering: Rendering | None = None) -> Path:
+    """Write ``index.html``, ``summary.md`` and what ``rendering`` asks for into ``folder``; returns the page's path.
+
+    ``rendering.json`` keeps what was asked for, so that the page can be rendered again.
+    """
+    from rlhf_fair.artifacts import make_folder, write_bytes
+    from rlhf_fair.report.rendering import Rendering, write_rendering
 
     make_folder(folder)
-    content = page(results)
-    write_bytes(folder / SUMMARY_NAME, summarize(content).encode())
-    path = folder / HTML_NAME
-    write_bytes(path, render(content).encode())
-    return path
+    files = rendered_files(results, rendering)
+    if CLAUSES_NAME not in files:
+        (folder / CLAUSES_NAME).unlink(missing_ok=True)
+    for name, data in files.items():
+        write_bytes(folder / name, data)
+    write_rendering(folder, rendering or Rendering())
+    return folder / HTML_NAME

@@ -168,6 +168,7 @@ def provenance_section(results: Results, results_sha256: str) -> Section:
         "tables",
         "truth",
         "word_attributions",
+        "publication",
     }
     rest = {key: value for key, value in audit.items() if key not in known}
     plan = audit.get("plan")

@@ -20,7 +20,7 @@ from rlhf_fair.settings import read_toml_table
     ("what", "expected"),
     [
         ("audits", set(shipped_audits())),
-        ("probes", {"generation", "holistic_bias", "panel_feedback", "reward", *NAMES}),
+        ("probes", {"generation", "holistic_bias", "panel_feedback", "reward", "selection-rates", *NAMES}),
         ("scorers", set(get_args(Kind))),
         ("metrics", set(ROW_METRICS)),
     ],
