@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from rlhf_fair.exchange.identity import TOOL, audited_name, results_sha256, stable_uuid, tool_version
+from rlhf_fair.exchange.identity import TOOL, audited_name, in_file_order, results_sha256, stable_uuid, tool_version
 from rlhf_fair.exchange.wording import basis_of, clean, one_line, sentence_of, verdict_of
 from rlhf_fair.records import Finding, Results, Verdict, exit_code
 from rlhf_fair.report import wording as say
@@ -30,7 +30,7 @@ def to_cyclonedx(results: Results, *, model_id: str = "", digest: str = "") -> b
 
     ``model_id``: the model's name, where the results name none or another. ``digest``: SHA-256 of the results' file.
     """
-    digest = digest or results_sha256(results)
+    results, digest = in_file_order(results), digest or results_sha256(results)
     model = {
         "type": "machine-learning-model",
         "bom-ref": MODEL_REF,

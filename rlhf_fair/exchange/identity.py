@@ -5,6 +5,7 @@ Nothing here reads a clock or draws a random number, so the same results give th
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from importlib import metadata
 from uuid import NAMESPACE_URL, UUID, uuid5
@@ -23,6 +24,15 @@ def results_sha256(results: Results) -> str:
     its own hash to `to_junit` and the others as ``digest``.
     """
     return sha256_bytes(canonical_json(results.model_dump(mode="json")) + b"\n")
+
+
+def in_file_order(results: Results) -> Results:
+    """The results with the keys of their free-form parts as ``results.json`` sorts them.
+
+    So results from memory and the same results read from disk give the same bytes.
+    """
+    free = json.loads(canonical_json(results.model_dump(mode="json", include={"audit", "manifest"})))
+    return results.model_copy(update=free)
 
 
 def stable_uuid(results_hash: str, what: str) -> UUID:

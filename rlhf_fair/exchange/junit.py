@@ -27,7 +27,7 @@ from collections import Counter
 from collections.abc import Iterable
 from xml.etree import ElementTree
 
-from rlhf_fair.exchange.identity import TOOL, results_sha256, tool_version
+from rlhf_fair.exchange.identity import TOOL, in_file_order, results_sha256, tool_version
 from rlhf_fair.exchange.wording import basis_of, clean, name_of, one_line, sentence_of, verdict_of
 from rlhf_fair.records import Finding, Results, Verdict, exit_code
 from rlhf_fair.report.reading import Terms, terms_of
@@ -40,6 +40,7 @@ DECIDES_NOTHING = "{}, which decides nothing: "
 
 def to_junit(results: Results, *, digest: str = "") -> bytes:
     """The results as one ``testsuites`` document, UTF-8. ``digest``: SHA-256 of the results' file, if there is one."""
+    results = in_file_order(results)
     terms = terms_of(results)
     title = one_line(results.audit.get("title") or "Bias audit")
     properties = {

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rlhf_fair.exchange.identity import TOOL, audited_name, results_sha256
+from rlhf_fair.exchange.identity import TOOL, audited_name, in_file_order, results_sha256
 from rlhf_fair.exchange.wording import clean, name_of, one_line
 from rlhf_fair.records import Finding, Results
 from rlhf_fair.report import headline
@@ -55,6 +55,7 @@ def to_model_card(results: Results, names: CardNames | None = None, *, digest: s
     """The card as Markdown with a YAML head. ``digest``: SHA-256 of the results' file, if there is one."""
     from huggingface_hub import ModelCardData
 
+    results = in_file_order(results)
     names, terms = names or CardNames(), terms_of(results)
     told = _claims(results)
     data = ModelCardData(tags=[TOOL, "bias-audit"], pipeline_tag=one_line(names.task))
@@ -121,8 +122,8 @@ def _bias(results: Results, terms: Terms) -> list[str]:
     slices = [finding for finding in results.findings if finding.role == "exploratory"]
     beyond = ranked([finding for finding in slices if finding.verdict.value == "exceeds_threshold"])
     if slices:
-        number = num.plural(len(slices), "exploratory slice")
-        lines += [f"Of {number}, {num.count(len(beyond))} lie beyond the threshold; no claim was made about them.", ""]
+        number, lie = num.plural(len(slices), "exploratory slice"), "lies" if len(beyond) == 1 else "lie"
+        lines += [f"Of {number}, {num.count(len(beyond))} {lie} beyond the threshold; no claim was made of slices.", ""]
         lines += _table(beyond, len(beyond), terms, "slice")
     meaning = definitions_table(results.audit)
     return lines + (table_lines(meaning) if meaning else [])

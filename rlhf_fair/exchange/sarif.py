@@ -33,7 +33,7 @@ from typing import Any
 from urllib.parse import quote
 
 from rlhf_fair.artifacts import sha256_bytes
-from rlhf_fair.exchange.identity import TOOL, results_sha256, stable_uuid, tool_version
+from rlhf_fair.exchange.identity import TOOL, in_file_order, results_sha256, stable_uuid, tool_version
 from rlhf_fair.exchange.wording import clean, name_of, one_line, told
 from rlhf_fair.records import Finding, Results, Verdict, exit_code
 from rlhf_fair.report import wording as say
@@ -76,6 +76,7 @@ class PlanFile:
 
 def to_sarif(results: Results, plan: PlanFile | None = None, *, problems_only: bool = False, digest: str = "") -> bytes:
     """The results as one SARIF log with one run, UTF-8 JSON. ``digest``: SHA-256 of the results' file, if any."""
+    results = in_file_order(results)
     plan, terms, digest = plan or PlanFile(), terms_of(results), digest or results_sha256(results)
     shown = _shown(results.findings, problems_only=problems_only)
     metrics = list(dict.fromkeys(finding.metric for finding in results.findings))
