@@ -125,10 +125,12 @@ class LedgerRow(Record):
     """Where did the disparity enter: one attribute at one stage, and its change from an earlier stage.
 
     ``estimate`` is the signed gap ``reference minus the mean of the other groups`` in units of ``metric``. ``change``
-    compares absolute gaps, |this| - |``change_from``|, on the same items, so its interval is a paired one.
+    compares absolute gaps, |this| - |``change_from``|, on the same items, so its interval is a paired one. ``round``
+    counts from 1 where a pipeline ran in rounds; 0: before them, or there are none.
     """
 
     stage: str
+    round: int = 0
     panel: str = ""
     attribute: str
     metric: str

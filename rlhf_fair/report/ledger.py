@@ -138,14 +138,15 @@ def _bridge(shared: Series, other: Series) -> Series:
 
 
 def ledger_table(rows: Sequence[LedgerRow]) -> Table:
-    """All ledger rows: the gap, and its change from an earlier stage on the same items."""
-    cells = []
+    """All ledger rows: the gap at each stage, with the round where the pipeline ran in rounds."""
+    cells, rounds = [], in_rounds(rows)
     for row in in_order(rows):
         places = _places([other for other in rows if (other.attribute, other.metric) == (row.attribute, row.metric)])
         known = num.finite(row.estimate)
         cells.append(
             (
                 Cell(say.words(row.attribute)),
+                *([round_cell(row)] if rounds else []),
                 Cell(say.sentence_case(say.stage(row.stage))),
                 Cell(say.words(row.panel) or "–"),
                 Cell(say.words(row.metric)),
@@ -157,13 +158,24 @@ def ledger_table(rows: Sequence[LedgerRow]) -> Table:
                 Cell(num.count(row.n_clusters)),
             )
         )
-    columns = ("Attribute", "Stage", "Panel", "Metric", "Reference", "Gap", "Interval", "p", "n", "Clusters")
+    head = ("Attribute", *(["Round"] if rounds else []), "Stage", "Panel", "Metric", "Reference")
+    columns = (*head, "Gap", "Interval", "p", "n", "Clusters")
     return Table(
         "ledger-table",
         "The gap at each stage",
-        tuple(Column(label, label in {"Gap", "Interval", "p", "n", "Clusters"}) for label in columns),
+        tuple(Column(label, label in {"Round", "Gap", "Interval", "p", "n", "Clusters"}) for label in columns),
         tuple(cells),
     )
+
+
+def in_rounds(rows: Sequence[LedgerRow]) -> bool:
+    """Whether the pipeline ran in rounds, so that they are worth a column."""
+    return any(row.round for row in rows)
+
+
+def round_cell(row: LedgerRow) -> Cell:
+    """The round of a row; a dash for what came before the first."""
+    return Cell(num.count(row.round) if row.round else "–")
 
 
 def changes_table(rows: Sequence[LedgerRow]) -> Table | None:

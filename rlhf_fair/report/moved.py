@@ -137,7 +137,7 @@ def moved_answer(rows: Sequence[LedgerRow]) -> tuple[str, ...]:
             continue
         at = stages.index(row.stage)
         earlier = [r for r in siblings if r.panel in {row.panel, ""} and stages.index(r.stage) < at]
-        earlier = [r for r in earlier if r.stage == row.change_from] or earlier
+        earlier = [r for r in earlier if row.change_from in {r.stage, f"{r.stage} ({r.panel})"}] or earlier
         if not earlier:
             continue
         before = max(earlier, key=lambda r: (stages.index(r.stage), r.panel == row.panel))

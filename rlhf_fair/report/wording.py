@@ -56,6 +56,7 @@ _ACRONYMS = {
     "bold": "BOLD",
     "sha256": "SHA-256",
 }
+_ROUND = re.compile(r"(.+)_round_(\d+)")
 _TAIL = re.compile(r"[ _](gap|difference|disparity|diff|distance|ratio)$")
 
 
@@ -75,12 +76,19 @@ def sentence_case(text: str) -> str:
 
 
 def stage(name: str) -> str:
-    """A stage in words."""
-    return _STAGE_NAMES.get(name, words(name))
+    """A stage in words.
+
+    >>> stage("fair_ppo_round_2")
+    'PPO with fairness penalty, round 2'
+    """
+    return _STAGE_NAMES.get(name) or re.sub(r" (?=round \d)", ", ", words(name))
 
 
 def stage_tick(name: str) -> str:
     """A stage's name for an axis, broken into short lines."""
+    of_round = _ROUND.fullmatch(name)
+    if of_round:
+        return f"{stage_tick(of_round[1])},\nround {of_round[2]}"
     return _TICK_NAMES.get(name, sentence_case(stage(name)).replace(" ", "\n"))
 
 

@@ -30,6 +30,9 @@ from rlhf_fair.rounds.loop import PANEL, STAGE, Round, Rounds
 from rlhf_fair.rounds.settings import RoundsConfig
 from rlhf_fair.stages import Stages
 
+BEFORE_ROUNDS = ("base", "sft")
+"""Stages of the first run that no round repeats."""
+
 
 @dataclass(frozen=True)
 class AllRounds:
@@ -136,14 +139,14 @@ class _Chain:
         self.yardstick = Yardstick(references, plan.clusters, plan.metric, plan.policy.alpha)
         self.policy = self._of_first(STAGE)
         self.reward = self._of_first("reward_model")
-        self.later: list[StageRecords] = []
+        self.later: list[tuple[int, StageRecords]] = []
         self.runs: list[TrainingRun] = []
 
     def add(self, one: Round) -> None:
         """Audit a round's reward model and policy."""
         self.reward = self.exam.reward_model(one, self.reward)
         self.policy = self.exam.policy(one, self.policy)
-        self.later += [self.reward, self.policy]
+        self.later += [(one.number, self.reward), (one.number, self.policy)]
         for folder in (one.reward, one.policy):
             run = TrainingRun.model_validate(read_json(folder / "training.json", "run"))
             self.runs.append(self._measured(run, one) if run.kind == "ppo" else run)
@@ -152,19 +155,25 @@ class _Chain:
         """The first round's audit with the later ones; claims are those of the last policy alone."""
         plan, first = self.exam.plan, self.first
         measured = [replace(m, role="exploratory") if self.later else m for m in first.measurements]
-        for stage in self.later:
+        for _, stage in self.later:
             found = (replace(m, variant=f"{PANEL} panel") for m in measure(stage.records, plan, stage.stage))
             measured += found if stage is self.policy else (_explored(m) for m in found)
-        tables = [stage.records.assign(stage=stage.stage, panel=stage.panel) for stage in self.later]
+        tables = [stage.records.assign(stage=stage.stage, panel=stage.panel) for _, stage in self.later]
         return Audited(
             measured,
-            (*first.ledger, *self._ledger()),
+            self._ledger(),
             first.training.model_copy(update={"runs": (*first.training.runs, *self.runs)}),
             pd.concat([first.records, *tables], ignore_index=True),
         )
 
-    def _ledger(self) -> list[LedgerRow]:
-        return [row for stage in self.later for row in ledger_rows(stage, self.yardstick)]
+    def _ledger(self) -> tuple[LedgerRow, ...]:
+        """Rows of all rounds with their number; a single round needs none, nor does what came before feedback."""
+        first = self.first.ledger
+        if not self.later:
+            return first
+        later = [(n, row) for n, stage in self.later for row in ledger_rows(stage, self.yardstick)]
+        numbered = [*((0 if row.stage in BEFORE_ROUNDS else 1, row) for row in first), *later]
+        return tuple(row.model_copy(update={"round": number}) for number, row in numbered)
 
     def _of_first(self, stage: str) -> StageRecords:
         records = self.first.records
