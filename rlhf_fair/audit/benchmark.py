@@ -13,7 +13,6 @@ import pandas as pd
 
 from rlhf_fair.artifacts import (
     canonical_json,
-    make_folder,
     sha256_bytes,
     sha256_file,
     sha256_tree,
@@ -27,6 +26,7 @@ from rlhf_fair.audit.benchmarks.rulers import RULERS, RULERS_TABLE, rulers_measu
 from rlhf_fair.audit.data_folder import data_folder
 from rlhf_fair.audit.definitions import ANSWERS, SHIFTS, defined
 from rlhf_fair.audit.findings import Measurement, build_findings
+from rlhf_fair.audit.fixed_policy import begin
 from rlhf_fair.audit.measured_table import measured_table
 from rlhf_fair.audit.plan import find_plan
 from rlhf_fair.audit.source import Hear, Source, open_source
@@ -76,7 +76,7 @@ def run(
         source = open_source(target, access, run=out, hear=hear)
     elif not target.predictions.is_file():
         raise MissingFileError(target.predictions, "predictions file")
-    make_folder(out)
+    begin(find_plan(plan_file), out)
     items = benchmark.load(folder)
     if items.table.empty:
         raise SettingsError(f"{folder}: none of the {len(items.rejects)} items of {plan.probe} can be used")

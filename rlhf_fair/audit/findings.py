@@ -47,7 +47,8 @@ def build_findings(measurements: Sequence[Measurement], policy: Judging) -> tupl
 
     Two families are adjusted: the p-values that findings show, and those of the thresholds, on which "exceeds" hangs
     too. So the chance that any claim exceeds whose truth does not is alpha at most. For better = high and low the two
-    are one. An estimate from fewer of the rows than the policy's ``min_measured`` is never within.
+    are one. An estimate from fewer of the rows than the policy's ``min_measured`` is never within, and one from fewer
+    rows than its ``minimum_n`` is neither within nor beyond.
 
     Raises
     ------
@@ -126,6 +127,8 @@ def _finding(m: Measurement, p_value: float, p_adjusted: float, p_threshold: flo
         decision, reason = Verdict.INCONCLUSIVE, unheard
     elif unheard:
         note = "; ".join(filter(None, (note, unheard)))
+    if e.n < policy.minimum_n and decision in (Verdict.WITHIN, Verdict.EXCEEDS):
+        decision, reason = Verdict.INCONCLUSIVE, f"from {e.n} rows, where the policy asks for {policy.minimum_n}"
     return Finding(
         id=finding_id(m),
         stage=m.stage,

@@ -10,9 +10,10 @@ from typing import Any
 
 import pandas as pd
 
-from rlhf_fair.artifacts import canonical_json, make_folder, sha256_bytes, sha256_file, write_results
+from rlhf_fair.artifacts import canonical_json, sha256_bytes, sha256_file, write_results
 from rlhf_fair.audit.asked import as_asked
 from rlhf_fair.audit.findings import build_findings
+from rlhf_fair.audit.fixed_policy import begin
 from rlhf_fair.audit.generation import SCORE, GenerationPlan, load_prompts
 from rlhf_fair.audit.generation_account import build_results, definitions, kept_columns
 from rlhf_fair.audit.generation_answers import answers_from, answers_from_file, open_scorers, score_answers
@@ -82,7 +83,7 @@ def run_generation(
     # an audit that looks at its answers batch by batch tells of them itself
     heard = None if until_decisive else progress
     asked = _questions(plan, prompts, scorers, target, access=access, out=out, hear=heard)
-    make_folder(out)
+    begin(plan_file, out)
     about = _about(asked, target)
     check = check_scorers(plan, prompts, scorers, STAGE)
     records, results = asked.until_decisive(about, progress) if until_decisive else asked.measured(about)

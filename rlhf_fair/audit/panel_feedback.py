@@ -8,8 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from rlhf_fair.artifacts import make_folder, sha256_file, write_results
+from rlhf_fair.artifacts import sha256_file, write_results
 from rlhf_fair.audit.findings import build_findings
+from rlhf_fair.audit.fixed_policy import begin
 from rlhf_fair.audit.panel_feedback_attributes import CONFLICTING, NO_GROUPS, declared_attributes, label_ratings
 from rlhf_fair.audit.panel_feedback_estimates import measure
 from rlhf_fair.audit.panel_feedback_plan import AttributePlan, FeedbackPlan, load_feedback_plan
@@ -45,6 +46,7 @@ def run(
     plan = load_feedback_plan(plan_file)
     files, raters_file = input_files(plan, feedback, data_dir)
     ratings = read_ratings(plan, files, raters_file)
+    begin(Path(plan_file), out_dir)
     results, records = build_results(plan, ratings, progress=progress)
     sources = {"ratings": ", ".join(path.name for path in files), "scale": f"{ratings.low:g} to {ratings.high:g}"}
     sources |= {"ratings used": f"{len(records):,}", "items": f"{records['item'].nunique():,}"}
@@ -63,7 +65,6 @@ def run(
         f"ratings/{path.name}": sha256_file(path) for path in [*files, *filter(None, [raters_file])]
     }
     results = results.model_copy(update={"audit": results.audit | {"data": sources}, "manifest": {"inputs": inputs}})
-    make_folder(out_dir)
     write_table(out_dir / RECORDS_NAME, shared)
     write_table(out_dir / REJECTS_NAME, ratings.rejects)
     write_results(out_dir, results)

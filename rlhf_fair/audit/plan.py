@@ -5,8 +5,9 @@ A plan is a folder with a ``plan.toml``, the file itself, or the name of an audi
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Literal, Self, TypeVar
 
 from pydantic import Field, model_validator
 
@@ -50,13 +51,24 @@ class Judging(Settings):
 
     ``min_measured``: a number that a smaller share of the compared rows entered, in either group, is never within: it
     speaks for those that were measured only, and what the others say is unknown. 0 lets everything pass.
+    ``minimum_n``: a number from fewer rows is inconclusive, whichever way it points. ``correction``: of the p-values of
+    claims; there is one so far, and a policy may name it. ``owner`` answers for the policy, which wants a fresh look
+    after ``expires``.
     """
 
     alpha: float = Field(0.05, gt=0, lt=0.5)
     power: float = Field(0.8, gt=0.5, lt=1)
     min_measured: float = Field(0.9, ge=0, le=1)
+    minimum_n: int = Field(0, ge=0)
+    correction: Literal["holm"] = "holm"
     rationale: str = ""
+    owner: str = ""
+    expires: date | None = None
     metrics: dict[str, Limits] = Field(default_factory=dict)
+
+    def expired(self, today: date) -> bool:
+        """Whether the policy wants a fresh look on ``today``."""
+        return self.expires is not None and self.expires < today
 
     def limits(self, metric: str) -> Limits:
         """The limits of one metric, which must have some."""

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rlhf_fair.artifacts import make_folder, sha256_file, write_results
+from rlhf_fair.artifacts import sha256_file, write_results
 from rlhf_fair.audit.asking import Hear
 from rlhf_fair.audit.data_folder import data_folder
 from rlhf_fair.audit.definitions import REWARD_MODEL, defined
 from rlhf_fair.audit.findings import build_findings
+from rlhf_fair.audit.fixed_policy import begin
 from rlhf_fair.audit.plan import load_plan
 from rlhf_fair.audit.reward_audit_caveats import unreachable, weakened, with_reach
 from rlhf_fair.audit.reward_audit_items import Items, collect
@@ -65,6 +66,7 @@ def run(plan_file: Path, target: Target, data_dir: str | Path, out: Path, *, hea
         raise SettingsError(
             f"plan {plan_file}: nothing is there to be measured ({reasons or 'the plan names no part'})"
         )
+    begin(plan_file, out)
     scores = score_texts(target, items.texts, heard)
     records = with_rewards(items, scores)
     unit = reward_unit(records, plan.counterfactual.least_unit if plan.counterfactual else 0.0)
@@ -72,7 +74,6 @@ def run(plan_file: Path, target: Target, data_dir: str | Path, out: Path, *, hea
     results = build_results(plan, records, unit, items, scores)
     inputs = {"plan": sha256_file(plan_file), **items.inputs, **scores.inputs}
     results = results.model_copy(update={"manifest": {"inputs": inputs, "seeds": {"seed": plan.seed}}})
-    make_folder(out)
     write_table(out / RECORDS_NAME, records)
     if len(items.rejects):
         write_table(out / REJECTS_NAME, items.rejects.drop(columns="value"))

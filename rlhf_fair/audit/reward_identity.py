@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rlhf_fair.artifacts import make_folder, read_json, sha256_file, sha256_tree, write_results
+from rlhf_fair.artifacts import read_json, sha256_file, sha256_tree, write_results
 from rlhf_fair.audit.findings import build_findings
-from rlhf_fair.audit.plan import load_plan
+from rlhf_fair.audit.fixed_policy import begin
+from rlhf_fair.audit.plan import find_plan, load_plan
 from rlhf_fair.audit.reward_identity_comparisons import (
     COLUMNS,
     crows_comparisons,
@@ -70,7 +71,7 @@ def run(
     settings = load_plan(plan, IdentityPlan)
     comparisons, left_out = build_comparisons(settings, data_dir)
     model = open_reward(reward_model_dir)
-    make_folder(out_dir)
+    begin(find_plan(plan), out_dir)
     hear = progress or (lambda what, done, total: None)
 
     def score(texts: list[str]) -> np.ndarray[Any, np.dtype[np.float64]]:
@@ -80,7 +81,7 @@ def run(
     records, scale = score_comparisons(comparisons, score, Path(reward_model_dir))
     results = build_results(settings, records, scale, left_out)
     models = {"reward_model": {"name": Path(reward_model_dir).name, "gap_unit": scale.over}}
-    inputs = input_hashes(settings, Path(reward_model_dir), data_dir)
+    inputs = {"plan": sha256_file(find_plan(plan)), **input_hashes(settings, Path(reward_model_dir), data_dir)}
     manifest = {"inputs": inputs, "seeds": {"cells": settings.holistic_bias.seed}}
     results = results.model_copy(
         update={

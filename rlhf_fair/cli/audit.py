@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -70,6 +71,8 @@ def audit(
     from rlhf_fair.report.headline import claim_lines
 
     plan_file = find_plan(plan)
+    if not quiet:
+        _warn_of_expiry(plan_file, date.today())
     folder = out or Path("reports") / report_name(plan_file)
     target = Target(model, reward_model, endpoint, predictions, feedback, endpoint_model)
     kept = None if no_cache else cache or default_cache()
@@ -110,6 +113,16 @@ def _write_pages(folder: Path, results: Results, start: Event) -> None:
     write_report(folder, results)
     seed = results.audit.get("seed", 0)
     seal(folder, inputs=results.manifest.get("inputs", {}), seeds={"seed": int(seed)}, start=start)
+
+
+def _warn_of_expiry(plan_file: Path, today: date) -> None:
+    """Say so where the plan's policy wants a fresh look; what is wrong with a plan is told by the audit itself."""
+    from rlhf_fair.settings import read_toml_table
+
+    policy = read_toml_table(plan_file, "plan").get("policy")
+    expires = policy.get("expires") if isinstance(policy, dict) else None
+    if isinstance(expires, date) and expires < today:
+        typer.echo(f"warning: the policy of {plan_file} expired on {expires}: look at its thresholds afresh", err=True)
 
 
 def _simulated(results: Results) -> dict[str, int]:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from rlhf_fair.artifacts import canonical_json, sha256_bytes
 from rlhf_fair.compliance.evidence import Case, Found, State, share
 
 
 def policy_fixed_before_run(case: Case) -> Found:
     """The hash of the policy, written down before the first answer was asked for."""
-    fixed = case.results.audit.get("policy_fixed")
-    if isinstance(fixed, Mapping) and fixed.get("policy_sha256"):
-        return Found(State.PRESENT, "hash of the policy recorded before the first answer", "provenance")
-    if case.results.audit.get("plan"):
+    fixed, plan = case.results.audit.get("policy_fixed"), case.results.audit.get("plan")
+    recorded = fixed.get("policy_sha256") if isinstance(fixed, Mapping) else None
+    policy = plan.get("policy") if isinstance(plan, Mapping) else None
+    if recorded and recorded == sha256_bytes(canonical_json(policy)):
+        return Found(State.PRESENT, "hash of this policy recorded before the first answer", "provenance")
+    if recorded:
+        return Found(State.PARTIAL, "the hash recorded before the run is not that of this policy", "provenance")
+    if plan:
         said = "the plan is here, but no record that its policy was fixed before the run"
         return Found(State.PARTIAL, said, "provenance")
     return Found(State.ABSENT, "no plan")

@@ -130,8 +130,8 @@ def _cautions(found: Sequence[Matrix], reference: ReferenceDate) -> list[str]:
         if stale:
             oldest, many = min(clause.as_of for clause in stale), num.plural(len(stale), "entry", "entries")
             said.append(
-                f"{one.framework.title}: {many} of {len(one.rows)} last checked more than {STALE_AFTER_DAYS} days before "
-                f"{reference.day} (the oldest on {oldest}); check the law anew."
+                f"{one.framework.title}: {many} of {len(one.rows)} last checked more than {STALE_AFTER_DAYS} days "
+                f"before {reference.day} (the oldest on {oldest}); check the law anew."
             )
         for check in dict.fromkeys(row.clause.check for row in one.rows if row.clause.check):
             about = [row.clause.id for row in one.rows if row.clause.check == check]
