@@ -55,7 +55,7 @@ class PipelineSettings(Settings):
     sft: SFTSettings = SFTSettings(epochs=1, batch_size=32, learning_rate=1e-3)
     reward: RewardSettings = RewardSettings(epochs=2, batch_size=32, learning_rate=2e-3, weight_decay=0.0, device="cpu")
     ppo: PPOSettings = PPOSettings(steps=48, kl_coef=0.1)
-    fairness: FairnessSettings = FairnessSettings(strength=30.0, memory=0.85)
+    fairness: FairnessSettings = FairnessSettings(strength=60.0, memory=0.85)
 
 
 QUICK_PIPELINE = PipelineSettings(
