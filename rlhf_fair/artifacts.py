@@ -18,6 +18,9 @@ import rfc8785
 from rlhf_fair.errors import IntegrityError, MissingFileError, OutputError, SettingsError
 from rlhf_fair.records import Results
 
+MOST_EXACT = 2**53 - 1
+"""The largest integer up to which a double holds every one (RFC 7493, section 2.2)."""
+
 MANIFEST_NAME = "manifest.json"
 RESULTS_NAME = "results.json"
 STATEMENT_NAME, ENVELOPE_NAME, LOG_NAME = "statement.json", "attestation.dsse.json", "audit-log.jsonl"
@@ -29,20 +32,21 @@ def canonical_json(value: object) -> bytes:
     """The canonical form of RFC 8785: sorted keys, no spaces, UTF-8, numbers as ECMAScript writes them.
 
     For evidence: whoever parses it in any language and writes it again by that standard gets the same bytes. A float
-    without a fraction is read back as an int (1.0 is written ``1``); NaN is refused (`ValueError`), and so are integers
-    that a double cannot hold and text that is not Unicode (`SettingsError` naming where).
+    without a fraction is read back as an int (1.0 is written ``1``, 1e17 as 18 digits); NaN is refused (`ValueError`),
+    and so are integers that are not what a double is written as, and text that is not Unicode (`SettingsError` naming
+    where).
 
     >>> canonical_json({"b": 1e21, "a": [-0.0, 0.1, 5.0]})
     b'{"a":[0,0.1,5],"b":1e+21}'
     """
-    plain = json.loads(json.dumps(value, allow_nan=False))  # tuples, enums and integer keys as JSON has them
+    plain = _with_doubles(json.loads(json.dumps(value, allow_nan=False)))  # tuples and enums as JSON has them
     try:
         return rfc8785.dumps(plain)
     except rfc8785.CanonicalizationError as error:
         where = ".".join(_unwritable(plain)) or "the value itself"
         raise SettingsError(
             f"{where} cannot be written as JSON that everybody reads alike: {error}; allowed: integers up to "
-            "2^53 - 1 in size (longer ones as text), and text that is valid Unicode"
+            "2^53 - 1 in size (others as text), and text that is valid Unicode"
         ) from error
 
 
@@ -224,6 +228,17 @@ def verify_manifest(folder: Path) -> int:
 def _manifest_files(folder: Path) -> Iterable[Path]:
     apart = {folder / name for name in ABOUT_THE_FOLDER}
     return (path for path in sorted(folder.rglob("*")) if path.is_file() and path not in apart)
+
+
+def _with_doubles(plain: Any) -> Any:
+    """Plain JSON whose long integers are floats where that is what they were before they were written and parsed."""
+    if isinstance(plain, dict):
+        return {name: _with_doubles(part) for name, part in plain.items()}
+    if isinstance(plain, list):
+        return [_with_doubles(part) for part in plain]
+    if type(plain) is int and MOST_EXACT < abs(plain) < 10**21 and rfc8785.dumps(float(plain)) == str(plain).encode():
+        return float(plain)
+    return plain
 
 
 def _unwritable(value: object) -> list[str]:

@@ -41,7 +41,8 @@ def test_a_claim_that_newly_exceeds_ends_with_1_and_writes_the_report(audits, tm
     result = run(audits["fair"], audits["biased"], *FEW, "--out", tmp_path)
     assert result.exit_code == 1
     assert "newly exceeds" in result.output
-    assert {path.name for path in tmp_path.iterdir()} == {"index.html", "diff.md", "diff.json", "manifest.json"}
+    about = {"manifest.json", "statement.json", "audit-log.jsonl"}
+    assert {path.name for path in tmp_path.iterdir()} == {"index.html", "diff.md", "diff.json"} | about
     assert verify_manifest(tmp_path) == 3
     content = json.loads((tmp_path / "diff.json").read_text())
     assert content["items"]["compared"] == 150

@@ -8,13 +8,14 @@ import shutil
 
 import pytest
 
-from rlhf_fair.artifacts import canonical_json, verify_manifest, write_manifest
+from rlhf_fair.artifacts import canonical_json, verify_manifest
+from rlhf_fair.attestation.sealing import seal
 from rlhf_fair.changes import AuditDiff, Change, ChangeStatus, ComparedAudit, ComparedItems, Side
 from rlhf_fair.errors import IntegrityError
+from rlhf_fair.integrity.verify import verify_folder
 from rlhf_fair.records import NAN, Verdict
 from rlhf_fair.report.diff import claim_lines, diff_markdown, diff_page, verdict_sentence, write_diff
 from rlhf_fair.report.embed import unpack_results
-from rlhf_fair.report.folder import verify_folder
 from rlhf_fair.report.html import render
 
 NASTY = "</td><script>alert(1)</script>|**x**"
@@ -128,8 +129,38 @@ def table_rows(diff: AuditDiff) -> list[str]:
     return [line for line in diff_markdown(diff).splitlines() if line.startswith("|")]
 
 
-def test_markdown_has_one_table_for_each_kind(diff):
-    assert sum(line.startswith("| Status") for line in table_rows(diff)) == 3
+def test_markdown_lists_claims_by_what_became_of_them_and_folds_none_that_matters(diff):
+    text = diff_markdown(diff)
+    headings = [line.removeprefix("## ") for line in text.replace("\\", "").splitlines() if line.startswith("## ")]
+    assert headings == [
+        "Claims: newly exceeds (1 of 4)",
+        "Claims: not measured (1 of 4)",
+        "Claims: better (1 of 4)",
+        "Claims: unchanged (1 of 4)",
+        "Exploratory slices: undecided (1 of 1)",
+        "Also measured",
+        "What does this comparison not show?",
+    ]
+    many = [change(f"g{i}", 0.04, 0.05, 0.02, ChangeStatus.UNCHANGED) for i in range(40)]
+    long = diff_markdown(diff.model_copy(update={"changes": (*diff.changes[:2], *many)}))
+    assert "<summary>Claims: unchanged (40 of 42)</summary>" in long
+    assert "\n## Claims: newly exceeds" in long
+
+
+def test_markdown_fits_a_comment(diff):
+    many = [
+        change(f"group {i} " + "x" * 80, 0.04, 0.26, 0.03, ChangeStatus(s), worse_by_margin="yes", role=role)
+        for i in range(55)
+        for s in ("new", "worse", "better", "unchanged")
+        for role in ("claim", "exploratory")
+    ]
+    text = diff_markdown(diff.model_copy(update={"changes": tuple(many)}))
+    assert len(text) < 65_536  # of GitHub, for one comment
+    assert text.count("Too long for here") >= 1
+    assert "\n## Claims: newly exceeds" in text
+
+
+def test_numbers_of_the_change_stand_in_the_markdown(diff):
     assert re.search(r"\| newly exceeds .* \| 0.04 \| 0.26 \| \+0\.22", diff_markdown(diff).replace("\\", ""))
 
 
@@ -152,12 +183,12 @@ def test_the_folder_is_complete_and_the_page_holds_its_data(diff, tmp_path):
 
 def test_verify_reads_a_comparison_and_notices_other_data_in_its_page(diff, tmp_path):
     write_diff(tmp_path, diff)
-    assert verify_folder(tmp_path) == 3
+    assert verify_folder(tmp_path).files == 3
     other = diff.model_copy(update={"seed": 1})
     write_diff(tmp_path / "other", other)
     (tmp_path / "index.html").write_bytes((tmp_path / "other" / "index.html").read_bytes())
     shutil.rmtree(tmp_path / "other")
-    write_manifest(tmp_path, inputs={}, seeds={})
+    seal(tmp_path, inputs={}, seeds={})
     with pytest.raises(IntegrityError, match=r"differ from diff\.json"):
         verify_folder(tmp_path)
 

@@ -8,8 +8,9 @@ import pytest
 
 from rlhf_fair.artifacts import write_manifest, write_results
 from rlhf_fair.errors import IntegrityError, MissingFileError
+from rlhf_fair.integrity.verify import verify_folder
 from rlhf_fair.report import write_report
-from rlhf_fair.report.folder import render_again, verify_folder
+from rlhf_fair.report.folder import render_again
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def audited(tmp_path, reward_identity):
 
 
 def test_an_untouched_folder_verifies(audited):
-    assert verify_folder(audited) == 4
+    assert verify_folder(audited).files == 4
 
 
 @pytest.mark.parametrize("name", ["results.json", "index.html", "summary.md", "records.csv"])
@@ -68,7 +69,7 @@ def test_rendering_again_keeps_the_folder_verified(audited):
     before = json.loads((audited / "manifest.json").read_text())
     (audited / "index.html").write_text("old")
     render_again(audited)
-    assert verify_folder(audited) == 4
+    assert verify_folder(audited).files == 4
     assert json.loads((audited / "manifest.json").read_text()) == before
 
 
