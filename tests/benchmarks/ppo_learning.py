@@ -99,6 +99,8 @@ def measure_run(task: Path, kept: Path, seed: int) -> list[dict[str, float]]:
     questions = torch.from_numpy(prompts(1000 + seed, HELD_OUT))
     rows = [{"step": 0, **measure(start, start, questions, seed)}]
     for step in KEPT:
+        if not (kept / f"{step}.pt").exists():
+            continue  # cut short: what there is counts
         policy.load_state_dict(torch.load(kept / f"{step}.pt"))
         rows.append({"step": step, **measure(policy, start, questions, seed)})
     return rows

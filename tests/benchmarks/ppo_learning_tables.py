@@ -14,6 +14,8 @@ from matplotlib import pyplot as plt
 
 MARGIN, DIVERGENCES = 0.03, (1.0, 2.0, 4.0)
 """Of the reward's range; nats per answer. Declared before the first run."""
+FURTHER = (10.0,)
+"""Added when it was seen how far the runs go."""
 PEER, OURS, APART = "TRL 1.12", "ours", "ours, critic apart"
 
 
@@ -33,8 +35,8 @@ def figures(rows: pd.DataFrame, kl_coef: float) -> pd.DataFrame:
     last = int(rows["step"].max())
     found: dict[tuple[str, int], dict[str, float]] = {}
     for (arm, seed), run in rows.groupby(["arm", "seed"]):
-        one = {f"reward at {kl:g} nats": at_divergence(run, kl) for kl in DIVERGENCES}
-        by_step = run.set_index("step")
+        one = {f"reward at {kl:g} nats": at_divergence(run, kl) for kl in DIVERGENCES + FURTHER}
+        by_step = run.set_index("step").reindex([last // 2, last])  # NaN where a run was cut short
         for step in (last // 2, last):
             one |= {f"{name}, step {step}": by_step.loc[step, name] for name in ("reward", "kl", "entropy")}
             one[f"objective, step {step}"] = by_step.loc[step, "reward"] - kl_coef * by_step.loc[step, "kl"]
