@@ -5,6 +5,7 @@ A batch holds too few samples of each group, so older batches count on with a we
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
@@ -81,7 +82,7 @@ class GroupStore(Protocol):
 
 
 class LocalStore:
-    """Running sums in this process.
+    """Running sums in this process; safe to use from several threads, of which none loses another's batch.
 
     ``memory`` is the weight the past keeps at each step. A batch added is one step; with ``rows_per_step`` a batch of n
     rows is n / ``rows_per_step`` of one, for servers that hear of every sample on its own.
@@ -90,18 +91,13 @@ class LocalStore:
     def __init__(self, memory: float, *, rows_per_step: int | None = None) -> None:
         self.memory, self.rows_per_step = memory, rows_per_step
         self._state = GroupState()
+        self._lock = threading.Lock()
 
     def add(self, sums: BatchSums) -> GroupState:
         """Fade the past, add the batch."""
-        steps = 1.0 if self.rows_per_step is None else sums.rows / self.rows_per_step
-        weight = self.memory**steps
-        cells = {cell: moments.fade(weight) for cell, moments in self._state.cells.items()}
-        for cell, (n, total, squares) in sums.cells.items():
-            old = cells.get(cell, NOTHING)
-            cells[cell] = RunningMoments(old.mass + n, old.squared_mass + n, old.total + total, old.squares + squares)
-        rows = weight * self._state.rows + sums.rows
-        self._state = GroupState(cells, self._state.version + 1, self._state.steps + steps, rows=rows)
-        return self._state
+        with self._lock:
+            self._state = self._with(sums)
+            return self._state
 
     def read(self) -> GroupState:
         """The state as it is."""
@@ -113,4 +109,16 @@ class LocalStore:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what `state_dict` gave."""
-        self._state = GroupState.from_json(state)
+        with self._lock:
+            self._state = GroupState.from_json(state)
+
+    def _with(self, sums: BatchSums) -> GroupState:
+        """The state with one batch more."""
+        steps = 1.0 if self.rows_per_step is None else sums.rows / self.rows_per_step
+        weight = self.memory**steps
+        cells = {cell: moments.fade(weight) for cell, moments in self._state.cells.items()}
+        for cell, (n, total, squares) in sums.cells.items():
+            old = cells.get(cell, NOTHING)
+            cells[cell] = RunningMoments(old.mass + n, old.squared_mass + n, old.total + total, old.squares + squares)
+        rows = weight * self._state.rows + sums.rows
+        return GroupState(cells, self._state.version + 1, self._state.steps + steps, rows=rows)

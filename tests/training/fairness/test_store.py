@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +14,7 @@ from hypothesis import strategies as st
 
 from rlhf_fair.errors import RlhfFairError
 from rlhf_fair.training.fairness import BatchSums, FairnessSettings, FairnessShaper, GroupState, LocalStore
-from rlhf_fair.training.fairness.sums import LENGTH, SCORE, Cell
+from rlhf_fair.training.fairness.sums import LENGTH, SCORE, Cell, Moments
 
 ROWS = st.lists(
     st.tuples(
@@ -147,3 +150,21 @@ def test_sums_that_are_not_finite_are_refused() -> None:
     content = {"cells": [["score", "", "a", 1.0, float("inf"), 1.0]], "rows": 1, "unknown": 0, "unscored": 0}
     with pytest.raises(RlhfFairError, match="not finite"):
         BatchSums.from_json(content)
+
+
+class SlowCells(dict[Cell, Moments]):
+    """Cells that let other threads run while they are read."""
+
+    def items(self) -> Any:
+        time.sleep(0.005)
+        return super().items()
+
+
+def test_no_thread_loses_another_ones_batch() -> None:
+    store = LocalStore(memory=1.0)
+    one = BatchSums(SlowCells({Cell(SCORE, "", "a"): Moments(1.0, 2.0, 4.0)}), rows=1)
+    with ThreadPoolExecutor(8) as threads:
+        versions = sorted(state.version for state in threads.map(store.add, [one] * 40))
+    assert versions == list(range(1, 41))  # each got the state that it made
+    assert store.read().cells == {Cell(SCORE, "", "a"): (40.0, 40.0, 80.0, 160.0)}
+    assert (store.read().steps, store.read().rows) == (40.0, 40.0)
