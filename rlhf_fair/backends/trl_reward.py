@@ -30,8 +30,9 @@ from transformers import TrainerCallback
 from rlhf_fair.backends.all_reduce_store import AllReduceStore
 from rlhf_fair.backends.chat_text import answer_text
 from rlhf_fair.errors import RlhfFairError, SettingsError
-from rlhf_fair.training.fairness import FairnessShaper, Shaped
+from rlhf_fair.training.fairness import FairnessSettings, FairnessShaper, Shaped
 from rlhf_fair.training.fairness.groups import ColumnGroups, strata_labels
+from rlhf_fair.training.fairness.named_groups import check_named_groups
 from rlhf_fair.training.fairness.reward_handling import check_reward_handling
 
 Floats = NDArray[np.float64]
@@ -78,11 +79,13 @@ class FairReward:
         Raises
         ------
         SettingsError
-            A setting would divide the penalty's size out, or cut it; or it is attached already.
+            A setting would divide the penalty's size out, or cut it; the shaper's settings name a group that the
+            training data lack; or it is attached already.
         """
         if self._trainer is not None:
             raise SettingsError("this fair reward has a trainer already; make one with a shaper of its own for another")
         check_trainer(self, trainer)
+        check_data(self.shaper.settings, trainer.train_dataset)
         self._trainer = trainer
         if trainer.accelerator.num_processes > 1:
             self.shaper.store = AllReduceStore(self.shaper.store, trainer.accelerator)
@@ -159,6 +162,15 @@ def check_trainer(reward: FairReward, trainer: Any) -> None:
     )
     for note in notes:
         warnings.warn(note, stacklevel=3)
+
+
+def check_data(settings: FairnessSettings, data: Any) -> None:
+    """Refuse groups named in the settings that the training data lack; data that stream tell theirs as they come."""
+    names = getattr(data, "column_names", None) or ()
+    if not hasattr(data, "__len__") or not set(settings.group_by) <= set(names):
+        return
+    labels = ColumnGroups(settings.group_by)((), {name: list(data[name]) for name in settings.group_by})
+    check_named_groups(settings, {label for label in labels if label is not None}, "train_dataset")
 
 
 class _KeepState(TrainerCallback):  # type: ignore[misc]

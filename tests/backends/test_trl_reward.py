@@ -67,6 +67,17 @@ def test_the_gap_that_a_biased_reward_teaches_is_small_with_the_penalty(
     assert -0.1 < fair < 0.4
 
 
+@pytest.mark.parametrize(
+    "named", [{"reference": "men"}, {"contrasts": {"gap": {"man": 1.0, "women": -1.0}}}], ids=["reference", "contrasts"]
+)
+def test_a_group_that_the_training_data_lack_is_refused(named: dict[str, Any], tmp_path: Path) -> None:
+    fair = fair_reward(objective="contrast", **named)
+    with pytest.raises(
+        SettingsError, match=r"'(men|women)' is none of the groups of train_dataset: \['man', 'woman'\]"
+    ):
+        fair.attach(trainer("grpo", fair, tmp_path))
+
+
 def one_step(fair: FairReward, out: Path, **changes: Any) -> Any:
     running = trainer("grpo", fair, out, max_steps=1, **changes)
     fair.attach(running)

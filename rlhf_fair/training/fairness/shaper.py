@@ -16,6 +16,7 @@ from rlhf_fair.training.fairness.disparities import Disparity, Prices, between_g
 from rlhf_fair.training.fairness.groups import Labels, as_labels
 from rlhf_fair.training.fairness.levelling_down import floor_prices
 from rlhf_fair.training.fairness.multipliers import Multipliers
+from rlhf_fair.training.fairness.named_groups import warn_of_absent_groups
 from rlhf_fair.training.fairness.settings import FairnessSettings
 from rlhf_fair.training.fairness.snapshot import GroupSnapshot, StratifiedSnapshot
 from rlhf_fair.training.fairness.store import GroupState, GroupStore, LocalStore
@@ -50,6 +51,7 @@ class FairnessShaper:
         self.multipliers = Multipliers(settings.multiplier, settings.strength)
         self._frozen = False
         self._version, self._moved_at, self._staleness = 0, 0, 0
+        self._names_checked = False
 
     def shape(
         self,
@@ -72,6 +74,9 @@ class FairnessShaper:
         _check_shapes(measures, len(labels), strata)
         sums = BatchSums.of(labels, measures, strata)
         state = self.take(sums)
+        if not self._names_checked and state.steps >= 1:  # in one whole batch most groups have come
+            self._names_checked = True
+            warn_of_absent_groups(self.settings, state)
         snapshots = {measure: StratifiedSnapshot.of(state, measure) for measure in measures}
         found = disparities(snapshots[SCORE], self.settings)
         prices = {measure: self._measure_prices(measure, snapshots[measure], found) for measure in measures}

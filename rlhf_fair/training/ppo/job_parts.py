@@ -15,6 +15,7 @@ from rlhf_fair.models.requests import ScoresQuality
 from rlhf_fair.training.data_folders import Folders
 from rlhf_fair.training.fairness import FairnessShaper, StratifiedSnapshot
 from rlhf_fair.training.fairness.groups import ColumnGroups, Labels, strata_labels
+from rlhf_fair.training.fairness.named_groups import check_named_groups
 from rlhf_fair.training.fairness.noise import check_tolerance
 from rlhf_fair.training.ppo.config import PPOConfig
 from rlhf_fair.training.ppo.critic import RewardCritic
@@ -87,12 +88,7 @@ def check_groups(config: PPOConfig, train: pd.DataFrame) -> None:
     groups = sorted(set(group_labels(config, train)) - {None}, key=str)
     if len(groups) < 2:
         raise SettingsError(f"fairness compares groups of {' & '.join(config.group_by)}; prompts of training: {groups}")
-    named = {f"contrasts.{name}": tuple(of) for name, of in config.fairness.contrasts.items()}
-    if config.fairness.reference:
-        named["reference"] = (config.fairness.reference,)
-    for key, wanted in named.items():
-        if odd := [group for group in wanted if group not in groups]:
-            raise SettingsError(f"fairness.{key}: {odd[0]!r} is none of the groups of prompts of training: {groups}")
+    check_named_groups(config.fairness, [str(group) for group in groups], "prompts of training")
 
 
 def stratum_labels(config: PPOConfig, rows: pd.DataFrame) -> list[str] | None:

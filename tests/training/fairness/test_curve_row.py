@@ -147,6 +147,7 @@ def test_settings_that_contradict_each_other_are_refused(settings: dict[str, obj
 
 def test_a_contrast_of_a_group_that_never_comes_is_shown_as_not_estimable() -> None:
     settings = FairnessSettings(objective="contrast", contrasts={"gap": {"a": 1.0, "ghost": -1.0}})
-    shaped = FairnessShaper(settings).shape(np.zeros(40), np.arange(40.0), ["a", "b"] * 20)
+    with pytest.warns(UserWarning, match="'ghost' is none of the groups seen so far"):
+        shaped = FairnessShaper(settings).shape(np.zeros(40), np.arange(40.0), ["a", "b"] * 20)
     assert np.isnan(shaped.metrics["contrast:gap"])
     assert not shaped.penalties.any()
