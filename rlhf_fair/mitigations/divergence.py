@@ -8,7 +8,9 @@ import torch
 from numpy.typing import NDArray
 
 from rlhf_fair.mitigations.policies import ModelPolicy
-from rlhf_fair.models.token_sampling import item_uniforms, pad_left, sample_tokens
+from rlhf_fair.models.sampling_check import check_sampling
+from rlhf_fair.models.selected_logits import input_device
+from rlhf_fair.models.token_sampling import ends_of, item_uniforms, pad_left, sample_tokens
 from rlhf_fair.training.ppo.policy import reference_logprobs
 
 BATCH = 256
@@ -20,6 +22,7 @@ def kl_samples(policy: ModelPolicy, reference: ModelPolicy, prompts: pd.DataFram
     The mean is an unbiased estimate of KL(policy || reference), 0 where they are equal; single values may be negative.
     The token that ends an answer counts as one of it.
     """
+    check_sampling(policy.model.model)
     ids = prompts["prompt_id"].astype(str).tolist()
     parts = [
         _log_ratios(policy, reference, prompts["prompt"].tolist()[at : at + BATCH], ids[at : at + BATCH], seed)
@@ -33,13 +36,15 @@ def _log_ratios(
     policy: ModelPolicy, reference: ModelPolicy, prompts: list[str], ids: list[str], seed: int
 ) -> NDArray[np.float64]:
     tokenizer = policy.model.tokenizer
-    prompt_ids, prompt_mask = pad_left(tokenizer(prompts)["input_ids"], tokenizer.pad_token_id)
+    device = input_device(policy.model.model)
+    encoded = pad_left(tokenizer(prompts)["input_ids"], tokenizer.pad_token_id)
+    prompt_ids, prompt_mask = (tensor.to(device) for tensor in encoded)
     sampled = sample_tokens(
         policy.model.model,
         prompt_ids,
         prompt_mask,
-        torch.from_numpy(item_uniforms(ids, policy.max_new_tokens, seed)),
-        eos_token_id=tokenizer.eos_token_id,
+        torch.from_numpy(item_uniforms(ids, policy.max_new_tokens, seed)).to(device),
+        eos_token_id=ends_of(tokenizer),
         pad_token_id=tokenizer.pad_token_id,
         temperature=policy.temperature,
     )
@@ -51,4 +56,4 @@ def _log_ratios(
         policy.temperature,
     )
     difference = (sampled.logprobs - under_reference) * sampled.response_mask
-    return np.asarray(difference.sum(-1).double().numpy())
+    return np.asarray(difference.sum(-1).double().cpu().numpy())

@@ -14,6 +14,7 @@ from rlhf_fair.models.causal_likelihood import continuation_likelihoods, reads_a
 from rlhf_fair.models.language_model import LanguageModel
 from rlhf_fair.models.loading import position_limit
 from rlhf_fair.models.requests import Decoding, Generation, Likelihood, LogLikelihood, Progress, PseudoLogLikelihood
+from rlhf_fair.models.sampling_check import check_sampling
 from rlhf_fair.models.selected_logits import input_device
 from rlhf_fair.models.token_sampling import SampledTokens, ends_of, item_uniforms, pad_left, sample_tokens
 
@@ -100,6 +101,7 @@ class CausalLM(LanguageModel):
         """
         if not prompts:
             return []  # tokenizers fail on an empty batch
+        check_sampling(self.model)
         encoded = self.tokenizer(list(prompts), add_special_tokens=True)["input_ids"]
         order = sorted(range(len(prompts)), key=lambda index: (len(encoded[index]), encoded[index]))
         completions: list[Completion | None] = [None] * len(prompts)

@@ -16,6 +16,7 @@ from rlhf_fair.mitigations.divergence import kl_samples
 from rlhf_fair.mitigations.policies import BestOfNPolicy, FilteredPolicy, ModelPolicy, choose
 from rlhf_fair.mitigations.rules import BlockedWordsPolicy, without_words, word_tokens
 from rlhf_fair.models.causal_lm import CausalLM
+from rlhf_fair.models.chat_lm import ChatTokenizer
 
 words = st.sampled_from(["good", "weak", "Weak", "weakness", "poor.", "poor-ish", "fine"])
 sentences = st.lists(words, min_size=1, max_size=4).map(" ".join)
@@ -108,6 +109,14 @@ def test_blocked_words_are_not_said_in_their_usual_tokens(model: CausalLM) -> No
 def test_divergence_of_a_policy_from_itself_is_0(model: CausalLM) -> None:
     policy = ModelPolicy(model, 8)
     assert np.abs(kl_samples(policy, policy, prompts(20), seed=0)).max() < 1e-4
+
+
+def test_divergence_counts_what_stands_before_any_end_of_an_answer(model: CausalLM) -> None:
+    """Where every token ends a turn, answers have one token, whatever their limit."""
+    other = CausalLM(tiny_language_model(model.tokenizer, seed=1, initializer_range=0.5).eval(), model.tokenizer)
+    ended = CausalLM(model.model, ChatTokenizer(model.tokenizer, frozenset(range(len(model.tokenizer)))))
+    found = kl_samples(ModelPolicy(ended, 8), ModelPolicy(other, 8), prompts(20), seed=0)
+    assert found == pytest.approx(kl_samples(ModelPolicy(model, 1), ModelPolicy(other, 1), prompts(20), seed=0))
 
 
 def test_divergence_against_all_next_tokens_enumerated(model: CausalLM) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare, kstest
 from tiny import tiny_language_model, tiny_tokenizer
-from transformers import LlamaConfig
+from transformers import LlamaConfig, MambaConfig, MambaForCausalLM
 
 from rlhf_fair.errors import ModelLoadError
 from rlhf_fair.models.causal_lm import CausalLM, decode
@@ -242,3 +242,21 @@ def test_a_saved_model_answers_the_same(model: CausalLM, tmp_path: Path) -> None
     assert loaded.generate(PROMPTS, IDS, max_new_tokens=6, seed=5) == model.generate(
         PROMPTS, IDS, max_new_tokens=6, seed=5
     )
+
+
+def test_a_model_that_drops_keys_and_values_is_not_sampled_from() -> None:
+    """A state-space model takes none; another takes them and forgets."""
+    tokenizer = tiny_tokenizer()
+    sizes = {"vocab_size": len(tokenizer), "hidden_size": 16, "state_size": 4, "num_hidden_layers": 2}
+    mamba = CausalLM(MambaForCausalLM(MambaConfig(**sizes)).eval(), tokenizer)
+    with pytest.raises(ModelLoadError, match="model MambaForCausalLM: its forward pass takes no past_key_values"):
+        mamba.generate(["the man"], ["0"], max_new_tokens=3, seed=0)
+    forgetful = tiny_language_model(tokenizer, initializer_range=0.3).eval()
+    remembers = forgetful.model.forward
+
+    def forgets(*args: Any, **named: Any) -> Any:
+        return remembers(*args, **(named | {"past_key_values": None}))
+
+    forgetful.model.forward = forgets
+    with pytest.raises(ModelLoadError, match=r"differ by [\d.]+ nats .* samples are not its own"):
+        CausalLM(forgetful, tokenizer).generate(["the man"], ["0"], max_new_tokens=3, seed=0)

@@ -13,6 +13,7 @@ import torch
 from rlhf_fair.models.causal_lm import decode
 from rlhf_fair.models.refusal import is_refusal
 from rlhf_fair.models.requests import ScoresQuality
+from rlhf_fair.models.sampling_check import check_sampling
 from rlhf_fair.models.selected_logits import input_device
 from rlhf_fair.models.token_logprobs import BatchLimits
 from rlhf_fair.models.token_sampling import ends_of, item_uniforms, pad_left, sample_tokens
@@ -48,6 +49,7 @@ def answer(
     with the same luck. The log ratio (nats per answer, policy less ``reference``, at the sampling temperature) averages
     to the KL divergence; it is NaN without a reference. ``on_done`` hears how many answers each batch brought.
     """
+    check_sampling(model)
     rows = prompts.loc[prompts.index.repeat(sampling.samples)].reset_index(drop=True)
     rows = rows.assign(sample=np.tile(np.arange(sampling.samples), len(prompts)))
     ids = (rows["prompt_id"].astype(str) + "#" + rows["sample"].astype(str)).tolist()

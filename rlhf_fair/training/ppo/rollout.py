@@ -8,27 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rlhf_fair.errors import ModelLoadError
 from rlhf_fair.models.causal_lm import Completion, decode
+from rlhf_fair.models.sampling_check import check_same
 from rlhf_fair.models.selected_logits import input_device
-from rlhf_fair.models.token_sampling import ends_of, pad_left, sample_tokens
+from rlhf_fair.models.token_sampling import SampledTokens, ends_of, pad_left, sample_tokens
 from rlhf_fair.models.trunk import plain_model
 from rlhf_fair.training.ppo.loss import Evaluation
 from rlhf_fair.training.ppo.policy import PolicyWithValue
 from rlhf_fair.training.ppo.reference import Reference
 from rlhf_fair.training.ppo.settings import PPOSettings
-
-LARGEST_DIFFERENCE = 1e-2
-"""Nats by which a token's log-probability may differ between sampling and one pass over the whole, in float32."""
-LARGEST_MEAN_DIFFERENCE = 0.1
-"""Nats, as a mean over tokens, in lower precision, where single tokens differ by much more."""
 
 RewardFunction = Callable[..., NDArray[np.float64]]
 """``reward(prompts, completions, **columns) -> (n,)``: any callable; columns are the prompt table's other columns."""
@@ -106,8 +101,8 @@ def roll_out(
         The two differ: the model does not continue a text from keys and values that it was handed.
     """
     device = input_device(policy.language_model)
-    ids, mask = pad_left(tokenizer(list(batch.texts))["input_ids"], tokenizer.pad_token_id)
-    prompt_ids, prompt_mask = ids.to(device), mask.to(device)
+    encoded = pad_left(tokenizer(list(batch.texts))["input_ids"], tokenizer.pad_token_id)
+    prompt_ids, prompt_mask = (tensor.to(device) for tensor in encoded)
     sampled = sample_tokens(
         policy.language_model,
         prompt_ids,
@@ -118,44 +113,56 @@ def roll_out(
         temperature=settings.temperature,
         read=policy.value_head,
     )
-    longest = int(sampled.response_mask.sum(-1).max())
-    responses, mask = sampled.tokens[:, :longest], sampled.response_mask[:, :longest]
-    sequence = torch.cat([prompt_ids, responses], dim=1)
-    attention_mask = torch.cat([prompt_mask, mask], dim=1)
-    rows = settings.rows_at_once(sequence.shape[1], device.type) or len(sequence)
-    logprobs, values = sampled.logprobs[:, :longest], sampled.readings
-    again = check or settings.precision != "no"
-    now = policy.evaluate(sequence, attention_mask, responses, settings.temperature, rows=rows) if again else None
-    if check and now is not None:
-        kind = next(policy.language_model.parameters()).dtype
-        exact = settings.precision == "no" and kind == torch.float32
-        _check_same((logprobs - now.logprobs)[mask].abs(), type(plain_model(policy.language_model)).__name__, exact)
-    if now is not None and settings.precision != "no":
-        # one token at a time rounds differently from all at once: in low precision enough to be clipped for nothing
-        logprobs, values = now.logprobs * mask, now.values
-    elif values is None:
-        values = policy.critic_values(sequence, attention_mask, longest, rows=rows)
-    values = values[:, :longest]
+    text = _joined(prompt_ids, prompt_mask, sampled)
+    rows = settings.rows_at_once(text.sequence.shape[1], device.type) or len(text.sequence)
+    logprobs, values = _of_the_policy(policy, sampled, text, settings, rows=rows, check=check)
+    mask = text.response_mask
     return Rollout(
         batch=batch,
         completions=decode(tokenizer, sampled),
-        sequence=sequence,
-        attention_mask=attention_mask,
-        responses=responses,
+        sequence=text.sequence,
+        attention_mask=text.attention_mask,
+        responses=text.responses,
         response_mask=mask,
         logprobs=logprobs,
-        ref_logprobs=reference.logprobs(sequence, attention_mask, responses, settings.temperature, rows=rows),
+        ref_logprobs=reference.logprobs(
+            text.sequence, text.attention_mask, text.responses, settings.temperature, rows=rows
+        ),
         values=values * (mask[..., None] if values.dim() > mask.dim() else mask),
     )
 
 
-def _check_same(apart: Tensor, name: str, exact: bool) -> None:
-    """``apart``: (tokens,) nats between what a model said while sampling and what it says of the whole."""
-    found, limit = (apart.max(), LARGEST_DIFFERENCE) if exact else (apart.mean(), LARGEST_MEAN_DIFFERENCE)
-    if float(found) > limit:
-        raise ModelLoadError(
-            f"model {name}: log-probabilities of sampled tokens differ by {float(found):.3g} nats from those of one "
-            f"pass over the whole text, where rounding makes at most {limit:g}: it does not go on from "
-            "past_key_values (models with a recurrent state do not), so that its samples are not its own; allowed: "
-            "models with attention caches"
-        )
+class _Text(NamedTuple):
+    """Prompts with their responses, without what is padding in all of them; as in `Rollout`."""
+
+    sequence: Tensor
+    attention_mask: Tensor
+    responses: Tensor
+    response_mask: Tensor
+
+
+def _joined(prompt_ids: Tensor, prompt_mask: Tensor, sampled: SampledTokens) -> _Text:
+    longest = int(sampled.response_mask.sum(-1).max())
+    responses, mask = sampled.tokens[:, :longest], sampled.response_mask[:, :longest]
+    return _Text(torch.cat([prompt_ids, responses], dim=1), torch.cat([prompt_mask, mask], dim=1), responses, mask)
+
+
+def _of_the_policy(
+    policy: PolicyWithValue, sampled: SampledTokens, text: _Text, settings: PPOSettings, *, rows: int, check: bool
+) -> tuple[Tensor, Tensor]:
+    """The policy's log-probabilities and the critic's values: as sampled, or of one pass over all in low precision."""
+    sequence, attention_mask, responses, mask = text
+    longest, exact = responses.shape[1], settings.precision == "no"
+    logprobs, values = sampled.logprobs[:, :longest], sampled.readings
+    again = check or not exact
+    now = policy.evaluate(sequence, attention_mask, responses, settings.temperature, rows=rows) if again else None
+    if check and now is not None:
+        exact = exact and next(policy.language_model.parameters()).dtype == torch.float32
+        name = type(plain_model(policy.language_model)).__name__
+        check_same((logprobs - now.logprobs)[mask].abs(), name, exact=exact)
+    if now is not None and settings.precision != "no":
+        # one token at a time rounds differently from all at once: in low precision enough to be clipped for nothing
+        return now.logprobs * mask, now.values[:, :longest]
+    if values is None:
+        values = policy.critic_values(sequence, attention_mask, longest, rows=rows)
+    return logprobs, values[:, :longest]
