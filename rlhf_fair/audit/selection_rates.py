@@ -167,11 +167,13 @@ def _measured(
     found = ratios_to_best(records[OUTCOME], codes, comparison)
     shares = _shares_with_outcome(records, view, names)
     least = min((shares[name] for name in compared), default=NAN)
-    return [
-        # what the plan left out beforehand, with its reason, stays in sight and is no claim
-        _measurement(view, name, found.get(name) or _missing(why, int(n)), least, view.role if kept else "exploratory")
-        for name, why, n, kept in zip(names, lacking, rows["n"], rows["in_ratio"], strict=True)
-    ]
+    measurements = []
+    for name, why, n, kept in zip(names, lacking, rows["n"], rows["in_ratio"], strict=True):
+        one = found.get(name) or _missing(why, int(n))
+        # no claims, and in sight: what the plan left out beforehand, and the highest observed, which is below nothing
+        claimed = kept and (one.highest is None or one.highest != name)
+        measurements.append(_measurement(view, name, one, least, view.role if claimed else "exploratory"))
+    return measurements
 
 
 def _lacking(n: int, in_ratio: bool, plan: SelectionRatesPlan) -> str:

@@ -11,12 +11,21 @@ import pandas as pd
 
 from rlhf_fair.audit.selection_rates_plan import SelectionRatesPlan
 from rlhf_fair.audit.selection_rates_table import OUTCOME
-from rlhf_fair.metrics.four_fifths import four_fifths
+from rlhf_fair.metrics.four_fifths import Reading, four_fifths
 from rlhf_fair.metrics.impact_ratio import ImpactRatioTable
 from rlhf_fair.metrics.impact_ratio_bounds import impact_ratio_bounds
 
 Table = dict[str, Any]
 PLACES = 4
+SHORT = {
+    Reading.BELOW: "interval below",
+    Reading.MISS_BEYOND_CHANCE: "below, beyond chance",
+    Reading.MISS_WITHIN_CHANCE: "below, may be chance",
+    Reading.DIFFERENT: "not below, differs",
+    Reading.NOT_BELOW: "not below",
+    Reading.NOT_ESTIMABLE: "",
+}
+"""What ratio, tests and interval say together, for a narrow column; see `rlhf_fair.metrics.four_fifths.Reading`."""
 
 
 def rates_table(table: ImpactRatioTable, plan: SelectionRatesPlan) -> Table:
@@ -26,10 +35,10 @@ def rates_table(table: ImpactRatioTable, plan: SelectionRatesPlan) -> Table:
     all pairs of the table, see `rlhf_fair.metrics.four_fifths.four_fifths`.
     """
     read = four_fifths(table, threshold=plan.limits_of_ratio.threshold, alpha=plan.policy.alpha)
-    readings: dict[Hashable, tuple[float, str]] = {row.category: (row.p_adjusted, row.reading.value) for row in read}
+    readings: dict[Hashable, tuple[float, str]] = {row.category: (row.p_adjusted, SHORT[row.reading]) for row in read}
     rows = []
     for category, row in zip(table.ratios, table.by_category.to_dict("records"), strict=True):
-        adjusted, reading = readings.get(category, (math.nan, "the highest rate"))
+        adjusted, reading = readings.get(category, (math.nan, "highest"))
         rows.append(
             {
                 "category": _label(category),
@@ -42,8 +51,7 @@ def rates_table(table: ImpactRatioTable, plan: SelectionRatesPlan) -> Table:
                 "standard deviations": row["standard_deviations"],
                 "Fisher's p": row["fisher_p"],
                 "adjusted p": adjusted,
-                "read together": reading,
-                "reason": row["reason"],
+                "read together": reading or row["reason"],
             }
         )
     return _plain(rows)
