@@ -27,7 +27,7 @@ from rlhf_fair.report.diff_wording import (
 )
 from rlhf_fair.report.display import Cell, Column, Gap, Page, Section, Summary, Table, Tally
 from rlhf_fair.report.html import render
-from rlhf_fair.report.markdown import escape, table_lines
+from rlhf_fair.report.markdown import LONGEST_TABLE, Part, document, escape, table_lines
 
 MARKDOWN_NAME = "diff.md"
 TEMPLATE = "diff.html.j2"
@@ -64,15 +64,34 @@ def diff_page(diff: AuditDiff) -> Page:
 
 
 def diff_markdown(diff: AuditDiff) -> str:
-    """The verdict, a table of the claims, what stands out among the others, and which items were compared."""
+    """The verdict, the claims by what became of them, and folded the slices, other numbers and what was compared."""
     claims, slices, others = _parts(diff)
     lines = [f"# {escape(_title(diff))}", "", f"**{escape(verdict_sentence(diff))}**", ""]
     lines += [f"- {escape(label)}: {escape(value)}" for label, value in _scope(diff)] + [""]
-    for caption, changes in (("Claims", claims), ("Exploratory slices", slices), ("Also measured", others)):
-        if changes:
-            lines += table_lines(_short_table(caption, changes))
-    lines += [f"- {escape(text)}" for text in diff.limits]
-    return "\n".join(lines).rstrip() + "\n"
+    parts = [
+        *_by_status("Claims", claims, opened=True),
+        *_by_status("Exploratory slices", slices),
+        *([Part("Also measured", tuple(table_lines(_short_table(UNJUDGED, others))))] if others else []),
+        Part("What does this comparison not show?", tuple(f"- {escape(text)}" for text in diff.limits)),
+    ]
+    return document(lines, parts)
+
+
+def _by_status(what: str, changes: Sequence[Change], *, opened: bool = False) -> list[Part]:
+    """A part for each status that stands out, the newly exceeding first, and one for the rest; folded but for claims.
+
+    A claim that is new, worse or open is never folded; a long list of the others is.
+    """
+    order = (*STANDING_OUT[:2], ChangeStatus.UNDECIDED, ChangeStatus.NOT_MEASURED, *STANDING_OUT[2:])
+    found = []
+    for status in (*order, ChangeStatus.UNCHANGED):
+        members = [change for change in changes if change.status == status]
+        if members:
+            caption = f"{num.count(len(members))} of {num.count(len(changes))}"
+            rows = tuple(table_lines(_short_table(caption, members)))
+            never_folded = opened and status in order[:4] and len(members) <= LONGEST_TABLE
+            found.append(Part(f"{what}: {STATUS_WORDS[status]} ({caption})", rows, opened=never_folded))
+    return found
 
 
 def claim_lines(diff: AuditDiff) -> list[str]:

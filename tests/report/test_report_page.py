@@ -150,7 +150,7 @@ def test_hostile_strings_add_no_element(hostile, demo):
 
 
 def test_hostile_strings_stay_text_in_markdown(hostile):
-    text = summarize(page(hostile))
+    text = re.sub(r"</?(details|summary)>", "", summarize(page(hostile)))  # of folded sections
     assert not re.search(r"<\w|<!|</", text)
     assert not re.search(r"(?<!\\)\]\(", text)
 
@@ -229,3 +229,24 @@ def test_the_first_screen_says_settings_and_not_that_there_are_some(demo):
     (said,) = (value for label, value in page(Results(audit=many)).summary.scope if label == "Data")
     assert said.startswith("option 0: 0; ")
     assert said.endswith("; 8 more")
+
+
+def test_the_summary_fits_a_comment_however_much_was_found(finding):
+    many = tuple(
+        finding(id=f"f{i}", group=f"g{i}", metric=f"m{i % 40}", stage=f"s{i % 9}", reason="r" * 200, role=role)
+        for i in range(1500)
+        for role in ("claim", "exploratory")
+    )
+    tables = {f"Question {i}?": [{"text": "x" * 500}] * 50 for i in range(10)}
+    text = summarize(page(Results(audit={"title": "Large", "tables": tables, "limits": ["Kept."]}, findings=many)))
+    assert len(text) < 65_536  # of GitHub, for one comment
+    assert "Too long for here" in text
+    assert "Kept\\." in text or "Kept." in text
+    for part in text.split("<details>")[1:]:
+        assert part.count("</details>") == 1
+        assert part.startswith("\n<summary>")
+
+
+@pytest.mark.parametrize("text", ["@everyone", "a@example.org", "www.example.org", "https://a.example", "#12"])
+def test_outside_text_links_and_mentions_nothing(text):
+    assert not re.search(r"@\w|www\.|:/|(?<!&)#\d", escape(text))
