@@ -78,7 +78,7 @@ def show(out: Path, kl_coef: float) -> None:
 
 
 def draw(rows: pd.DataFrame, arms: list[str], file: Path) -> None:
-    """Reward and divergence over steps and reward over divergence; thin lines are runs, thick ones their mean."""
+    """Reward and divergence over steps and reward over divergence; thin lines are runs, thick ones the mean of all."""
     figure, places = plt.subplots(1, 3, figsize=(11, 3.6), dpi=90, layout="constrained")
     panels = [
         ("step", "reward", "step", "share of wanted words"),
@@ -89,8 +89,10 @@ def draw(rows: pd.DataFrame, arms: list[str], file: Path) -> None:
         for arm, color, dash in zip(arms, ("#D55E00", "#0072B2", "#009E73"), ("-", "--", ":"), strict=False):
             of_arm = rows[rows["arm"] == arm]
             for _, run in of_arm.groupby("seed"):
-                place.plot(run[x], run[y], color=color, lw=0.6, alpha=0.5)
-            mean = of_arm.groupby("step", as_index=False)[["kl", "reward"]].mean()
+                place.plot(run[x], run[y], color=color, lw=0.8, alpha=0.6)
+            by_step = of_arm.groupby("step")[["kl", "reward"]]
+            everywhere = by_step.size() == of_arm["seed"].nunique()  # no mean over ever fewer runs
+            mean = by_step.mean()[everywhere].reset_index()
             place.plot(mean[x], mean[y], color=color, ls=dash, lw=2, label=arm)
         place.set_xlabel(x_name)
         place.set_ylabel(y_name)
