@@ -209,9 +209,13 @@ def _one_number_per_row(name: str, values: Any, rows: pd.DataFrame, *, finite: b
         raise RlhfFairError(f"{name} gave {type(values).__name__}; one number per row is needed ({error})") from error
     if numbers.shape != (len(rows),):
         raise RlhfFairError(f"{name} gave values of shape {numbers.shape}; one per row is ({len(rows)},)")
-    if finite and not np.isfinite(numbers).all():
-        first = int(np.argmin(np.isfinite(numbers)))
-        raise RlhfFairError(f"{name} gave {numbers[first]} for row {rows.index[first]}; PPO needs a finite number")
+    with np.errstate(over="ignore"):  # networks count in single precision, where large numbers are infinite
+        single = numbers.astype(np.float32)
+    usable = np.isfinite(single) | (np.isnan(numbers) & (not finite))
+    if not usable.all():
+        first = int(np.argmin(usable))
+        allowed = "a finite number" if finite else "a finite number, or NaN where there is none"
+        raise RlhfFairError(f"{name} gave {numbers[first]} for row {rows.index[first]}; PPO needs {allowed}")
     return numbers
 
 

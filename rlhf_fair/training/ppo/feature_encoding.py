@@ -64,16 +64,33 @@ def learn_encoding(table: pd.DataFrame, features: Sequence[str]) -> FeatureEncod
     columns: list[NumberColumn | ChoiceColumn] = []
     for name in features:
         if _is_number(_column(table, name)):
-            values = _numbers(table, name)
-            columns.append(NumberColumn(name=name, mean=float(values.mean()), sd=float(values.std())))
+            columns.append(_spread(name, _numbers(table, name)))
         else:
             columns.append(ChoiceColumn(name=name, choices=tuple(sorted(set(_texts(table, name))))))
     return FeatureEncoding(columns=tuple(columns))
 
 
+def _spread(name: str, values: NDArray[np.float64]) -> NumberColumn:
+    with np.errstate(over="ignore"):
+        mean, sd = float(values.mean()), float(values.std())
+    if not (np.isfinite(mean) and np.isfinite(sd)):
+        raise RowError(
+            f"feature {name!r} reaches {np.abs(values).max():g}, so that it has no finite mean or spread; write it in "
+            "another unit, or leave it out"
+        )
+    return NumberColumn(name=name, mean=mean, sd=sd)
+
+
 def _standardized(column: NumberColumn, table: pd.DataFrame) -> NDArray[np.float64]:
     values = _numbers(table, column.name)
-    return (values - column.mean) / (column.sd or np.inf)
+    standardized = (values - column.mean) / (column.sd or np.inf)
+    if (wide := np.abs(standardized) > np.finfo(np.float32).max).any():
+        first = int(np.argmax(wide))
+        raise RowError(
+            f"feature {column.name!r} is {values[first]:g} in row {table.index[first]}, {standardized[first]:.3g} SDs "
+            "from what was learned: too far for a network, to which it is infinite"
+        )
+    return standardized
 
 
 def _indicators(column: ChoiceColumn, table: pd.DataFrame) -> NDArray[np.float64]:

@@ -238,3 +238,27 @@ def test_faults_say_what_is_wrong(plain: TrainedDecider) -> None:
         train(table=PEOPLE.iloc[:1])
     with pytest.raises(SettingsError, match="seed = -1"):
         train(seed=-1)
+
+
+def test_numbers_that_a_network_takes_for_infinite_are_refused_with_row_and_column() -> None:
+    """Single precision ends at 3.4e38; squares of double precision at 1.3e154."""
+    table = pd.DataFrame({"income": [0.0, 2.0, 1.0]}, index=["x", "y", "z"])
+    encoding = learn_encoding(table, ["income"])
+    for value, said in ((np.inf, "'income' is missing or not finite .* first in row y"),
+                        (1e300, r"'income' is 1e\+300 in row y, 1.22e\+300 SDs")):  # fmt: skip
+        with pytest.raises(RowError, match=said):
+            encoding.encode(table.assign(income=[0.0, value, 1.0]))
+    with pytest.raises(RowError, match=r"'income' reaches 1e\+200, so that it has no finite mean or spread"):
+        learn_encoding(table.assign(income=[0.0, 1e200, 1.0]), ["income"])
+
+
+@pytest.mark.parametrize(("what", "value"), [("reward", np.inf), ("reward", 1e300), ("score", np.inf)])
+def test_rewards_and_scores_that_are_infinite_name_the_row(what: str, value: float) -> None:
+    table = pd.DataFrame({"income": [0.0, 1.0, 2.0, 3.0], "group": ["a", "b", "a", "b"]}, index=list("wxyz"))
+
+    def given(name: str) -> Any:
+        return lambda rows, actions: np.where((rows.index == "y") & (name == what), value, 0.0)
+
+    fairness = DecisionFairness(FairnessShaper(FairnessSettings(group_by=("group",))), given("score"))
+    with pytest.raises(RlhfFairError, match=rf"{what} gave (inf|1e\+300) for row y; PPO needs a finite number"):
+        train_decider(table, given("reward"), DeciderSettings(features=("income",)), seed=0, fairness=fairness)
