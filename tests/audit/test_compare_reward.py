@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from rlhf_fair.artifacts import write_manifest
+from rlhf_fair.artifacts import read_results, write_manifest
 from rlhf_fair.audit.compare import compare
 from rlhf_fair.audit.compare_reward import unit_of
 from rlhf_fair.audit.plan import find_plan, load_plan
@@ -18,6 +18,7 @@ from rlhf_fair.audit.reward_audit_scores import text_id
 from rlhf_fair.audit.run import run_audit
 from rlhf_fair.audit.target import Target
 from rlhf_fair.changes import AuditDiff, Change, ChangeStatus
+from rlhf_fair.integrity.verify import verify_folder
 
 PLAN = """
 title = "t"
@@ -111,3 +112,10 @@ def test_texts_without_a_score_in_one_audit_are_counted(plan_file: Path, tmp_pat
     assert diff.items.unmeasured > 0
     assert diff.items.compared + diff.items.unmeasured == diff.items.in_both
     assert set(diff.b.problems) == {"a text has no score"}
+
+
+def test_findings_follow_from_the_records(plan_file: Path, tmp_path: Path) -> None:
+    out = audited(plan_file, tmp_path / "a", price=1.0)
+    n = len(read_results(out).findings)
+    told = {c.detail for c in verify_folder(out).checks if c.name == "findings, measured again"}
+    assert told == {f"{n} of {n} findings follow from records.parquet"}

@@ -14,11 +14,13 @@ from scipy import stats as distributions
 from tiny import tiny_bert, tiny_tokenizer
 
 from rlhf_fair.artifacts import read_results
+from rlhf_fair.attestation.sealing import seal
 from rlhf_fair.audit.plan import load_plan
 from rlhf_fair.audit.reward_identity import build_comparisons, build_results, reward_scale, run, score_comparisons
 from rlhf_fair.audit.reward_identity_claims import beyond_both, beyond_both_p_value
 from rlhf_fair.audit.reward_identity_plan import IdentityPlan
 from rlhf_fair.errors import MissingFileError, ModelLoadError, SettingsError
+from rlhf_fair.integrity.verify import verify_folder
 from rlhf_fair.records import Estimate, Finding, Results, Verdict
 from rlhf_fair.stats.intervals import t_interval
 
@@ -290,7 +292,10 @@ def test_with_a_real_model_folder(folder: Path) -> None:
     assert results.audit["models"]["reward_model"]["gap_unit"].endswith("without descriptor")
     assert pick(results, group="space after the end").estimate == 0.0  # the tokenizer drops the space
     assert heard[-1][1] == heard[-1][2]
-    assert set(results.manifest["inputs"]) == {"data/hb", "data/crows.csv", "reward_model"}
+    assert set(results.manifest["inputs"]) == {"plan", "data/hb", "data/crows.csv", "reward_model"}
+    seal(folder / "out", inputs=results.manifest["inputs"], seeds={})
+    told = {c.detail for c in verify_folder(folder / "out").checks if c.name == "findings, measured again"}
+    assert told == {f"{len(results.findings)} of {len(results.findings)} findings follow from records.parquet"}
 
 
 def test_user_faults(folder: Path) -> None:
