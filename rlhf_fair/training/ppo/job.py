@@ -22,9 +22,9 @@ from rlhf_fair.artifacts import (
     read_json,
     write_bytes,
     write_json,
-    write_manifest,
     write_results,
 )
+from rlhf_fair.attestation.sealing import seal
 from rlhf_fair.errors import SettingsError
 from rlhf_fair.models.causal_lm import CausalLM
 from rlhf_fair.models.chat_lm import ChatTokenizer, end_tokens
@@ -108,7 +108,7 @@ def train_ppo(
     with first_goes_ahead(job.device):
         if is_first():
             job.finish(before, run)
-            write_manifest(out, inputs=inputs, seeds={"training": config.seed}, leave_out=PASSING)
+            seal(out, inputs=inputs, seeds={"training": config.seed}, leave_out=PASSING)
             clear(out)
     return PPOJob(out, read_json(out / METRICS_NAME, "metrics file"), already_done=False)
 

@@ -168,7 +168,7 @@ def test_what_a_run_goes_on_from_stays_until_the_manifest_is_there(
     def die(*args: Any, **named: Any) -> None:
         raise Killed
 
-    for name in ("write_manifest", "clear"):
+    for name in ("seal", "clear"):
         with monkeypatch.context() as patch:
             patch.setattr(ppo_job, name, die)
             with pytest.raises(Killed):
