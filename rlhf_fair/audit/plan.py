@@ -137,10 +137,13 @@ def find_plan(plan: str | Path) -> Path:
     raise MissingFileError(plan, "audit plan", f"a folder with {PLAN_NAME}, a file, or one of: {', '.join(shipped)}")
 
 
-def report_name(plan_file: Path) -> Path:
-    """Where below the reports folder an audit lands: ``hiring``, or ``panel-feedback/crehate`` for ``crehate.toml``."""
-    folder = Path(plan_file.parent.name)
-    return folder if plan_file.name == PLAN_NAME else folder / plan_file.stem
+def report_name(plan_file: Path) -> str:
+    """The folder of an audit below that of the reports: ``hiring``, or ``panel-feedback-crehate`` for ``crehate.toml``.
+
+    Never one inside another: a manifest speaks for all that lies below it.
+    """
+    name = plan_file.parent.name
+    return name if plan_file.name == PLAN_NAME else f"{name}-{plan_file.stem}"
 
 
 def load_plan(plan: str | Path, model: type[P]) -> P:

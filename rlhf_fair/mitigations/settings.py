@@ -89,7 +89,7 @@ class DPO(Settings):
 
 def moving(kind: Literal["dual", "pid"], **options: float) -> FairnessSettings:
     """A penalty whose multiplier moves until the disparity is within .06, above what noise alone would show here."""
-    multiplier = MultiplierSettings.model_validate({"kind": kind, "tolerance": 0.06, "cap": 60.0, **options})
+    multiplier = MultiplierSettings.model_validate({"kind": kind, "tolerance": 0.06, "cap": 3.6, **options})
     return FairnessSettings(multiplier=multiplier, memory=0.85)
 
 
@@ -110,8 +110,8 @@ class MitigationSettings(Settings):
     panel: Literal["diverse", "convenience"] = "diverse"
     kl_prompts: int = Field(512, ge=2)
     pipeline: PipelineSettings = PipelineSettings()
-    dual: FairnessSettings = moving("dual", rate=5.0)
-    pid: FairnessSettings = moving("pid", proportional=40.0, integral=4.0)
+    dual: FairnessSettings = moving("dual", rate=0.3)
+    pid: FairnessSettings = moving("pid", proportional=2.4, integral=0.24)
     best_of_n: BestOfN = BestOfN()
     rules: Rules = Rules()
     adversarial: Adversarial = Adversarial()

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from rlhf_fair.audit.plan import Plan, Policy, find_plan, load_plan, shipped_audits
+from rlhf_fair.audit.plan import Plan, Policy, find_plan, load_plan, report_name, shipped_audits
 from rlhf_fair.errors import MissingFileError, SettingsError
 
 PLAN = """
@@ -51,6 +51,12 @@ def test_shipped_audits_are_found_by_name() -> None:
     assert not any("train" in name for name in shipped)  # a training config is no plan
     for name, path in shipped.items():
         assert find_plan(name) == path
+
+
+def test_no_audit_lands_inside_the_folder_of_another() -> None:
+    names = [Path(report_name(file)) for file in shipped_audits().values()]
+    assert len(set(names)) == len(names)
+    assert not [name for name in names if set(name.parents) & set(names)]
 
 
 def test_an_unknown_name_lists_what_there_is(tmp_path: Path) -> None:

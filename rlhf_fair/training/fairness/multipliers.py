@@ -3,7 +3,8 @@
 Both moving rules keep one-sided multipliers for constraints ``cost <= limit``. A difference that must lie within +-eps
 is two of them, on +D and on -D, and their difference is the price: noise pushes both in turn and cancels, while one
 multiplier on abs(D) would be pumped up by noise, as E abs(D) is never 0. A squared disparity is one, on what exceeds
-its chance value, against eps^2; both sides are divided by eps, so that rates have the same unit for both.
+its chance value, against eps^2; the constraint is divided by eps on both sides, and the price is that of its slope, so
+that a multiplier is reward per unit of score, and rates have the same unit, for both.
 """
 
 from __future__ import annotations
@@ -117,7 +118,7 @@ class Multipliers:
             return self.strength * (disparity.value if disparity.signed else 1.0)
         if disparity.signed:
             return self._value(f"{disparity.name}+") - self._value(f"{disparity.name}-")
-        return self._value(disparity.name)
+        return self._value(disparity.name) / self.settings.tolerance  # the slope of V / eps is that of V over eps
 
     def values(self) -> dict[str, float]:
         """Every moving multiplier."""

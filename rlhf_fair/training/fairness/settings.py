@@ -29,7 +29,7 @@ class MultiplierSettings(Settings):
 
     kind: Literal["fixed", "dual", "pid"] = "fixed"
     tolerance: float = Field(0.0, ge=0)
-    rate: float = Field(1.0, gt=0)
+    rate: float = Field(0.3, gt=0)
     cap: float = Field(100.0, gt=0)
     proportional: float = Field(1.0, ge=0)
     integral: float = Field(0.1, ge=0)

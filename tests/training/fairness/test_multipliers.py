@@ -41,12 +41,23 @@ def test_a_difference_has_two_duals_and_kappa_is_signed() -> None:
 
 
 def test_a_squared_disparity_has_one_dual_on_what_exceeds_chance() -> None:
-    # eps .2, noise floor .3, rate 1: (.25 - .09) / .2 - .2 = .6; then (.09 - .09) / .2 - .2 = -.2
+    # eps .2, noise floor .3, rate 1: (.25 - .09) / .2 - .2 = .6; then (.09 - .09) / .2 - .2 = -.2. The price is that
+    # of the constraint's slope, value / eps
     multipliers = Multipliers(MultiplierSettings(kind="dual", tolerance=0.2, rate=1.0), 0.0)
     multipliers.move([squared(0.25, 0.3)])
-    assert multipliers.kappa(squared(0.25)) == pytest.approx(0.6)
+    assert multipliers.kappa(squared(0.25)) == pytest.approx(0.6 / 0.2)
     multipliers.move([squared(0.09, 0.3)])
-    assert multipliers.kappa(squared(0.09)) == pytest.approx(0.4)
+    assert multipliers.kappa(squared(0.09)) == pytest.approx(0.4 / 0.2)
+
+
+def test_a_multiplier_of_a_variance_stays_the_same_in_another_unit_of_the_score() -> None:
+    # reward per unit of score: with scores and tolerance ten times as large, a tenth; the penalty is the same
+    kappas = []
+    for unit in (1.0, 10.0):
+        multipliers = Multipliers(MultiplierSettings(kind="dual", tolerance=0.2 * unit, rate=0.3 / unit**2), 0.0)
+        multipliers.move([squared(0.25 * unit**2, 0.3 * unit)])
+        kappas.append(multipliers.kappa(squared(0.25 * unit**2)) * unit**2)
+    assert kappas[0] == pytest.approx(kappas[1])
 
 
 def test_pid_by_hand() -> None:

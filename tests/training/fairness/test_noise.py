@@ -135,7 +135,7 @@ def test_a_tolerance_just_above_the_floor_is_pulled_by_noise_and_one_at_twice_it
     pulls = {}
     for floors in (1.05, 2.0):
         # halves of 128, memory .8: 576 effective each, .798 sqrt(2 / 576) = .047
-        dual = {"multiplier": {"kind": "dual", "tolerance": 0.047 * floors}, "floor_strength": 0.0}
+        dual = {"multiplier": {"kind": "dual", "tolerance": 0.047 * floors, "rate": 1.0}, "floor_strength": 0.0}
         rng, found = np.random.default_rng(9), []
         for _ in range(6):
             shaper = FairnessShaper(FairnessSettings.model_validate(CONTRAST | dual))

@@ -136,7 +136,7 @@ def test_a_dual_on_the_variance_prices_half_of_it() -> None:
     policy = Policy(5)
     shaper = shaper_at(policy, multiplier={"kind": "dual", "tolerance": 0.1, "rate": 0.5})
     shaper.take(policy.sums())
-    strength = shaper.multipliers.values()["variance"]
+    strength = shaper.multipliers.values()["variance"] / 0.1  # the constraint is variance / eps <= eps
     assert strength > 0.1
     expected = finite_difference(
         lambda t: policy.expected_reward(t) - strength * variance_in_each(policy, t), policy.theta
