@@ -47,6 +47,8 @@ def figures(rows: pd.DataFrame, kl_coef: float) -> pd.DataFrame:
 def difference(values: pd.Series) -> str:
     """Mean and 90 % t interval of differences paired by seed; pairs of which a run never got there are left out."""
     known = values.dropna()
+    if not len(known):
+        return "no pairs"
     if len(known) < 2:
         return f"{known.mean():+.4f} ({len(known)} pairs)"
     half = student.ppf(0.95, len(known) - 1) * known.std() / np.sqrt(len(known))
@@ -66,13 +68,15 @@ def show(out: Path, kl_coef: float) -> None:
     for name in found:
         cells = [
             f"{values.mean():.3f} ({values.min():.3f} to {values.max():.3f}; {values.count()})"
+            if values.count()
+            else "-"
             for values in (found.loc[arm, name] for arm in arms)
         ]
         for arm in arms:
             if arm != PEER:
                 apart = found.loc[arm, name] - found.loc[PEER, name]
                 in_reward = name.startswith(("reward", "objective"))
-                cells.append(difference(apart) if in_reward else f"{apart.mean():+.3f}")
+                cells.append(difference(apart) if in_reward else f"{apart.mean():+.3f} ({apart.count()} pairs)")
         print(f"| {name} | " + " | ".join(cells) + " |")
     draw(rows, arms, out / "curves.png")
 
