@@ -116,20 +116,8 @@ def roll_out(
     text = _joined(prompt_ids, prompt_mask, sampled)
     rows = settings.rows_at_once(text.sequence.shape[1], device.type) or len(text.sequence)
     logprobs, values = _of_the_policy(policy, sampled, text, settings, rows=rows, check=check)
-    mask = text.response_mask
-    return Rollout(
-        batch=batch,
-        completions=decode(tokenizer, sampled),
-        sequence=text.sequence,
-        attention_mask=text.attention_mask,
-        responses=text.responses,
-        response_mask=mask,
-        logprobs=logprobs,
-        ref_logprobs=reference.logprobs(
-            text.sequence, text.attention_mask, text.responses, settings.temperature, rows=rows
-        ),
-        values=values * (mask[..., None] if values.dim() > mask.dim() else mask),
-    )
+    before = reference.logprobs(*text[:3], settings.temperature, rows=rows)
+    return Rollout(batch, decode(tokenizer, sampled), *text, logprobs, before, values)
 
 
 class _Text(NamedTuple):
@@ -150,7 +138,10 @@ def _joined(prompt_ids: Tensor, prompt_mask: Tensor, sampled: SampledTokens) -> 
 def _of_the_policy(
     policy: PolicyWithValue, sampled: SampledTokens, text: _Text, settings: PPOSettings, *, rows: int, check: bool
 ) -> tuple[Tensor, Tensor]:
-    """The policy's log-probabilities and the critic's values: as sampled, or of one pass over all in low precision."""
+    """The policy's log-probabilities and the critic's values: as sampled, or of one pass over all in low precision.
+
+    Both as in `Rollout`.
+    """
     sequence, attention_mask, responses, mask = text
     longest, exact = responses.shape[1], settings.precision == "no"
     logprobs, values = sampled.logprobs[:, :longest], sampled.readings
@@ -162,7 +153,8 @@ def _of_the_policy(
         check_same((logprobs - now.logprobs)[mask].abs(), name, exact=exact)
     if now is not None and settings.precision != "no":
         # one token at a time rounds differently from all at once: in low precision enough to be clipped for nothing
-        return now.logprobs * mask, now.values[:, :longest]
-    if values is None:
+        logprobs, values = now.logprobs * mask, now.values
+    elif values is None:
         values = policy.critic_values(sequence, attention_mask, longest, rows=rows)
-    return logprobs, values[:, :longest]
+    values = values[:, :longest]
+    return logprobs, values * (mask[..., None] if values.dim() > mask.dim() else mask)

@@ -75,7 +75,9 @@ def test_both_commands_run_one_after_the_other(models: Path) -> None:
     changes = {"steps": "3", "batch_size": "16", "minibatch_size": "16", "max_new_tokens": "6", "every": "2"}
     fair = smaller("fair.toml", models, **changes, samples="1", learning_rate="1e-3")
     # the untrained model says no listed word, and a run that nothing can be learned from is refused
-    fair.write_text(re.sub(r'kind = "lexicon", file = "[^"]*"', 'kind = "toxic terms"', fair.read_text()))
+    text = re.sub(r'kind = "lexicon", file = "[^"]*"', 'kind = "toxic terms"', fair.read_text())
+    # batches of 16 over 40 cells, and memory .8: 16 / 40 * 9 = 3.6 effective samples in each
+    fair.write_text(text.replace("[fairness]", "[fairness]\nminimum_count = 2.0"))
     said = run("ppo", fair, "--data-dir", models, "--out", models / "fair")
     assert "3 steps on 160 prompts, 40 held out, 0 of 200 not used" in said
     assert "gap in sentiment (vader), gender × age (man & young less the others)" in said
