@@ -31,9 +31,17 @@ class Column:
     numeric: bool = False
 
 
+LONG_ROWS = 300
+"""More rows than these are packed, and only some of them stand in the page as they are."""
+FIRST_ROWS = 100
+
+
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells under columns. ``paged`` tables are long: folded away, and filtered where scripts run."""
+    """Rows of cells under columns. ``paged`` tables are folded away, and filtered where scripts run.
+
+    ``important``: positions of rows that a long table shows without scripts as well, as far as there is room.
+    """
 
     id: str
     caption: str
@@ -42,6 +50,20 @@ class Table:
     paged: bool = False
     stacked: bool = False
     note: str = ""
+    important: tuple[int, ...] = ()
+
+    @property
+    def long(self) -> bool:
+        """True for a table of which only a part is HTML; see `report.long_tables`."""
+        return len(self.rows) > LONG_ROWS
+
+    @property
+    def written(self) -> tuple[tuple[Cell, ...], ...]:
+        """The rows that are HTML: all; of a long table the first and the important ones, `LONG_ROWS` at most."""
+        if not self.long:
+            return self.rows
+        later = [at for at in self.important if at >= FIRST_ROWS][: LONG_ROWS - FIRST_ROWS]
+        return self.rows[:FIRST_ROWS] + tuple(self.rows[at] for at in later)
 
     @property
     def narrow(self) -> bool:
@@ -70,7 +92,8 @@ class Point:
 class Series:
     """Points that share a name, a colour and a shape. ``joined`` draws a line through them.
 
-    ``banded`` draws the intervals as one band along the line, and not as a bar at each point.
+    ``banded`` draws the intervals as one band along the line, and not as a bar at each point; ``blocks`` draws nothing
+    but a pale block from ``low`` to ``high`` of each point.
     """
 
     name: str
@@ -80,6 +103,7 @@ class Series:
     joined: bool = False
     marked: bool = True
     banded: bool = False
+    blocks: bool = False
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from rlhf_fair.report.display import Plot, Series
 
 INK, MUTED, GRID, PAPER = "var(--ink)", "var(--muted)", "var(--grid)", "var(--paper)"
 ROW_PX, FOREST_MARGIN_PX, CURVE_PX, STAGES_PX, SCATTER_PX = 36, 60, 250, 300, 340
-MARK_PX = 9
+MARK_PX, BLOCK_PX = 9, 13
 POINTED = ("triangle-up", "triangle-down", "star", "diamond", "diamond-open")
 """Shapes that look smaller than a circle of their width."""
 
@@ -27,7 +27,10 @@ def figure(plot: Plot) -> dict[str, Any]:
     traces = _lines(plot, flat)
     for series in plot.series:  # under all lines
         traces += _band(series) if series.banded else []
+        traces += _blocks(series, flat) if series.blocks else []
     for series in plot.series:
+        if series.blocks:
+            continue
         if not series.banded and (bars := _bars(series, flat)):
             traces.append(bars)
         traces.append(_marks(series, flat))
@@ -85,6 +88,25 @@ def _band(series: Series) -> list[Any]:
         go.Scatter(y=[point.low for point in known], name=f"{series.name} low", **common),
         go.Scatter(y=[point.high for point in known], name=f"{series.name} high", fill="tonexty", **common),
     ]
+
+
+def _blocks(series: Series, flat: bool) -> list[Any]:
+    """A pale block from ``low`` to ``high`` of each point: a thick line, half seen through."""
+    import plotly.graph_objects as go
+
+    values = [end for point in series.points for end in (point.low, point.high, None)]
+    places = [at for point in series.points for at in (point.at, point.at, None)]
+    drawn = go.Scatter(
+        x=values if flat else places,
+        y=places if flat else values,
+        mode="lines",
+        name=label(series.name),
+        line={"color": series.colour, "width": BLOCK_PX},
+        opacity=0.3,
+        hoverinfo="skip",
+        showlegend=False,
+    )
+    return [drawn] if series.points else []
 
 
 def _marks(series: Series, flat: bool) -> Any:
@@ -181,7 +203,7 @@ def _lines(plot: Plot, flat: bool) -> list[Any]:
 
     lines = [("threshold", value, "dash", MUTED) for value in plot.thresholds]
     lines += [("parity", plot.parity, "solid", INK)] if plot.parity else []
-    across = [-0.6, len(plot.ticks) - 0.4]
+    across = list(plot.at_range) if plot.at_range and not plot.ticks else [-0.6, len(plot.ticks) - 0.4]
     return [
         go.Scatter(
             x=[value, value] if flat else across,

@@ -13,7 +13,7 @@ from rlhf_fair.report.findings_table import findings_table
 from rlhf_fair.report.palette import CONTROL_MARK, READING_MARKS
 from rlhf_fair.report.points import interval_point
 from rlhf_fair.report.ranking import ranked
-from rlhf_fair.report.reading import Reading, Terms, family_of, is_measured, limits_of, parity
+from rlhf_fair.report.reading import Reading, Terms, family_of, is_measured, is_to_best, limits_of, parity
 
 TOP = 15
 CONTROLS_SHOWN = 5
@@ -91,9 +91,10 @@ def forest_plot(id: str, title: str, drawn: Sequence[Finding], terms: Terms, lab
     series = tuple(_series(kind, drawn, terms) for kind in kinds)
     ends = [end for s in series for p in s.points for end in (p.low, p.value, p.high)]
     lines, null = shared_limits(drawn), _shared_parity(drawn)
-    log = all(f.better == "one" for f in drawn) and all(end is None or end > 0 for end in ends)
+    log = is_on_log_axis(drawn)
     across = [*ends, *lines, null]
     span = num.padded_ratio(across) if log else num.padded(across)
+    series = tuple(_to_the_edge(one, span[0]) for one in series) if log and span else series
     return Plot(
         id=id,
         title=title,
@@ -115,6 +116,17 @@ def is_drawn(finding: Finding) -> bool:
     return is_measured(finding) and num.finite(finding.ci_low) and num.finite(finding.ci_high)
 
 
+def is_on_log_axis(drawn: Sequence[Finding]) -> bool:
+    """True for ratios, unless an estimate is 0, which a log axis has no place for."""
+    return all(f.better == "one" for f in drawn) and all(f.estimate > 0 for f in drawn if is_drawn(f))
+
+
+def _to_the_edge(series: Series, edge: float) -> Series:
+    """The lower end of an interval that reaches 0, which a log axis never does, at the axis' edge."""
+    points = (p if p.low is None or p.low > 0 else replace(p, low=edge) for p in series.points)
+    return replace(series, points=tuple(points))
+
+
 def legend_of(plots: Sequence[Plot]) -> tuple[Key, ...]:
     """One key for each kind of mark in the plots."""
     return tuple(dict.fromkeys(Key(s.name, s.colour, s.symbol) for plot in plots for s in plot.series))
@@ -127,10 +139,15 @@ def axis_note(drawn: Sequence[Finding]) -> list[str]:
     if first.better == "zero" and first.reference:
         verb = say.verb(first)
         note.append(f"Right of 0 the group {verb}s more than its reference, left of 0 less.")
-    if first.better == "one":
-        note.append("Right of 1 the group has the higher value, left of 1 the lower; the axis is logarithmic.")
+    if is_to_best(first):
+        note.append("1 is the best group's own value, which no ratio exceeds; further left is lower.")
+    elif first.better == "one":
+        note.append("Right of 1 the group has the higher value, left of 1 the lower.")
+    if first.better == "one" and is_on_log_axis(drawn):
+        note.append("The axis is logarithmic; an interval that reaches 0 is drawn to its edge.")
     if lines:
         side = {"zero": "beyond them", "one": "outside them", "high": "left of it", "low": "right of it"}[first.better]
+        side = "left of it" if is_to_best(first) else side
         named = f"±{num.limit(lines[-1])}" if first.better == "zero" else " and ".join(map(num.limit, lines))
         many = "s" if len(lines) > 1 else ""
         note.append(f"Dashed line{many}: threshold {named}; {side} a claim exceeds it.")
@@ -159,6 +176,8 @@ def _axis_title(drawn: Sequence[Finding]) -> str:
     if first.better == "zero":
         verb = say.verb(first)
         return f"← group {verb}s less {dot} {axis} {dot} group {verb}s more →"
+    if is_to_best(first):
+        return f"{axis} to the best group {dot} better →"
     if first.better == "one":
         return f"← group lower {dot} {axis} {dot} group higher →"
     return f"{axis} {dot} better →" if first.better == "high" else f"← better {dot} {axis}"

@@ -16,6 +16,8 @@ from rlhf_fair.report import numbers as num
 NULL_VALUES = {"zero": 0.0, "one": 1.0}
 CONFIDENCE_SEQUENCE = "confidence sequence"
 """The variant of findings whose audit could stop early; their reason ends with where it stopped."""
+HIGHEST = "highest"
+"""How the reference of a ratio to the best begins: the highest rate of all groups."""
 
 Family = tuple[str, str, str]
 """Metric, unit and which way is better: findings that share a scale, hence an axis and a rounding."""
@@ -46,13 +48,21 @@ def parity(finding: Finding) -> float | None:
     return NULL_VALUES.get(finding.better)
 
 
+def is_to_best(finding: Finding) -> bool:
+    """True for a ratio to the highest value of all groups, which never exceeds 1."""
+    return finding.better == "one" and finding.reference.startswith(HIGHEST)
+
+
 def limits_of(finding: Finding, limit: float) -> tuple[float, ...]:
-    """Where a threshold or margin stands on the axis: ±5 for a gap, 0.8 and 1.25 for a ratio, else the one value."""
+    """Where a threshold or margin stands on the axis: ±5 for a gap, 0.8 and 1.25 for a ratio, else the one value.
+
+    A ratio to the best has 0.8 alone.
+    """
     if not num.finite(limit):
         return ()
     if finding.better == "zero":
         return (-limit, limit)
-    if finding.better == "one":
+    if finding.better == "one" and not is_to_best(finding):
         return (limit, 1 / limit) if limit > 0 else ()
     return (limit,)
 

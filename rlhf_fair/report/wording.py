@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from rlhf_fair.records import Finding, Verdict
 from rlhf_fair.report.numbers import MISSING, finite, interval, limit, shown
-from rlhf_fair.report.reading import Reading, is_measured, parity
+from rlhf_fair.report.reading import Reading, is_measured, is_to_best, parity
 
 STAGES = ("base", "sft", "start", "reward_model", "ppo", "fair_ppo")
 FEEDBACK = "feedback"
@@ -210,7 +210,9 @@ def within_limits(finding: Finding, value: float) -> str:
         return "–"
     return {
         "zero": f"±{limit(value)}",
-        "one": f"{limit(value)} to {limit(1 / value) if value else '∞'}",
+        "one": f"at least {limit(value)}"
+        if is_to_best(finding)
+        else f"{limit(value)} to {limit(1 / value) if value else '∞'}",
         "high": f"at least {limit(value)}",
         "low": f"at most {limit(value)}",
     }[finding.better]
@@ -223,7 +225,8 @@ def beyond(finding: Finding) -> str:
         return ""
     return {
         "zero": f"gap above {limit(value)} {finding.unit}",
-        "one": f"{name} below {limit(value)} or above {limit(1 / value) if value else '∞'}",
+        "one": f"{name} below {limit(value)}"
+        + ("" if is_to_best(finding) else f" or above {limit(1 / value) if value else '∞'}"),
         "high": f"{name} below {limit(value)} {finding.unit}",
         "low": f"{name} above {limit(value)} {finding.unit}",
     }[finding.better].strip()
