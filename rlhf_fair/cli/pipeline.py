@@ -40,8 +40,9 @@ def pipeline(
     Example: rlhf-fair pipeline rounds.toml --rounds 3 --out reports/pipeline
     """
     from rlhf_fair.records import Verdict
-    from rlhf_fair.rounds.files import drift_lines, verdict_of, write_rounds
+    from rlhf_fair.rounds.files import verdict_of, write_rounds
     from rlhf_fair.rounds.run import run_rounds
+    from rlhf_fair.rounds.tables import drift_lines
 
     settings = read_config(config, rounds, seed, quick=quick)
     with progress_bar(hidden=quiet or as_json) as progress:

@@ -126,12 +126,13 @@ def tables_section(audit: Audit, told: Callable[[str], bool]) -> Section | None:
 
 
 def question_sections(audit: Audit) -> list[Section]:
-    """Tables whose name is a question, each as a section of its own."""
+    """Tables whose name is a question, each as a section of its own; what stands under "answer" answers it."""
     found = []
     for i, (name, rows) in enumerate(_named_tables(audit).items()):
         table = rows_table(f"question-{i}", name, rows) if _asks(name) else None
         if table:
-            found.append(Section(f"question-{i}-section", name, name.removesuffix("?"), tables=(table,)))
+            answer = sentences(rows.get("answer")) if isinstance(rows, Mapping) else ()
+            found.append(Section(f"question-{i}-section", name, name.removesuffix("?"), answer, tables=(table,)))
     return found
 
 

@@ -13,6 +13,7 @@ from rlhf_fair.report import wording as say
 from rlhf_fair.report.display import Page, Section, Summary, Tally
 from rlhf_fair.report.findings_table import findings_table
 from rlhf_fair.report.forests import forests
+from rlhf_fair.report.ledger_tables import changes_table
 from rlhf_fair.report.plain_tables import sentences
 from rlhf_fair.report.ranking import is_mixed, ranked, worst
 from rlhf_fair.report.reading import Terms, family_of, is_measured, terms_of
@@ -183,7 +184,7 @@ def moved_section(results: Results) -> Section | None:
 
 def mitigation_section(results: Results) -> Section | None:
     """Before and after: comparisons of policies, and changes of the gap along the ledger."""
-    tables = (training.comparisons_table(results.training.comparisons), ledger.changes_table(results.ledger))
+    tables = (training.comparisons_table(results.training.comparisons), changes_table(results.ledger))
     found = tuple(table for table in tables if table)
     if not found:
         return None

@@ -8,7 +8,8 @@ from rlhf_fair.records import LedgerRow
 from rlhf_fair.report import numbers as num
 from rlhf_fair.report import wording as say
 from rlhf_fair.report.display import Cell, Chart, Column, Key, Plot, Series, Table
-from rlhf_fair.report.ledger import in_order, panel_name
+from rlhf_fair.report.ledger import crowded, panel_name
+from rlhf_fair.report.ledger_tables import in_order
 from rlhf_fair.report.palette import mark
 from rlhf_fair.report.points import interval_point
 
@@ -41,7 +42,8 @@ def moved_chart(rows: Sequence[LedgerRow]) -> Chart | None:
             )
         )
     note = "Each line is the mean of one group. A gap can close because one group gained or because another lost."
-    return Chart("moved", "Group means at each stage", note, tuple(plots), (), moved_table(with_groups))
+    columns = 1 if crowded(stages) else 2
+    return Chart("moved", "Group means at each stage", note, tuple(plots), (), moved_table(with_groups), columns)
 
 
 def _facet_order(rows: Sequence[LedgerRow]) -> Callable[[tuple[str, str, str]], tuple[int, str, int]]:

@@ -226,7 +226,7 @@ def levels(made: RoundRecords, watch: Watch) -> list[dict[str, Any]]:
         coefficients = against_others(group_names(labels), reference)
         ways = [rows[name] for name in watch.clusters]
         e = contrast_estimate(rows[SCORE], labels, coefficients, clusters=ways, rates=False, alpha=watch.alpha)
-        found.append(_level_row(made.round, GAP, watch.unit, e) | {"attribute": attribute, "reference": reference})
+        found.append(level_row(made.round, GAP, watch.unit, e) | {"attribute": attribute, "reference": reference})
     means: list[tuple[str, str, pd.DataFrame, str, bool]] = [
         (LEVEL, watch.unit, rows, SCORE, False),
         (ACCURACY, "share of pairs", made.old_pairs, AGREES, True),
@@ -237,10 +237,11 @@ def levels(made: RoundRecords, watch: Watch) -> list[dict[str, Any]]:
     for quantity, unit, table, column, rates in means:
         ways = [table[name] for name in watch.clusters]
         e = mean_estimate(table[column].astype(float), clusters=ways, rates=rates, alpha=watch.alpha)
-        found.append(_level_row(made.round, quantity, unit, e))
+        found.append(level_row(made.round, quantity, unit, e))
     return found
 
 
-def _level_row(number: int, quantity: str, unit: str, e: Estimate) -> dict[str, Any]:
+def level_row(number: int, quantity: str, unit: str, e: Estimate) -> dict[str, Any]:
+    """One row of rounds.csv."""
     head = {"round": number, "quantity": quantity, "attribute": "", "reference": "", "unit": unit}
     return head | {name: getattr(e, name) for name in ("estimate", "ci_low", "ci_high", "n", "n_clusters", "reason")}

@@ -20,6 +20,7 @@ from rlhf_fair.records import Verdict
 from rlhf_fair.rounds.drift import KL
 from rlhf_fair.rounds.files import DRIFT_NAME, DRIFT_TABLE, ROUNDS_NAME, verdict_of
 from rlhf_fair.rounds.run import AllRounds, run_rounds
+from rlhf_fair.rounds.tables import UTILITY
 from rlhf_fair.tables import read_table
 
 
@@ -40,7 +41,7 @@ def test_every_quantity_is_in_both_tables(finished: tuple[Path, AllRounds]) -> N
     rounds, drift = pd.read_csv(out / ROUNDS_NAME), pd.read_csv(out / DRIFT_NAME)
     assert set(rounds["round"]) == {1, 2}
     assert set(drift["since"]) == {1}, "the first round and the one before are the same here"
-    assert set(rounds["quantity"]) == set(drift["quantity"])
+    assert set(rounds["quantity"]) == set(drift["quantity"]) | {UTILITY}
     assert set(drift["attribute"].dropna()) == {"gender", "ethnicity", "gender × ethnicity"}
     assert DRIFT_TABLE in read_results(out).audit["tables"]
     assert verdict_of(found) in set(Verdict)
