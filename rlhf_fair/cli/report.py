@@ -25,8 +25,12 @@ def report(
     as_of: Annotated[
         datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Day on which standings and ages are counted.")
     ] = None,
+    plotly_js: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Plotly bundle to draw with, such as plotly-basic.min.js: a smaller page."),
+    ] = None,
     plain: Annotated[
-        bool, typer.Option("--plain", help="Without the clauses and context of earlier renderings.")
+        bool, typer.Option("--plain", help="Without the clauses, context and bundle of earlier renderings.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON instead of text.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing.")] = False,
@@ -35,11 +39,13 @@ def report(
 
     With --framework the page says which evidence there is for which clause, and clauses.csv has the same table. What a
     page is rendered with is kept in DIR/rendering.json and holds until other options are given. Where DIR has a
-    manifest, results.json must match it, and the rendered files get their new hashes.
+    manifest, results.json must match it, and the rendered files get their new hashes. The page holds the installed
+    Plotly, or the bundle of --plotly-js, whose SHA-256 is kept beside the results.
 
     Example: rlhf-fair report reports/demo --framework eu-ai-act,ll144 --context context.toml --as-of 2026-07-05
     """
     from rlhf_fair.artifacts import read_results
+    from rlhf_fair.report.bundle import bundle_of, read_bundle
     from rlhf_fair.report.clauses import warnings
     from rlhf_fair.report.folder import render_again
     from rlhf_fair.report.rendering import Rendering, read_rendering, with_options
@@ -47,7 +53,10 @@ def report(
     kept = Rendering() if plain else read_rendering(folder)
     day = as_of.date() if as_of else None
     rendering = with_options(kept, frameworks=framework, context_file=context, as_of=day)
-    page = render_again(folder, rendering)
+    bundle = read_bundle(plotly_js) if plotly_js else bundle_of(folder, rendering.plotly_js)
+    if bundle:
+        rendering = rendering.model_copy(update={"plotly_js": bundle.sha256})
+    page = render_again(folder, rendering, bundle)
     said = warnings(read_results(folder), rendering)
     if as_json:
         about = {"frameworks": list(rendering.frameworks), "warnings": said}

@@ -56,15 +56,25 @@ def _check_bytes(folder: Path, name: str) -> Check:
     different = [page for page, data in made.items() if read_small(folder, page) != data]
     if different:
         return Check(RENDERED, "disagrees", f"rendered again from {name}, other bytes come out: {', '.join(different)}")
-    return Check(RENDERED, "agrees", f"{', '.join(made)}: the same bytes come out of {name}")
+    return Check(RENDERED, "agrees", f"{', '.join(made)}: the same bytes come out of {name}" + _foreign_script(folder))
+
+
+def _foreign_script(folder: Path) -> str:
+    """Which Plotly draws the page where that is not the installed one: its text came with the page."""
+    from rlhf_fair.report.rendering import read_rendering
+
+    digest = read_rendering(folder).plotly_js
+    return f"; its plots are drawn by a bundle that was handed in, SHA-256 {digest}" if digest else ""
 
 
 def _rendered(folder: Path, name: str) -> dict[str, bytes]:
     """Page, summary and whatever else follows from the data, as this version makes them: file name -> bytes."""
     if name == RESULTS_NAME:
+        from rlhf_fair.report.bundle import bundle_of
         from rlhf_fair.report.rendering import read_rendering
 
-        return rendered_files(read_results(folder), read_rendering(folder))
+        rendering = read_rendering(folder)
+        return rendered_files(read_results(folder), rendering, bundle_of(folder, rendering.plotly_js))
     from rlhf_fair.report.html import render
 
     content = json.loads(read_small(folder, name))

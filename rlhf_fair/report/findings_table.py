@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from rlhf_fair.records import Finding
 from rlhf_fair.report import numbers as num
@@ -30,7 +31,8 @@ def findings_table(findings: Sequence[Finding], terms: Terms, *, id: str, captio
         rows.append(_cells(finding, told, terms))
     empty = [label for label in ("MDE", "Adjusted p") if all(row[label].text == "–" for row in rows)]
     labels = [label for label in rows[0] if label not in empty] if rows else []
-    return context_table(rows, labels, shared, id=id, caption=caption, numeric=NUMERIC, page_rows=PAGE_ROWS)
+    table = context_table(rows, labels, shared, id=id, caption=caption, numeric=NUMERIC, page_rows=PAGE_ROWS)
+    return replace(table, important=tuple(at for at, finding in enumerate(findings) if finding.role == "claim"))
 
 
 def context_table(

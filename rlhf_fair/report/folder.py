@@ -8,6 +8,7 @@ from rlhf_fair.artifacts import MANIFEST_NAME, RESULTS_NAME, read_json, read_res
 from rlhf_fair.attestation.sealing import FORMAT, check_log, seal_again
 from rlhf_fair.errors import IntegrityError, MissingFileError
 from rlhf_fair.report import CLAUSES_NAME, HTML_NAME, SUMMARY_NAME, write_report
+from rlhf_fair.report.bundle import Bundle, bundle_of
 from rlhf_fair.report.publication import PUBLICATION_CSV, PUBLICATION_HTML
 from rlhf_fair.report.rendering import RENDERING_NAME, Rendering, read_rendering
 
@@ -15,10 +16,11 @@ RENDERED = (HTML_NAME, SUMMARY_NAME, CLAUSES_NAME, RENDERING_NAME, PUBLICATION_H
 """All files that a rendering may write."""
 
 
-def render_again(folder: Path, rendering: Rendering | None = None) -> Path:
+def render_again(folder: Path, rendering: Rendering | None = None, bundle: Bundle | None = None) -> Path:
     """Write the page and the summary anew from ``results.json``; returns the path of the page.
 
-    ``rendering``: with which clauses and context; without one, as ``rendering.json`` says. A manifest, where there is
+    ``rendering``: with which clauses and context; without one, as ``rendering.json`` says. ``bundle``:
+    the Plotly that it names; without one, the page that is there has it. A manifest, where there is
     one, keeps its word: results that no longer match it are refused and not given a new hash. Only the hashes of the
     rendered files are replaced.
     """
@@ -32,7 +34,8 @@ def render_again(folder: Path, rendering: Rendering | None = None) -> Path:
         raise IntegrityError(f"{folder / RESULTS_NAME} does not match its manifest; not rendered")
     if recorded is not None and recorded.get("schema_version") == FORMAT:
         check_log(folder, recorded)  # a manifest that is not the one of the log is not given a new statement
-    page = write_report(folder, results, rendering or read_rendering(folder))
+    rendering = rendering or read_rendering(folder)
+    page = write_report(folder, results, rendering, bundle or bundle_of(folder, rendering.plotly_js))
     if recorded is not None:
         rendered = {name: sha256_file(folder / name) for name in RENDERED if (folder / name).is_file()}
         kept = {name: digest for name, digest in files.items() if name not in RENDERED}

@@ -1,4 +1,4 @@
-"""What a page is rendered with beside the results: frameworks, context, date of reference; kept in ``rendering.json``.
+"""What a page is rendered with beside the results: frameworks, context, a day, Plotly; kept in ``rendering.json``.
 
 So a later rendering gives the same bytes, whatever has become of the files and options that the first was given.
 """
@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from datetime import date
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import ValidationError
+from pydantic import StringConstraints, ValidationError
 
 from rlhf_fair.artifacts import read_json, write_json
 from rlhf_fair.compliance.context import Context
@@ -21,12 +21,16 @@ RENDERING_NAME = "rendering.json"
 
 
 class Rendering(Settings):
-    """The content of ``rendering.json``. ``as_of``: the day standings are told of; None leaves it to clause maps."""
+    """The content of ``rendering.json``. ``as_of``: the day standings are told of; None leaves it to clause maps.
+
+    ``plotly_js``: SHA-256 of the Plotly bundle that draws the plots; "" is the installed one.
+    """
 
     schema_version: Literal["1"] = "1"
     frameworks: tuple[str, ...] = ()
     context: Context | None = None
     as_of: date | None = None
+    plotly_js: Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{64})?$")] = ""
 
     @property
     def plain(self) -> bool:

@@ -140,7 +140,7 @@ def test_long_tables_filter_and_page(browser, tmp_path, reward_identity):
     visit.drawn()
     visit.page.locator("#all summary").click()
     visible = visit.page.locator("#all-table tbody tr:visible")
-    assert visible.count() == 50
+    assert visible.count() == 100
     visit.page.locator("#all input").fill("control")
     # 8 controls by role, none of the descriptors holds the word
     assert visible.count() == sum(finding.role == "control" for finding in reward_identity.findings)

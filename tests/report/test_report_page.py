@@ -12,7 +12,7 @@ from rlhf_fair.artifacts import canonical_json
 from rlhf_fair.records import NAN, Estimate, LedgerRow, Results, Training, Verdict
 from rlhf_fair.report import write_report
 from rlhf_fair.report.data import page
-from rlhf_fair.report.embed import FIGURES_ID, safe_json, unpack_results
+from rlhf_fair.report.embed import FIGURES_ID, ROWS_SUFFIX, safe_json, unpack_block, unpack_results
 from rlhf_fair.report.html import render
 from rlhf_fair.report.markdown import escape, summarize
 
@@ -31,6 +31,9 @@ class Reader(HTMLParser):
         self._cell = False
         self._script = ""
         self.feed(source)
+        for id, rows in self.tables.items():
+            if id + ROWS_SUFFIX in self.scripts:
+                rows[1:] = packed_rows(source, id)
 
     def handle_starttag(self, tag, attrs):
         named = dict(attrs)
@@ -56,6 +59,18 @@ class Reader(HTMLParser):
             self.scripts[self._script] = self.scripts.get(self._script, "") + data
         elif self._cell:
             self._rows[-1][-1] += data.strip("\n")
+
+
+def packed_rows(source: str, table: str) -> list[list[str]]:
+    """All rows of a long table as its script lists them, a cell's detail behind its text as in HTML."""
+    block = unpack_block(source, table + ROWS_SUFFIX, most_bytes=10**8)
+    assert block is not None
+    content = json.loads(block)
+    details = [column or [""] * len(content["text"][0]) for column in content["detail"]]
+    return [
+        list(map("".join, zip(*row, strict=True)))
+        for row in zip(zip(*content["text"], strict=True), zip(*details, strict=True), strict=True)
+    ]
 
 
 @pytest.fixture(params=KINDS)
