@@ -99,7 +99,7 @@ class Case:
     chequered: bool = False
 
 
-def penalty(group_by: tuple[str, ...], strength: float = 30.0, **options: Any) -> tuple[FairnessSettings, ...]:
+def penalty(group_by: tuple[str, ...], strength: float = 60.0, **options: Any) -> tuple[FairnessSettings, ...]:
     """The demonstration's penalty of fixed strength, between other groups or with other options."""
     return (FairnessSettings(group_by=group_by, strength=strength, memory=MEMORY, **options),)
 
@@ -138,22 +138,22 @@ CASES: dict[str, Case] = {
             "variance, no floors": penalty(ETHNICITY, floor_strength=0.0),
             "variance, floors without tolerance": penalty(ETHNICITY, floor_tolerance=0.0),
             "variance, shrinkage": penalty(ETHNICITY, shrinkage=True),
-            # 30 p (1 - p) at p = 1/2: what a variance of strength 30 is between equal groups
-            "contrast": penalty(ETHNICITY, strength=7.5, **WHITE),
-            "contrast, no floors": penalty(ETHNICITY, strength=7.5, floor_strength=0.0, **WHITE),
+            # 60 p (1 - p) at p = 1/2: what a variance of strength 60 is between equal groups
+            "contrast": penalty(ETHNICITY, strength=15.0, **WHITE),
+            "contrast, no floors": penalty(ETHNICITY, strength=15.0, floor_strength=0.0, **WHITE),
         },
     ),
     "three groups": Case(
         {"White": 1 / 3, "Black": 1 / 3, "Asian": 1 / 3},
         ETHNICITY,
-        {"plain": (), "variance": penalty(ETHNICITY), "contrast": penalty(ETHNICITY, strength=7.5, **WHITE)},
+        {"plain": (), "variance": penalty(ETHNICITY), "contrast": penalty(ETHNICITY, strength=15.0, **WHITE)},
     ),
     "multipliers": Case(
         EVERYBODY,
         GENDER,
         {
             "plain": (),
-            "fixed 30": penalty(GENDER),
+            "fixed 60": penalty(GENDER),
             "dual, rate 1": moving(kind="dual"),
             "dual, rate 5": moving(kind="dual", rate=5.0),
             "dual, rate 30": moving(kind="dual", rate=30.0),
@@ -169,7 +169,7 @@ CASES: dict[str, Case] = {
 }
 SAME = {
     ("multipliers", "plain"): ("intersections", "plain"),
-    ("multipliers", "fixed 30"): ("intersections", "gender alone"),
+    ("multipliers", "fixed 60"): ("intersections", "gender alone"),
 }
 """Trainings that two cases share."""
 
