@@ -158,9 +158,11 @@ def read_json(path: Path, what: str) -> Any:
 
 
 def write_results(folder: Path, results: Results) -> Path:
-    """Write ``results.json`` into ``folder``; returns its path."""
+    """Write ``results.json`` into ``folder``, `rlhf_fair.disclosure.results.protected`; returns its path."""
+    from rlhf_fair.disclosure.results import protected
+
     path = folder / RESULTS_NAME
-    write_canonical_json(path, results.model_dump(mode="json"))
+    write_canonical_json(path, protected(results).model_dump(mode="json"))
     return path
 
 

@@ -78,6 +78,8 @@ def _interrupted() -> InterruptedRunError:
 
 
 def _fail(error: RlhfFairError) -> None:
+    from rlhf_fair.disclosure.identifiers import redacted
+
     Console(stderr=True, soft_wrap=True).print("[bold red]error:[/]", end=" ")
-    print(error, file=sys.stderr)
+    print(redacted(str(error)), file=sys.stderr)  # logs are kept and passed on; a path stays a path
     sys.exit(error.exit_code)

@@ -41,6 +41,10 @@ def audit(
     partial: Annotated[
         bool, typer.Option("--partial", help="Ask nothing more: report from the answers that are kept so far.")
     ] = False,
+    minimum_cell: Annotated[
+        int | None,
+        typer.Option("--minimum-cell", min=1, help="Fewest raters or applicants of a group whose numbers are shown."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON instead of text.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing; the exit code tells.")] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto: the GPU if there is one.", **HOW)] = "auto",
@@ -56,6 +60,9 @@ def audit(
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Keep no answers outside the report.", **HOW)] = False,
 ) -> None:
     """Audit a model, a served model, a reward model, a file of predictions or a table of human feedback.
+
+    Results hold no e-mail addresses, phone numbers, keys and the like, and no numbers of groups of few people: fewer
+    than --minimum-cell, by default the plan's min_raters or 10. What New York City wants published is not cut.
 
     Exits with 0 if every claim lies within its threshold, 1 if one exceeds it, 3 if one is inconclusive or was not
     measured, 2 on bad input.
@@ -87,6 +94,7 @@ def audit(
             until_decisive=until_decisive,
             progress=progress,
         )
+    results = _as_shown(folder, results, minimum_cell)
     _write_pages(folder, results, start)
     code = exit_code(results.findings)
     if as_json:
@@ -104,6 +112,19 @@ def audit(
             console.print(results.audit["sequential"]["stopped"].capitalize(), markup=False, highlight=False)
         console.print(f"Report: {folder / 'index.html'}", markup=False, highlight=False)
     raise typer.Exit(code)
+
+
+def _as_shown(folder: Path, results: Results, minimum_cell: int | None) -> Results:
+    """What may leave the machine; written again where the option asks for another minimum than the audit's own."""
+    from rlhf_fair.artifacts import write_results
+    from rlhf_fair.disclosure.results import KEY, protected
+
+    if minimum_cell is None:
+        return protected(results)
+    said = {"minimum_cell": minimum_cell}
+    shown = protected(results.model_copy(update={"audit": results.audit | {KEY: said}}), minimum_cell)
+    write_results(folder, shown)
+    return shown
 
 
 def _write_pages(folder: Path, results: Results, start: Event) -> None:

@@ -69,7 +69,10 @@ def export_folder(folder: Path, out: Path, formats: Sequence[str], names: Export
 def rendered_files(
     kind: str, results: Results, names: ExportNames | None = None, *, digest: str = ""
 ) -> dict[str, bytes]:
-    """The files of one format by name; a ledger only where the results have one."""
+    """The files of one format by name; a ledger only where the results have one. They tell no more than the page."""
+    from rlhf_fair.disclosure.results import protected
+
+    results = protected(results)
     names = names or ExportNames()
     if kind == "csv":
         from rlhf_fair.exchange.csv import findings_csv, ledger_csv, ledger_groups_csv

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rlhf_fair.artifacts import RESULTS_NAME, environment, read_results
+from rlhf_fair.disclosure.results import protected
 from rlhf_fair.errors import IntegrityError
 from rlhf_fair.integrity.checks import Check
 from rlhf_fair.integrity.measuring import NotRecomputed, measured_again
@@ -40,7 +41,8 @@ def check_findings(folder: Path, manifest: Mapping[str, Any]) -> tuple[Check, ..
         again = measured_again(folder, results)
     except NotRecomputed as reason:
         return (Check(FINDINGS, "not done", f"not recomputed: {reason}"),)
-    problems = differences(results.findings, again.findings, again.left_out)
+    shown = protected(results.model_copy(update={"findings": tuple(again.findings)})).findings
+    problems = differences(results.findings, shown, again.left_out)
     if problems:
         more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
         return (Check(FINDINGS, "disagrees", "; ".join(problems[:SHOWN]) + more + _versions(manifest)),)
