@@ -14,7 +14,7 @@ import rlhf_fair
 
 ROOT = Path(rlhf_fair.__file__).parent
 
-BASE = {"errors", "records", "changes", "artifacts", "settings", "attestation"}
+BASE = {"errors", "records", "changes", "artifacts", "settings", "attestation", "disclosure"}
 STATS = BASE | {"tables", "stats"}
 AUDIT = STATS | {"metrics", "models", "probes", "audit"}
 TRAINING = STATS | {"metrics", "models", "probes", "annotators", "training"}
@@ -27,7 +27,8 @@ ALLOWED: dict[str, set[str]] = {
     "records": set(),
     "changes": {"records"},
     "settings": {"errors"},
-    "artifacts": {"errors", "records"},
+    "disclosure": {"errors", "records"},
+    "artifacts": {"errors", "records", "disclosure"},
     "attestation": {"errors", "records", "changes", "artifacts"},
     "tables": BASE,
     "stats": BASE | {"tables"},

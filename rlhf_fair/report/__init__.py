@@ -25,11 +25,14 @@ def rendered_files(
 ) -> dict[str, bytes]:
     """Name -> bytes of everything that follows from ``results`` and ``rendering``; the same arguments, the same bytes.
 
+    What is shown is `rlhf_fair.disclosure.results.protected`, as it is in ``results.json``.
+
     ``bundle``: the Plotly that ``rendering.plotly_js`` names by its hash; None where that is the installed one.
 
     ``clauses.csv`` is among them where a framework was asked for, ``publication.html`` and ``publication.csv`` where an
     audit has something to publish.
     """
+    from rlhf_fair.disclosure.results import protected
     from rlhf_fair.report.clauses import clauses_csv
     from rlhf_fair.report.data import page
     from rlhf_fair.report.html import render
@@ -37,7 +40,7 @@ def rendered_files(
     from rlhf_fair.report.publication import publication_files
     from rlhf_fair.report.rendering import Rendering
 
-    asked = rendering or Rendering()
+    asked, results = rendering or Rendering(), protected(results)
     if (bundle.sha256 if bundle else "") != asked.plotly_js:
         raise ValueError(f"the bundle that is given is not the one of SHA-256 {asked.plotly_js!r}")
     content = page(results, asked)
