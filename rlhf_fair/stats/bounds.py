@@ -167,7 +167,10 @@ def _with_interval(
     errors = (below.standard_error, above.standard_error)
     if not (errors[0] > 0 and errors[1] > 0):
         return Bounds(low, high, reason=below.reason or above.reason, **size)
-    ci_low, ci_high = imbens_manski(low, high, *errors, df=min(below.df, above.df), alpha=alpha)
+    df = _fewest(below.df, above.df)
+    if math.isnan(df):  # no variance within a group to take them from: as few as clusters allow
+        df = max(below.n_clusters - 1.0, 1.0)
+    ci_low, ci_high = imbens_manski(low, high, *errors, df=df, alpha=alpha)
     return Bounds(low, high, ci_low, ci_high, errors[0], errors[1], **size)
 
 
@@ -192,9 +195,14 @@ def _error(extreme: Extreme, ways: Sequence[ArrayLike]) -> Estimate:
     return every.model_copy(
         update={
             "standard_error": max(every.standard_error, by_group.standard_error),
-            "df": min(every.df, by_group.df),
+            "df": _fewest(every.df, by_group.df),
         }
     )
+
+
+def _fewest(*df: float) -> float:
+    """The fewest degrees of freedom of those that are known; NaN where none is."""
+    return min((one for one in df if not math.isnan(one)), default=NAN)
 
 
 def _roles(codes: Codes, labels: tuple[Hashable, ...], group: Hashable, reference: Hashable | None) -> Codes:

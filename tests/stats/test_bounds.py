@@ -258,3 +258,18 @@ def test_ten_thousand_unknown_rows_take_no_time() -> None:
     found = gap_bounds(values, groups, group="a", reference="b", options=BoundsOptions(value_range=(-6, 6)))
     assert isinstance(found, Bounds)
     assert found.low < 0.5 < found.high
+
+
+def test_an_interval_is_there_where_degrees_of_freedom_are_not():
+    # 12 scenes with 8 names of each group; all answers score 1, 48 of a and 16 of b are missing, whole scenes of them
+    scene, name = np.divmod(np.arange(192), 16)
+    labels = np.where(name < 8, "a", "b")
+    values = np.ones(192)
+    values[np.flatnonzero(labels == "a")[:48]] = math.nan
+    values[np.flatnonzero(labels == "b")[:16]] = math.nan
+    options = BoundsOptions(value_range=(-1.0, 1.0), clusters=(name, scene))
+    found = gap_bounds(values, labels, group="a", reference="b", options=options)
+    # half of a's at -1, and none of b's: 0 - 1; a sixth of b's at -1, and none of a's: 1 - 2/3
+    assert (found.low, found.high) == (pytest.approx(-1.0), pytest.approx(1 / 3))
+    assert found.ci_low < found.low
+    assert found.high < found.ci_high
