@@ -13,6 +13,7 @@ from rlhf_fair.audit.definitions import REFUSAL as REFUSAL_GAP
 from rlhf_fair.audit.findings import build_findings
 from rlhf_fair.audit.generation import REFUSAL, SCORE, GenerationPlan
 from rlhf_fair.audit.generation_gaps import measure, refusal_gaps, refusal_rate, unmeasured_gaps
+from rlhf_fair.audit.generation_means import BOUNDS, MEANS, bounds_rows, mean_rows
 from rlhf_fair.metrics.gaps import group_labels, group_names
 from rlhf_fair.probes.generation_scores import PREFIX
 from rlhf_fair.probes.scorers import ScorerPlan
@@ -100,6 +101,7 @@ def build_results(
     Refusals are then a table only, for an interval of a fixed number of rows does not hold where one may stop early.
     ``ranges``: of the scores, as in `rlhf_fair.audit.generation_gaps.measure`.
     """
+    may_stop = findings is not None
     if findings is None:
         refusals, unmeasured = refusal_gaps(records, plan, stage), unmeasured_gaps(records, plan, stage)
         measured = [*measure(records, plan, stage, ranges=ranges), *refusals, *unmeasured]
@@ -117,6 +119,9 @@ def build_results(
         **_score_ranges(ranges),
         **audit,
     }
+    if not may_stop:  # intervals of a fixed number of rows do not hold where an audit may stop early
+        told = {MEANS: mean_rows(records, plan), BOUNDS: bounds_rows(records, plan, ranges or {})}
+        said |= {key: rows for key, rows in told.items() if rows}
     tables = {BY_GROUP: by_group(records, plan)} | said.get("tables", {})
     return Results(audit=said | {"tables": tables}, findings=findings)
 

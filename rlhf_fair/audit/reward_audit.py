@@ -40,7 +40,7 @@ from rlhf_fair.audit.reward_audit_scores import (
     with_rewards,
     write_texts,
 )
-from rlhf_fair.audit.reward_audit_tables import reward_tables
+from rlhf_fair.audit.reward_audit_tables import RELIABILITY, reliability_rows, reward_tables
 from rlhf_fair.audit.reward_audit_words import words_table
 from rlhf_fair.audit.target import Target
 from rlhf_fair.errors import SettingsError
@@ -122,6 +122,8 @@ def build_results(plan: RewardPlan, records: pd.DataFrame, unit: Unit, items: It
         "tables": tables,
         **_counts(records, items, scores),
     }
+    if rows := reliability_rows(records, plan):
+        audit[RELIABILITY] = rows
     return Results(audit=audit, findings=found)
 
 

@@ -17,6 +17,9 @@ from rlhf_fair.probes import reward_selection as selection
 from rlhf_fair.probes import reward_terms as terms
 
 Table = dict[str, Any]
+RELIABILITY = "reliability"
+"""Key of ``results.audit``: rows of attribute, group, low and high (of the bin), predicted (its mean), observed,
+ci_low, ci_high and n, of the probability that a rater chooses the first of two answers."""
 
 
 def reward_tables(
@@ -50,6 +53,14 @@ def reward_tables(
             selected, alpha=plan.policy.alpha, rng=rng
         )
     return {name: table for name, table in made.items() if table.get("rows")}, told
+
+
+def reliability_rows(records: pd.DataFrame, plan: RewardPlan) -> list[dict[str, Any]]:
+    """Observed against predicted shares of choices, bin by bin, of every group that is large enough; `RELIABILITY`."""
+    of = records[records["probe"] == preferences.PROBE].dropna(axis="columns", how="all")
+    if of.empty or "reward" not in of:
+        return []
+    return preferences.reliability(of, least=plan.choices.least, alpha=plan.policy.alpha)
 
 
 def flip_table(records: pd.DataFrame, plan: RewardPlan) -> Table:

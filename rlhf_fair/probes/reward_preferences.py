@@ -18,7 +18,7 @@ import pandas as pd
 from scipy.special import expit
 
 from rlhf_fair.errors import RowError
-from rlhf_fair.metrics.calibration import forecasts, logistic_calibration
+from rlhf_fair.metrics.calibration import Binning, forecasts, logistic_calibration, reliability_table
 from rlhf_fair.metrics.calibration_error import calibration_errors
 from rlhf_fair.metrics.preference import preference_brier, preferred
 from rlhf_fair.models.refusal import is_refusal
@@ -41,6 +41,7 @@ from rlhf_fair.tables import Column, Contract, Quarantined
 PROBE = "feedback_pairs"
 OTHERS = "all other groups"
 TOLD = "subject of the prompt"
+BINS = 5
 RIGHT, BRIER = "right", "brier"
 
 CONTRACT = Contract(
@@ -169,6 +170,28 @@ def quality_table(records: pd.DataFrame, *, least: int, alpha: float, rng: np.ra
     rows.sort(key=lambda row: (row["attribute"], row["accuracy"]))
     columns = list(rows[0]) if rows else []
     return {"columns": columns, "rows": [[_plain(row[name]) for name in columns] for row in rows]}
+
+
+def reliability(records: pd.DataFrame, *, least: int, alpha: float) -> list[dict[str, Any]]:
+    """The observed share of a against the mean predicted one, by group and fifth of all predictions; a tie is half."""
+    table = judged(records)
+    rows = []
+    for grouping in groupings(table, TOLD):
+        known = table[table[grouping.column].notna() & table["p_a"].notna()]
+        if known.empty:
+            continue
+        labels = known[grouping.column].to_numpy(object)
+        clusters = [known["annotator_id"], known["feedback_item"]]
+        lined = forecasts(known["p_a"], known["outcome"], labels, clusters=clusters)
+        for one in reliability_table(lined, binning=Binning(BINS), alpha=alpha):
+            if _enough(known[labels == one.group], grouping, least):
+                continue
+            e = one.observed
+            numbers = {"low": one.low, "high": one.high, "predicted": one.mean_prediction, "observed": e.estimate}
+            numbers |= {"ci_low": e.ci_low, "ci_high": e.ci_high, "n": e.n}
+            about = {"attribute": grouping.name, "group": str(one.group)}
+            rows.append(about | {name: _plain(value) for name, value in numbers.items()})
+    return rows
 
 
 def _groups(table: pd.DataFrame) -> Iterator[tuple[Grouping, str, pd.DataFrame]]:
