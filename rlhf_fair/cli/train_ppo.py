@@ -37,8 +37,8 @@ def ppo(
     """
     from rlhf_fair.report import HTML_NAME
     from rlhf_fair.report.folder import render_again
-    from rlhf_fair.training.ppo.job import train_ppo
-    from rlhf_fair.training.ppo.job_processes import is_first
+    from rlhf_fair.training.ppo.job.processes import is_first
+    from rlhf_fair.training.ppo.job.run import train_ppo
 
     with training_display(hidden=quiet or as_json or not is_first()) as display:
         job = train_ppo(

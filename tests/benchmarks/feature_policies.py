@@ -38,16 +38,16 @@ from tabular import DATA
 from rlhf_fair.metrics.by_group import mean_by_group
 from rlhf_fair.training.fairness import FairnessSettings, FairnessShaper
 from rlhf_fair.training.fairness.settings import MultiplierSettings
-from rlhf_fair.training.ppo.contextual import (
+from rlhf_fair.training.ppo.features.contextual import (
     DeciderSettings,
     DecisionFairness,
     DecisionPPOSettings,
     favourable,
     train_decider,
 )
-from rlhf_fair.training.ppo.environments import Environments, episode_returns
-from rlhf_fair.training.ppo.feature_policy import FeatureNetworkSettings, FeaturePolicy
-from rlhf_fair.training.ppo.feature_trainer import FeaturePPOSettings, FeatureTrainer
+from rlhf_fair.training.ppo.features.environments import Environments, episode_returns
+from rlhf_fair.training.ppo.features.policy import FeatureNetworkSettings, FeaturePolicy
+from rlhf_fair.training.ppo.features.trainer import FeaturePPOSettings, FeatureTrainer
 
 TOLERANCE, MARGIN = 0.02, 0.05
 """In training, and what the interval of the gap on new people should lie within."""

@@ -11,9 +11,7 @@ To learn how it works, read in this order:
     fairness      the penalty of `rlhf_fair.training.fairness`, applied to a rollout
     trainer       one step: roll out, score, shape, update;  settings, checkpoint, devices  belong to it
 
-``rlhf-fair train ppo`` is made of config, prompt_table, rewards, reward_endpoint, job*, held_out*, run_files: from one
-TOML to a folder with a model, its curves, and an account of what changed on held-out prompts.
-
-Deciders and environments use the same advantages, loss and update: feature_policy, feature_trainer and the other
-feature_* files, contextual (decisions about rows of a table), environments (gymnasium).
+Around them stand three packages: ``rewards`` (what is paid, and by whom), ``job`` (``rlhf-fair train ppo``, from one
+TOML to a folder with a model, its curves and an account of what changed on held-out prompts) and ``features``
+(deciders about rows of a table and gymnasium environments, under the same advantages, loss and update).
 """

@@ -1,0 +1,1 @@
+"""A package, so that test files of equal names do not collide."""
