@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from rlhf_fair.records import Results
+from rlhf_fair.report import aggregates, outline
 from rlhf_fair.report import numbers as num
 from rlhf_fair.report import wording as say
 from rlhf_fair.report.display import Section, Table
@@ -83,6 +85,14 @@ def limits_section(results: Results) -> Section:
     )
 
 
+def with_left_out(shown: Sequence[Section], results: Results) -> tuple[Section, ...]:
+    """``shown`` whose limits also name the parts of a report that this page does not have."""
+    said = outline.left_out(shown, results)
+    if not said:
+        return tuple(shown)
+    return tuple(replace(s, bullets=(*s.bullets, said)) if s.id == "limits" else s for s in shown)
+
+
 def definitions(audit: Audit) -> dict[str, str]:
     """Metric -> what it is; none in results of audits that did not say."""
     said = audit.get("definitions")
@@ -129,7 +139,7 @@ def question_sections(audit: Audit) -> list[Section]:
     """Tables whose name is a question, each as a section of its own; what stands under "answer" answers it."""
     found = []
     for i, (name, rows) in enumerate(_named_tables(audit).items()):
-        table = rows_table(f"question-{i}", name, rows) if _asks(name) else None
+        table = rows_table(f"question-{i}", name, rows) if _asks(name) and not _recovers(name) else None
         if table:
             answer = sentences(rows.get("answer")) if isinstance(rows, Mapping) else ()
             found.append(Section(f"question-{i}-section", name, name.removesuffix("?"), answer, tables=(table,)))
@@ -170,6 +180,7 @@ def provenance_section(results: Results, results_sha256: str) -> Section:
         "truth",
         "word_attributions",
         "publication",
+        *aggregates.KEYS,
     }
     rest = {key: value for key, value in audit.items() if key not in known}
     plan = audit.get("plan")

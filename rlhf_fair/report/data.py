@@ -7,17 +7,23 @@ from collections.abc import Sequence
 
 from rlhf_fair.artifacts import canonical_json, sha256_bytes
 from rlhf_fair.records import Finding, Results, Verdict
-from rlhf_fair.report import clauses, context, feedback, headline, ledger, moved, training
+from rlhf_fair.report import clauses, context, feedback, headline, ledger, moved, outline, training
 from rlhf_fair.report import numbers as num
 from rlhf_fair.report import wording as say
+from rlhf_fair.report.calibration import calibration_section
+from rlhf_fair.report.counterfactuals import counterfactual_section
 from rlhf_fair.report.display import Page, Section, Summary, Tally
 from rlhf_fair.report.findings_table import findings_table
 from rlhf_fair.report.forests import forests
+from rlhf_fair.report.groups import groups_section
 from rlhf_fair.report.ledger_tables import changes_table
+from rlhf_fair.report.missing_bounds import UNKNOWN_CATEGORIES, bounds_section
 from rlhf_fair.report.plain_tables import sentences
+from rlhf_fair.report.power_curve import power_section
 from rlhf_fair.report.ranking import is_mixed, ranked, worst
-from rlhf_fair.report.reading import Terms, family_of, is_measured, terms_of
+from rlhf_fair.report.reading import Terms, family_of, is_measured, is_to_best, terms_of
 from rlhf_fair.report.rendering import Rendering
+from rlhf_fair.report.steps import steps_chart
 from rlhf_fair.report.training_groups import group_charts
 from rlhf_fair.report.word_attribution import words_section
 
@@ -33,25 +39,34 @@ def page(results: Results, rendering: Rendering | None = None) -> Page:
     digest = sha256_bytes(payload + b"\n")
     terms = terms_of(results)
     by_raters = feedback.is_feedback(results)
+    told = feedback.told if by_raters else lambda name: False
+    bounds = bounds_section(results)
     sections = [
-        feedback.raters_section(results) if by_raters else None,
         top_section(results, terms),
+        feedback.raters_section(results) if by_raters else context.data_section(results.audit),
+        bounds,
+        groups_section(results),
         feedback.agreement_section(results) if by_raters else None,
+        reward_section(results, terms),
+        calibration_section(results),
         words_section(results.audit),
+        counterfactual_section(results),
         ledger_section(results),
+        steps_section(results),
         moved_section(results),
         mitigation_section(results),
         training_section(results),
-        context.recovery_section(results.audit),
         controls_section(results, terms),
-        *context.question_sections(results.audit),
-        None if by_raters else context.data_section(results.audit),
-        context.tables_section(results.audit, feedback.told if by_raters else lambda name: False),
+        power_section(results),
+        context.recovery_section(results.audit),
+        *(s for s in context.question_sections(results.audit) if not bounds or s.heading != UNKNOWN_CATEGORIES),
+        context.tables_section(results.audit, told),
         all_section(results, terms),
         context.limits_section(results),
         context.provenance_section(results, digest),
     ]
-    shown = clauses.with_clauses([section for section in sections if section], results, rendering)
+    ordered = outline.arranged([section for section in sections if section], results)
+    shown = context.with_left_out(clauses.with_clauses(ordered, results, rendering), results)
     return Page(summary(results, terms, clauses.expiry_note(results, rendering.as_of)), shown, digest, payload)
 
 
@@ -98,7 +113,7 @@ def top_section(results: Results, terms: Terms) -> Section | None:
             f"{num.plural(unmeasured, 'finding')} not measured; the reasons are in the table of all findings."
         )
     by_raters = feedback.is_feedback(results)
-    table = findings_table(order[:TOP_ROWS], terms, id="top-table", caption=f"The {min(TOP_ROWS, len(order))} largest")
+    table = findings_table(order[:TOP_ROWS], terms, id="top-table", caption=_first_in_rank(order))
     meaning, said = context.definitions_table(results.audit), context.definitions(results.audit)
     return Section(
         "findings",
@@ -110,11 +125,16 @@ def top_section(results: Results, terms: Terms) -> Section | None:
     )
 
 
+def _first_in_rank(order: Sequence[Finding]) -> str:
+    ways = {say.extreme(finding) for finding in order}
+    return f"The {min(TOP_ROWS, len(order))} {ways.pop() if len(ways) == 1 else 'furthest from parity'}"
+
+
 def _ranking(order: Sequence[Finding]) -> str:
     if is_mixed(order):
         return "distance from parity, in multiples of each threshold"
     ways = {
-        "one": "distance of the ratio from 1, 0.5 being as far as 2",
+        "one": "distance of the ratio from 1" + ("" if order and is_to_best(order[0]) else ", 0.5 being as far as 2"),
         "high": "value, lowest first",
         "low": "value, highest first",
     }
@@ -159,6 +179,24 @@ def _size(finding: Finding) -> float:
     return abs(finding.estimate) if finding.better == "zero" else finding.estimate
 
 
+def reward_section(results: Results, terms: Terms) -> Section | None:
+    """What the reward model's own findings say, where they are among those of other stages."""
+    own = [f for f in results.findings if f.stage == outline.REWARD_STAGE and f.role != "control"]
+    if not own or len(own) == len(results.findings):
+        return None
+    order = ranked(own)
+    exceeding = sum(finding.verdict == Verdict.EXCEEDS for finding in own)
+    answer = (
+        f"{num.plural(len(own), 'comparison')} at this stage, {num.count(len(order))} of them measured and "
+        f"{num.count(exceeding)} beyond the threshold. A policy is trained towards what this model scores higher.",
+    )
+    caption = f"The {min(TOP_ROWS, len(order))} largest of the reward model"
+    table = findings_table(order[:TOP_ROWS], terms, id="reward-table", caption=caption)
+    return Section(
+        "reward", "What does the reward model favour?", "Reward model", answer, tables=(table,) if order else ()
+    )
+
+
 def ledger_section(results: Results) -> Section | None:
     """The gap at each stage."""
     if not results.ledger:
@@ -170,6 +208,14 @@ def ledger_section(results: Results) -> Section | None:
         bullets=ledger.ledger_answer(results.ledger),
         charts=(ledger.ledger_chart(results.ledger),),
     )
+
+
+def steps_section(results: Results) -> Section | None:
+    """The change of the gap at each step."""
+    chart = steps_chart(results.ledger)
+    if not chart:
+        return None
+    return Section("steps", "Which step widened the gap, and which closed it?", "Steps", charts=(chart,))
 
 
 def moved_section(results: Results) -> Section | None:

@@ -73,14 +73,18 @@ def _forest(id: str, kind: str, members: Sequence[Finding], controls: Sequence[F
     top, shown_controls = members[:TOP], controls[:CONTROLS_SHOWN]
     drawn = [*top, *shown_controls]
     metric = say.words(members[0].metric)
-    count = f"the {len(top)} largest of {num.count(len(members))}" if len(members) > len(top) else f"all {len(top)}"
+    count = (
+        f"the {len(top)} {say.extreme(members[0])} of {num.count(len(members))}"
+        if len(members) > len(top)
+        else f"all {len(top)}"
+    )
     title = f"{say.sentence_case(metric)}: {count} {kind}"
     plot = forest_plot(f"{id}-plot", title, drawn, terms, lambda finding: _label(finding, drawn))
     note = axis_note(drawn)
     if shown_controls:
         note.append(f"Grey squares: the {len(shown_controls)} largest controls, which should show nothing.")
     if len(members) > len(top):
-        note.append("The largest of many estimates tend to be overstated; the table gives adjusted p-values.")
+        note.append("The most extreme of many estimates tend to be overstated; the table gives adjusted p-values.")
     table = findings_table(drawn, terms, id=f"{id}-table", caption=f"The numbers drawn: {title}")
     return Chart(id, title, " ".join(note), (plot,), legend_of([plot]), table, 1)
 

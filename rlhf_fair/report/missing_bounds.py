@@ -11,14 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from rlhf_fair.records import Finding, Results
 from rlhf_fair.report import numbers as num
 from rlhf_fair.report import wording as say
 from rlhf_fair.report.aggregates import BOUNDS, read, whole
 from rlhf_fair.report.display import Cell, Chart, Column, Key, Plot, Point, Section, Series, Table
-from rlhf_fair.report.reading import is_measured
+from rlhf_fair.report.reading import is_measured, limits_of
 
 SHARE = "share of "
 """Start of the units whose outcomes lie between 0 and 1."""
@@ -36,7 +35,10 @@ NOTE = (
 
 @dataclass(frozen=True)
 class Allowed:
-    """One estimate, and the smallest and largest value that what is missing allows. ``missing``: in words."""
+    """One estimate, and the smallest and largest value that what is missing allows.
+
+    ``missing``: in words. ``limits``: where the threshold stands.
+    """
 
     metric: str
     name: str
@@ -44,11 +46,12 @@ class Allowed:
     low: float
     high: float
     missing: str
+    limits: tuple[float, ...] = ()
 
 
 def bounds_section(results: Results) -> Section | None:
     """One plot for each metric; None where nothing is missing, or nothing is known of what it could be."""
-    found = [*_of_audit(results), *_of_ratios(results.audit)] or _of_shares(results.findings)
+    found = [*_of_audit(results), *_of_ratios(results)] or _of_shares(results.findings)
     metrics: dict[str, list[Allowed]] = {}
     for one in found:
         metrics.setdefault(one.metric, []).append(one)
@@ -61,6 +64,8 @@ def bounds_section(results: Results) -> Section | None:
         for i, (metric, own) in enumerate(ordered.items(), start=1)
     )
     note = NOTE
+    if any(plot.thresholds for plot in plots):
+        note += " Dashed: the threshold."
     if any(len(own) > MOST_ROWS for own in ordered.values()):
         note += f" The {MOST_ROWS} widest of each metric are drawn; all are in the table."
     legend = (Key(ESTIMATE, *_ESTIMATE_MARK), Key(ALLOWED, *_ALLOWED_MARK))
@@ -102,12 +107,19 @@ def _of_audit(results: Results) -> list[Allowed]:
         lost += f", {whole(row['n_unknown'])} groups" if row["n_unknown"] > 0 else ""
         by = f" by {say.words(row['variant'])}" if row["variant"] and row["variant"] != row["metric"] else ""
         metric = say.words(row["metric"]) + by
-        found.append(Allowed(metric, say.subject(finding), finding.estimate, row["low"], row["high"], lost))
+        ends = row["low"], row["high"]
+        found.append(Allowed(metric, say.subject(finding), finding.estimate, *ends, lost, _limits(finding)))
     return found
 
 
-def _of_ratios(audit: Mapping[str, Any]) -> list[Allowed]:
-    tables = audit.get("tables")
+def _limits(finding: Finding) -> tuple[float, ...]:
+    return tuple(num.rounded(line, 6) for line in limits_of(finding, finding.threshold))
+
+
+def _of_ratios(results: Results) -> list[Allowed]:
+    ratios = [finding for finding in results.findings if finding.metric == "impact_ratio"]
+    limits = {_limits(finding) for finding in ratios}
+    tables = results.audit.get("tables")
     table = tables.get(UNKNOWN_CATEGORIES) if isinstance(tables, Mapping) else None
     if not isinstance(table, Mapping) or not isinstance(table.get("rows"), list | tuple):
         return []
@@ -123,6 +135,7 @@ def _of_ratios(audit: Mapping[str, Any]) -> list[Allowed]:
             row["lowest possible"],
             row["highest possible"],
             f"{whole(row['people of unknown category'])} people",
+            next(iter(limits)) if len(limits) == 1 else (),
         )
         for row in rows
         if all(num.finite(row[name]) for name in numbers[:3])
@@ -138,6 +151,7 @@ def _of_shares(findings: Sequence[Finding]) -> list[Allowed]:
             f.estimate,
             *share_bounds(f.estimate, f.measured_rate),
             f"{num.share(1 - f.measured_rate)} of the rows",
+            _limits(f),
         )
         for f in gaps
         if f.role != "control" and 0 <= f.measured_rate < 1
@@ -160,6 +174,8 @@ def _plot(id: str, metric: str, drawn: Sequence[Allowed], null: float) -> Plot:
         Series(ALLOWED, *_ALLOWED_MARK, tuple(point(at, one, bar=True) for at, one in enumerate(drawn)), blocks=True),
         Series(ESTIMATE, *_ESTIMATE_MARK, tuple(point(at, one, bar=False) for at, one in enumerate(drawn))),
     )
+    shared = {one.limits for one in drawn}
+    lines = shared.pop() if len(shared) == 1 else ()
     better = f"closer to {num.limit(null)} is better"
     return Plot(
         id=id,
@@ -171,7 +187,8 @@ def _plot(id: str, metric: str, drawn: Sequence[Allowed], null: float) -> Plot:
         value_title=f"{metric}, {better}",
         ticks=tuple((float(at), _label(one.name)) for at, one in enumerate(drawn)),
         parity=null,
-        value_range=num.padded([null, *(end for one in drawn for end in (one.low, one.high))]),
+        thresholds=lines,
+        value_range=num.padded([null, *lines, *(end for one in drawn for end in (one.low, one.high))]),
     )
 
 

@@ -183,6 +183,11 @@ def better(finding: Finding) -> str:
     }[finding.better]
 
 
+def extreme(finding: Finding) -> str:
+    """What the first in rank are called: the largest gaps, the lowest accuracies, the ratios furthest from 1."""
+    return {"zero": "largest", "one": "furthest from 1", "high": "lowest", "low": "highest"}[finding.better]
+
+
 def null_value(finding: Finding) -> str:
     """``0`` or ``1``, or the word for findings of several kinds."""
     null = parity(finding)

@@ -14,7 +14,7 @@ def sections(feedback):
 
 
 def test_it_opens_with_who_rated_what(sections):
-    assert list(sections)[:3] == ["data", "findings", "agreement"]
+    assert list(sections)[:3] == ["data", "findings", "groups"]
     answer = " ".join(sections["data"].answer)
     assert "150 raters gave 1,400 ratings of 500 items." in answer
     # 1500 = 1390 + 100 + 10

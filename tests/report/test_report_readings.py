@@ -222,7 +222,7 @@ def test_without_an_interval_there_is_no_mark(finding):
         id="bare", group="bare", estimate=0.9, ci_low=NAN, ci_high=NAN, verdict="not_measured", reason="few raters"
     )
     content = page(Results(audit={}, findings=(*rows, bare)))
-    (plot,) = [p for s in content.sections for c in s.charts for p in c.plots]
+    (plot,) = [p for s in content.sections for c in s.charts for p in c.plots if p.kind == "forest"]
     assert max(point.value for s in plot.series for point in s.points) == pytest.approx(0.3)
     row = next(row for s in content.sections if s.id == "all" for row in s.tables[0].rows if row[1].text == "bare")
     assert "not measured: few raters" in [cell.text for cell in row]
