@@ -2,57 +2,13 @@
 
 from __future__ import annotations
 
-import time
-from pathlib import Path
-
 import pytest
+from visits import Visit
 
 from rlhf_fair.report import write_report
 from rlhf_fair.report.data import page as page_data
 
 pytestmark = pytest.mark.browser
-
-WATCH = """
-window.violations = []; window.hits = [];
-document.addEventListener("securitypolicyviolation", (event) => violations.push(event.violatedDirective));
-window.pwned = (number) => hits.push(number);
-"""
-
-
-class Visit:
-    """One open page and what it did: requests beyond itself, console messages, errors."""
-
-    def __init__(self, browser, path: Path, *, width: int = 1280, **options) -> None:
-        self.context = browser.new_context(viewport={"width": width, "height": 900}, **options)
-        self.page = self.context.new_page()
-        self.noise: list[str] = []
-        self.page.on("console", lambda message: self.noise.append(f"{message.type}: {message.text}"))
-        self.page.on("pageerror", lambda error: self.noise.append(f"error: {error}"))
-        self.page.on("request", lambda request: self._request(request.url, path.as_uri()))
-        if options.get("java_script_enabled", True):
-            self.page.add_init_script(WATCH)
-        self.page.goto(path.as_uri())
-
-    def _request(self, url: str, own: str) -> None:
-        if url != own and not url.startswith("data:"):
-            self.noise.append(f"request: {url}")
-
-    def drawn(self) -> int:
-        return int(self.until("document.documentElement.dataset.plots"))
-
-    def until(self, expression: str) -> str:
-        """The first truthy value of an expression; asked from outside, since a busy page may owe us its frames."""
-        for _ in range(300):
-            if value := self.page.evaluate(expression):
-                return value
-            time.sleep(0.1)
-        raise AssertionError(f"never true: {expression}")
-
-    def open_details(self) -> None:
-        self.page.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
-
-    def sideways(self) -> int:
-        return self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
 
 
 @pytest.fixture(params=["demo", "reward_identity", "feedback", "ratios"])

@@ -56,14 +56,16 @@
   const packedRows = (details, { text, detail, mark }) => {
     const body = details.querySelector("tbody");
     const heads = Array.from(details.querySelectorAll("th"));
+    const labels = heads.map((head) => head.textContent.trim());
     const stacked = details.querySelector("table").classList.contains("stack");
     const cell = (at, column) => {
       const td = document.createElement("td");
       td.textContent = text[column][at];
       const kind = mark[column] ? mark[column][at] : "";
       const numeric = heads[column].classList.contains("n");
-      td.className = kind === "miss" && numeric ? "miss r" : kind || (numeric ? "n" : "");
-      if (stacked) td.dataset.label = heads[column].textContent;
+      const style = kind === "miss" && numeric ? "miss r" : kind || (numeric ? "n" : "");
+      if (style) td.className = style;
+      if (stacked) td.dataset.label = labels[column];
       if (detail[column] && detail[column][at]) {
         const small = document.createElement("small");
         small.textContent = detail[column][at];
@@ -81,7 +83,7 @@
       );
     const parts = (at) => heads.map((_, k) => (detail[k] && detail[k][at] ? `${text[k][at]} (${detail[k][at]})` : text[k][at]));
     const lines = text[0].map((_, at) => parts(at).join(" | "));
-    printed(details, heads.map((head) => head.textContent).join(" | "), lines);
+    printed(details, labels.join(" | "), lines);
     return { texts: lines.map((line) => line.toLowerCase()), put };
   };
 

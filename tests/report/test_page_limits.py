@@ -1,0 +1,134 @@
+"""Sizes, speed and print of a page with 12 plots and of one with 10,000 findings."""
+
+from __future__ import annotations
+
+import re
+import statistics
+from pathlib import Path
+
+import pytest
+from many import LABEL, many_results
+from visits import Visit
+
+from rlhf_fair.report import write_report
+from rlhf_fair.report.data import page as page_data
+from rlhf_fair.report.display import FIRST_ROWS, LONG_ROWS
+from rlhf_fair.report.html import render
+
+MANY = 10_000
+
+
+@pytest.fixture(scope="module")
+def many():
+    return many_results(MANY)
+
+
+@pytest.fixture(scope="module")
+def path(many, tmp_path_factory) -> Path:
+    return write_report(tmp_path_factory.mktemp("many"), many)
+
+
+def test_a_page_with_twelve_plots_stays_under_its_size(demo):
+    content = page_data(demo)
+    assert sum(len(chart.plots) for section in content.sections for chart in section.charts) >= 12
+    assert len(render(content).encode()) <= 2_300_000
+
+
+def test_a_long_table_costs_little(path):
+    """Plotly is 1.96 MB of it; 5.4 random doubles in each finding are 0.5 MB that nothing can pack."""
+    assert path.stat().st_size <= 3_250_000
+
+
+def test_a_long_table_is_written_in_part_and_claims_first(many):
+    (table,) = (t for section in page_data(many).sections for t in section.tables if t.id == "all-table")
+    assert len(table.rows) == MANY
+    assert table.written[:FIRST_ROWS] == table.rows[:FIRST_ROWS]
+    assert FIRST_ROWS < len(table.written) <= LONG_ROWS
+    # one in a hundred is a claim: 99 of them stand behind the first hundred rows
+    assert table.written[FIRST_ROWS:] == table.rows[100::100]
+
+
+@pytest.mark.browser
+def test_many_rows_are_ready_and_filtered_in_time(browser, path):
+    visit = Visit(browser, path)
+    assert visit.drawn() >= 1
+    assert visit.seconds() <= 2  # CPU seconds of the page's thread
+    visit.page.locator("#all summary").click()
+    took = {}
+    for query in ("g", "group 099", "exceeds", "axis 3 template 2", "nothing has this", "", "−0.1", "01234"):
+        begin = visit.seconds()
+        visit.page.evaluate(
+            """(query) => {
+              const input = document.querySelector("#all input");
+              input.value = query;
+              input.dispatchEvent(new Event("input"));
+              document.body.offsetHeight;  // layout is part of it
+            }""",
+            query,
+        )
+        took[query] = visit.seconds() - begin
+    assert statistics.median(took.values()) <= 0.05, took
+    rows = visit.page.locator("#all-table tbody tr")
+    assert rows.count() == 1
+    assert "group 01234" in rows.first.inner_text()
+    assert visit.noise == []
+    assert visit.page.evaluate("violations") == []
+    visit.context.close()
+
+
+@pytest.mark.browser
+def test_built_rows_are_like_written_ones(browser, path):
+    """The first page is in the file as HTML, and the script builds it anew from the packed rows."""
+    html = "Array.from(document.querySelectorAll('#all-table tbody tr')).slice(0, 100).map((row) => row.innerHTML)"
+    visit = Visit(browser, path, java_script_enabled=False)
+    written = [row.inner_html() for row in visit.page.locator("#all-table tbody tr").all()[:FIRST_ROWS]]
+    note = visit.page.locator("#all .alone")
+    visit.page.locator("#all summary").click()
+    assert note.is_visible()
+    assert f"{MANY:,}" in note.inner_text()
+    visit.context.close()
+    visit = Visit(browser, path)
+    visit.drawn()
+    plain = [_attributes_sorted(row) for row in visit.page.evaluate(html)]
+    assert plain == [_attributes_sorted(row) for row in written]
+    visit.page.locator("#all summary").click()
+    assert not visit.page.locator("#all .alone").is_visible()
+    visit.context.close()
+
+
+def _attributes_sorted(row: str) -> str:
+    named = re.compile('[-a-z]+="[^"]*"')
+    sort = lambda tag: " ".join(["<td", *sorted(named.findall(tag.group(1))), ">"])  # noqa: E731
+    return re.sub("<td([^>]*)>", sort, row).replace("\n", "")
+
+
+@pytest.mark.browser
+def test_paper_has_every_row(browser, path):
+    pdfium = pytest.importorskip("pypdfium2", reason="pypdfium2 is not installed, which reads PDF")
+    visit = Visit(browser, path)
+    visit.drawn()
+    visit.page.locator("#all summary").click()
+    visit.page.locator("#all input").fill("nothing has this")  # a filter is for the screen
+    made = visit.page.pdf(tagged=True)  # as browsers print: with the structure that screen readers use
+    assert visit.page.locator(".printed div").count() == 0  # and nothing of it stays
+    visit.context.close()
+    assert len(made) <= 2_000_000
+    document = pdfium.PdfDocument(made)
+    text = " ".join(page.get_textpage().get_text_range() for page in document)
+    assert {LABEL.format(at) for at in range(MANY)} <= set(re.findall(r"group \d{5}", text))
+
+
+@pytest.mark.browser
+def test_paper_has_every_row_of_short_tables_and_every_plot(browser, tmp_path, demo):
+    pdfium = pytest.importorskip("pypdfium2", reason="pypdfium2 is not installed, which reads PDF")
+    visit = Visit(browser, write_report(tmp_path, demo), color_scheme="dark")
+    visit.drawn()
+    visit.page.locator("#all summary").click()
+    visit.page.locator("#all input").fill("nothing has this")
+    document = pdfium.PdfDocument(visit.page.pdf())
+    visit.context.close()
+    text = re.sub(r"\s+", " ", " ".join(page.get_textpage().get_text_range() for page in document))
+    for section in page_data(demo).sections:
+        assert section.heading in text
+    groups = {finding.group for finding in demo.findings}
+    assert all(text.count(group) >= sum(f.group == group for f in demo.findings) for group in groups)
