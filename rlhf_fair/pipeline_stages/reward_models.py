@@ -71,13 +71,14 @@ def fit_reward(loop: Loop, name: str, panel: str, base: Path, judged: Judged, ou
         reward_texts(table["prompt"].tolist(), table[side].tolist(), eos)
         for table, side in ((items, "response_a"), (items, "response_b"), (judged.scale, "response_a"))
     )
+    shown_as = f"reward model, {name.removeprefix('reward-').replace('-', ' ')}"
     total = s.reward.epochs * -(-len(items) // s.reward.batch_size)
     run = train_reward_model(
         loaded.model,
         loaded.tokenizer,
         PairData(text_a, text_b, items["p_a"].to_numpy(dtype=float), judged.weight),
         s.reward.model_copy(update={"seed": s.seed}),
-        on_step=lambda row: loop.progress(f"reward model, {panel} panel", int(row["step"]), total),
+        on_step=lambda row: loop.progress(shown_as, int(row["step"]), total),
     )
     model = RewardModel(loaded.model, loaded.tokenizer)
     model.save(out)

@@ -8,7 +8,7 @@ from rlhf_fair.records import LedgerRow
 from rlhf_fair.report import numbers as num
 from rlhf_fair.report import wording as say
 from rlhf_fair.report.display import Chart, Key, Plot, Point, Series
-from rlhf_fair.report.ledger_tables import ledger_table, places_of
+from rlhf_fair.report.ledger_tables import in_rounds, ledger_table, places_of
 from rlhf_fair.report.palette import mark
 from rlhf_fair.report.points import interval_point
 
@@ -57,6 +57,8 @@ def ledger_chart(rows: Sequence[LedgerRow]) -> Chart:
         "Zero is parity. Above 0 the reference group gets more than the mean of the other groups, below 0 less. "
         "Bars are intervals; closer to 0 is better."
     )
+    if in_rounds(rows):
+        note += " A reward model's point is the gap among the answers it picks, whichever round it is of."
     columns = 1 if crowded(stages) else 3 if len(plots) == 3 else 2
     return Chart("ledger", "The gap at each stage", note, plots, legend, ledger_table(rows), columns)
 

@@ -23,6 +23,8 @@ LIMITS_OF_ROUNDS = (
     "Accuracy on old pairs is agreement with the first round's panel on answers of the SFT policy; a reward model may "
     "lose some of it and be better where the policy is now.",
     "The training scorer is the first round's in all rounds.",
+    "Reward is what each round's own reward model gives: its levels do not compare between rounds.",
+    "Reward models' own gaps have no limit and ring no alarm: they stand in the ledger.",
 )
 
 

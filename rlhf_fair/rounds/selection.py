@@ -66,6 +66,7 @@ def select_pairs(
             rng=rng,
             on_pick=lambda done: progress("choosing pairs", done, budget),
         )
+        progress("choosing pairs", budget, budget)  # those drawn at random are not heard of
     return Chosen(
         table.iloc[found.rows].reset_index(drop=True),
         selection_pool.selection_table(found, table, groups, settings.strategy, seen),

@@ -90,13 +90,24 @@ def drift_answer(found: AllRounds) -> list[str]:
     counted = ", ".join(f"{met.count(v)} {_IN_WORDS[v]}" for v in SEVEREST_FIRST)
     sentences = [
         f"Of {len(met)} changes between rounds: {counted}.",
-        f"All of them together ring falsely with probability {found.watch.alpha:g} at most.",
+        f"The probability that any of them rings falsely is held at {found.watch.alpha:g}.",
     ]
     rung = [alarm for alarm in found.alarms if alarm.verdict == Verdict.EXCEEDS]
     sentences += [f"Alarm: {change_line(alarm)}." for alarm in rung]
+    if any(alarm.verdict == Verdict.INCONCLUSIVE and nothing_seen(alarm) for alarm in found.alarms):
+        sentences.append(
+            "Inconclusive with an estimate of 0: no cluster of prompts changed, "
+            "but so few clusters do not exclude a change of that size."
+        )
     if found.stopped:
         sentences.append(f"No round was started after round {found.stopped}, since an alarm rang in it.")
     return sentences
+
+
+def nothing_seen(alarm: Alarm) -> bool:
+    """Whether what is watched stayed as it was in every cluster: its interval then stems from their number alone."""
+    e = alarm.change.estimate
+    return e.estimate == 0 and math.isfinite(e.ci_high) and e.ci_low == -e.ci_high
 
 
 _IN_WORDS = {

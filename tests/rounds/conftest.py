@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from tiny_rounds import TINY, with_rounds
 
 from rlhf_fair.audit.plan import PLAN_NAME, find_plan
 from rlhf_fair.rounds.files import write_rounds
 from rlhf_fair.rounds.run import AllRounds, run_rounds
+from rounds.tiny_rounds import TINY, with_rounds
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def small_plan(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The shipped audit with 2 of its 48 scenarios."""
     shipped, folder = find_plan("hiring").parent, tmp_path_factory.mktemp("plan")
@@ -24,7 +24,7 @@ def small_plan(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def finished(small_plan: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, AllRounds]:
     """One round, then a second one by the same command with more rounds; nothing disturbs them."""
     out = tmp_path_factory.mktemp("run") / "rounds"

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from tiny_rounds import TINY
 from typer.testing import CliRunner
 
 from rlhf_fair.artifacts import read_results
@@ -22,6 +21,7 @@ from rlhf_fair.rounds.files import DRIFT_NAME, DRIFT_TABLE, ROUNDS_NAME, verdict
 from rlhf_fair.rounds.run import AllRounds, run_rounds
 from rlhf_fair.rounds.tables import UTILITY
 from rlhf_fair.tables import read_table
+from rounds.tiny_rounds import TINY
 
 
 def test_ledger_has_a_block_for_every_round(finished: tuple[Path, AllRounds]) -> None:

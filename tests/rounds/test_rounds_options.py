@@ -9,7 +9,6 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from tiny_rounds import with_first_round_of, with_rounds
 from typer.testing import CliRunner
 
 from rlhf_fair.artifacts import read_results
@@ -21,6 +20,7 @@ from rlhf_fair.rounds.drift import KL, Alarm, RoundRecords, Watch, judge_round
 from rlhf_fair.rounds.files import FEEDBACK_TABLE, ROUNDS_NAME, write_rounds
 from rlhf_fair.rounds.run import AllRounds, run_rounds
 from rlhf_fair.tables import read_table
+from rounds.tiny_rounds import with_first_round_of, with_rounds
 
 OTHER = with_rounds(count=3, panel="kept", reference="last", on_alarm="stop")
 

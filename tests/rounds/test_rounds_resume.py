@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 from forked import CAN_FORK
-from tiny_rounds import with_first_round_of, with_rounds
 
 from rlhf_fair.artifacts import read_json, sha256_file
 from rlhf_fair.rounds.files import write_rounds
 from rlhf_fair.rounds.run import AllRounds, run_rounds
+from rounds.tiny_rounds import with_first_round_of, with_rounds
 
 pytestmark = pytest.mark.skipif(not CAN_FORK, reason="this system cannot fork")
 
@@ -66,7 +66,7 @@ def same_tables(one: Path, other: Path) -> Iterator[bool]:
 
 POINTS: Sequence[tuple[Event, str]] = (
     (("round-2-selection", -1), ""),  # between two stages
-    (("reward model, diverse panel", 1), "round-2-reward"),
+    (("reward model, round 2", 1), "round-2-reward"),
     (("fair-ppo-round-2", 1), "round-2-policy"),
     (("round-2-watched", -1), ""),
 )
