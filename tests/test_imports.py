@@ -44,6 +44,7 @@ ALLOWED: dict[str, set[str]] = {
     "report": BASE | {"compliance"},
     "exchange": BASE | {"report"},
     "integrity": AUDIT | REPORT,
+    "monitoring": AUDIT | REPORT | {"rounds"},  # of rounds, how alpha is shared among looks
     "stages": BASE,
     "audit_callback": AUDIT,
     "pipeline_stages": TRAINING,
@@ -52,7 +53,9 @@ ALLOWED: dict[str, set[str]] = {
     "demo": PIPELINE | REPORT,
     "mitigations": PIPELINE | REPORT | {"demo"},
     "rounds": PIPELINE | REPORT | {"demo", "mitigations"},
-    "cli": PIPELINE | REPORT | {"annotate", "backends", "demo", "exchange", "integrity", "mitigations", "rounds"},
+    "cli": PIPELINE
+    | REPORT
+    | {"annotate", "backends", "demo", "exchange", "integrity", "mitigations", "monitoring", "rounds"},
 }
 """Part of the package -> the parts it may import besides itself."""
 

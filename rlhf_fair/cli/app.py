@@ -20,6 +20,7 @@ from rlhf_fair.cli.interrupt import quiet, raise_on_signals
 from rlhf_fair.cli.keys import app as keys
 from rlhf_fair.cli.keys import sign
 from rlhf_fair.cli.mitigations import mitigations
+from rlhf_fair.cli.monitor import monitor
 from rlhf_fair.cli.pipeline import pipeline
 from rlhf_fair.cli.report import report
 from rlhf_fair.cli.verify import verify
@@ -45,6 +46,7 @@ app.command()(pipeline)
 app.command()(mitigations)
 app.command()(report)
 app.command()(diff)
+app.command()(monitor)
 app.command()(export)
 app.add_typer(catalogue, name="list")
 app.command()(verify)
