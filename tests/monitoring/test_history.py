@@ -153,9 +153,11 @@ def test_the_command(tmp_path):
     assert "further from better by 0.50" in result.stdout
     content = json.loads((out / "monitor.json").read_text())
     assert [move["state"] for move in content["moves"] if move["at"] == 3].count(State.ALARM.value) == 2
-    assert run("--store", store, "--baseline", "2026-01-22").exit_code == 2
-    assert run("--store", store, "--baseline", "soon").exit_code in (1, 2)
-    assert run(worse, tmp_path / "nowhere").exit_code != 0
+    for wrong, said in (("2026-01-22", "there is 1"), ("soon", "allowed: a date as 2026-11-21")):
+        error = run("--store", store, "--baseline", wrong).exception
+        assert isinstance(error, SettingsError)
+        assert said in str(error)
+    assert "audit folder not found" in str(run(worse, tmp_path / "nowhere").exception)
 
 
 def test_hostile_names_are_text(tmp_path):
