@@ -40,7 +40,7 @@ from rlhf_fair.audit.reward_audit_scores import (
     with_rewards,
     write_texts,
 )
-from rlhf_fair.audit.reward_audit_tables import RELIABILITY, reliability_rows, reward_tables
+from rlhf_fair.audit.reward_audit_tables import RELIABILITY, reliability_table, reward_tables
 from rlhf_fair.audit.reward_audit_words import words_table
 from rlhf_fair.audit.target import Target
 from rlhf_fair.errors import SettingsError
@@ -102,6 +102,7 @@ def build_results(plan: RewardPlan, records: pd.DataFrame, unit: Unit, items: It
     found, weak = weakened(build_findings(measurements, plan.policy), plan.policy.alpha)
     tables, told = reward_tables(records, plan, measurements, np.random.default_rng(plan.seed))
     tables |= {QUESTION: rating_table(rated)} if rated else {}
+    tables |= {RELIABILITY: calibrated} if (calibrated := reliability_table(records, plan)) else {}
     told += [*items.told, *told_of_ratings(records, rated)]
     scale = [f"Gaps are in units of the {unit.over} ({unit.sd:.3g})."] if np.isfinite(unit.sd) else []
     scale += [unit.reason.capitalize() + "."] if unit.reason and reward_pairs.PROBE in items.tables else []
@@ -122,8 +123,6 @@ def build_results(plan: RewardPlan, records: pd.DataFrame, unit: Unit, items: It
         "tables": tables,
         **_counts(records, items, scores),
     }
-    if rows := reliability_rows(records, plan):
-        audit[RELIABILITY] = rows
     return Results(audit=audit, findings=found)
 
 

@@ -17,9 +17,9 @@ from rlhf_fair.probes import reward_selection as selection
 from rlhf_fair.probes import reward_terms as terms
 
 Table = dict[str, Any]
-RELIABILITY = "reliability"
-"""Key of ``results.audit``: rows of attribute, group, low and high (of the bin), predicted (its mean), observed,
-ci_low, ci_high and n, of the probability that a rater chooses the first of two answers."""
+RELIABILITY = "observed against predicted choices"
+"""A table's name: rows of attribute, group, raters (of the group), low and high (of the bin), predicted (its mean),
+observed, ci_low, ci_high and n, of the probability that a rater chooses the first of two answers."""
 
 
 def reward_tables(
@@ -55,12 +55,13 @@ def reward_tables(
     return {name: table for name, table in made.items() if table.get("rows")}, told
 
 
-def reliability_rows(records: pd.DataFrame, plan: RewardPlan) -> list[dict[str, Any]]:
+def reliability_table(records: pd.DataFrame, plan: RewardPlan) -> Table:
     """Observed against predicted shares of choices, bin by bin, of every group that is large enough; `RELIABILITY`."""
     of = records[records["probe"] == preferences.PROBE].dropna(axis="columns", how="all")
     if of.empty or "reward" not in of:
-        return []
-    return preferences.reliability(of, least=plan.choices.least, alpha=plan.policy.alpha)
+        return {}
+    rows = preferences.reliability(of, least=plan.choices.least, alpha=plan.policy.alpha)
+    return as_rows(pd.DataFrame(rows)) if rows else {}
 
 
 def flip_table(records: pd.DataFrame, plan: RewardPlan) -> Table:

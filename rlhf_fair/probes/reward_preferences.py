@@ -184,12 +184,13 @@ def reliability(records: pd.DataFrame, *, least: int, alpha: float) -> list[dict
         clusters = [known["annotator_id"], known["feedback_item"]]
         lined = forecasts(known["p_a"], known["outcome"], labels, clusters=clusters)
         for one in reliability_table(lined, binning=Binning(BINS), alpha=alpha):
-            if _enough(known[labels == one.group], grouping, least):
+            mine = known[labels == one.group]
+            if _enough(mine, grouping, least):
                 continue
             e = one.observed
             numbers = {"low": one.low, "high": one.high, "predicted": one.mean_prediction, "observed": e.estimate}
             numbers |= {"ci_low": e.ci_low, "ci_high": e.ci_high, "n": e.n}
-            about = {"attribute": grouping.name, "group": str(one.group)}
+            about = {"attribute": grouping.name, "group": str(one.group), "raters": mine["annotator_id"].nunique()}
             rows.append(about | {name: _plain(value) for name, value in numbers.items()})
     return rows
 

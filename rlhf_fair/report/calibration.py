@@ -8,12 +8,12 @@ from typing import Any
 from rlhf_fair.records import Results
 from rlhf_fair.report import numbers as num
 from rlhf_fair.report import wording as say
-from rlhf_fair.report.aggregates import RELIABILITY, Row, read, whole
+from rlhf_fair.report.aggregates import RELIABILITY, Row, read_table, whole
 from rlhf_fair.report.display import Cell, Chart, Column, Key, Plot, Point, Section, Series, Table
 from rlhf_fair.report.palette import mark
 
 WORDS = ("attribute", "group")
-NUMBERS = ("low", "high", "predicted", "observed", "ci_low", "ci_high", "n", "raters")
+NUMBERS = ("low", "high", "predicted", "observed", "ci_low", "ci_high", "n")
 MOST_GROUPS, FEWEST_ROWS, DODGE = 5, 10, 0.008
 NOTE = (
     "The line is where observed equals predicted: closer to it is better. Above it the group chooses the answer more "
@@ -28,7 +28,7 @@ SCALE = (
 
 def calibration_section(results: Results) -> Section | None:
     """One plot for each attribute; a bin with fewer than `FEWEST_ROWS` rows stands in the table alone."""
-    rows = read(results.audit, RELIABILITY, WORDS, NUMBERS)
+    rows = read_table(results.audit, RELIABILITY, WORDS, NUMBERS)
     attributes: dict[str, list[Row]] = {}
     for row in rows:
         attributes.setdefault(row["attribute"], []).append(row)

@@ -10,6 +10,7 @@ from rlhf_fair.records import Finding, Results, Verdict
 from rlhf_fair.report import clauses, context, feedback, headline, ledger, moved, outline, training
 from rlhf_fair.report import numbers as num
 from rlhf_fair.report import wording as say
+from rlhf_fair.report.aggregates import RELIABILITY
 from rlhf_fair.report.calibration import calibration_section
 from rlhf_fair.report.counterfactuals import counterfactual_section
 from rlhf_fair.report.display import Page, Section, Summary, Tally
@@ -39,7 +40,10 @@ def page(results: Results, rendering: Rendering | None = None) -> Page:
     digest = sha256_bytes(payload + b"\n")
     terms = terms_of(results)
     by_raters = feedback.is_feedback(results)
-    told = feedback.told if by_raters else lambda name: False
+
+    def told(name: str) -> bool:
+        return name == RELIABILITY or (by_raters and feedback.told(name))
+
     bounds = bounds_section(results)
     sections = [
         top_section(results, terms),

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from rlhf_fair.records import Finding, Results
 from rlhf_fair.report import numbers as num
 from rlhf_fair.report import wording as say
-from rlhf_fair.report.aggregates import BOUNDS, read, whole
+from rlhf_fair.report.aggregates import BOUNDS, read, read_table, whole
 from rlhf_fair.report.display import Cell, Chart, Column, Key, Plot, Point, Section, Series, Table
 from rlhf_fair.report.reading import is_measured, limits_of
 
@@ -119,14 +119,8 @@ def _limits(finding: Finding) -> tuple[float, ...]:
 def _of_ratios(results: Results) -> list[Allowed]:
     ratios = [finding for finding in results.findings if finding.metric == "impact_ratio"]
     limits = {_limits(finding) for finding in ratios}
-    tables = results.audit.get("tables")
-    table = tables.get(UNKNOWN_CATEGORIES) if isinstance(tables, Mapping) else None
-    if not isinstance(table, Mapping) or not isinstance(table.get("rows"), list | tuple):
-        return []
-    names = [str(name) for name in table.get("columns") or ()]
-    kept = {"rows": [dict(zip(names, row, strict=False)) for row in table["rows"] if isinstance(row, list | tuple)]}
     numbers = ("impact ratio", "lowest possible", "highest possible", "people of unknown category")
-    rows = read(kept, "rows", ("table", "category"), numbers)
+    rows = read_table(results.audit, UNKNOWN_CATEGORIES, ("table", "category"), numbers)
     return [
         Allowed(
             "impact ratio",

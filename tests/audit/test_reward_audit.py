@@ -239,7 +239,8 @@ def test_raters_choices_are_claims_and_stand_in_a_table(texts: list[str], tmp_pa
     assert x.verdict is Verdict.EXCEEDS
     table = results.audit["tables"]["Whose preferences does the model know worst?"]
     assert [row[1] for row in table["rows"]] == ["x", "y"]  # worst first
-    bins = pd.DataFrame(results.audit["reliability"]).query("attribute == 'race of the rater'")
+    bins = results.audit["tables"]["observed against predicted choices"]
+    bins = pd.DataFrame(bins["rows"], columns=bins["columns"]).query("attribute == 'race of the rater'")
     assert bins["n"].sum() == len(rows)  # every choice is in one bin of one group
     x_bins, y_bins = (bins[bins["group"] == group] for group in "xy")
     assert ((x_bins["ci_low"] < 0.5) & (0.5 < x_bins["ci_high"])).sum() >= 4  # a coin, of five intervals of 95 %

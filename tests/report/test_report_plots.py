@@ -230,9 +230,23 @@ def bin_of(group: str, predicted: float, observed: float | None, n: int = 40) ->
     return {"attribute": "age", "group": group, "predicted": predicted, "observed": observed, "n": n} | ends | bounds
 
 
+def binned(rows: object) -> Results:
+    if isinstance(rows, list):
+        columns = list(dict.fromkeys(name for row in rows for name in row))
+        rows = {"columns": columns, "rows": [[row.get(name) for name in columns] for row in rows]}
+    return Results(audit={"tables": {"observed against predicted choices": rows}})
+
+
+def test_a_withheld_bin_is_no_mark():
+    withheld = bin_of("old", 0.3, 0.5) | dict.fromkeys(("predicted", "observed", "ci_low", "ci_high", "n"), "withheld")
+    chart = only(calibration_section(binned([withheld, bin_of("young", 0.3, 0.3)])))
+    assert [s.name for s in chart.plots[0].series] == ["parity", "young"]
+    assert "old" in cells(chart, "Group")
+
+
 def test_calibration_draws_every_group_against_the_diagonal():
     rows = [bin_of("old", 0.3, 0.5), bin_of("old", 0.7, 0.6), bin_of("young", 0.3, 0.3), bin_of("young", 0.7, None, 0)]
-    chart = only(calibration_section(Results(audit={"reliability": [*rows, bin_of("young", 0.9, 0.9, 3)]})))
+    chart = only(calibration_section(binned([*rows, bin_of("young", 0.9, 0.9, 3)])))
     (plot,) = chart.plots
     lines = {s.name: [p.value for p in s.points] for s in plot.series}
     # the empty bin and the one with 3 choices are no marks, but rows
@@ -243,7 +257,7 @@ def test_calibration_draws_every_group_against_the_diagonal():
 
 @pytest.mark.parametrize("rows", [[], [bin_of("old", 0.5, None, 0)], [{"group": "old"}], "text"])
 def test_without_choices_there_is_no_calibration(rows):
-    assert calibration_section(Results(audit={"reliability": rows})) is None
+    assert calibration_section(binned(rows)) is None
 
 
 def to_best(group: str, ratio: float, low: float, high: float = 1.0):
