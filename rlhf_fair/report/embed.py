@@ -1,4 +1,4 @@
-"""Data and scripts inside a page: safe JSON, packed blocks, the content security policy, and reading them back."""
+"""Data and scripts inside a page: packed blocks, the content security policy, and reading them back."""
 
 from __future__ import annotations
 
@@ -19,10 +19,9 @@ _GZIP = 31
 """zlib's ``wbits`` for a gzip header, which then has no timestamp and no name."""
 
 
-def safe_json(value: object) -> str:
-    """JSON that no HTML parser can leave: ASCII only, with ``<``, ``>`` and ``&`` as escapes."""
-    text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"), sort_keys=True)
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+def packed_json(value: object) -> str:
+    """`packed` JSON: no character of it can leave the block it stands in."""
+    return packed(json.dumps(value, allow_nan=False, separators=(",", ":"), sort_keys=True).encode())
 
 
 def packed(data: bytes, *, numbers: bool = False) -> str:

@@ -16,7 +16,7 @@ from rlhf_fair.report.embed import (
     ROWS_SUFFIX,
     content_security_policy,
     packed,
-    safe_json,
+    packed_json,
 )
 from rlhf_fair.report.figures import figure
 from rlhf_fair.report.long_tables import rows_block
@@ -51,7 +51,7 @@ def render(page: Page, template: str = "page.html.j2", bundle: Bundle | None = N
         style=Markup(style),
         script=Markup(script),
         plotly=Markup(packed(plotly.encode())) if plotly else "",
-        figures=Markup(safe_json(figures)),
+        figures=Markup(packed_json(figures)),
         results=Markup(packed(page.results_json, numbers=True)),
         blocks={table.id: Markup(packed(rows_block(table))) for table in _tables(page) if table.long},
         plotly_styles=_style_ids(plotly),

@@ -3,7 +3,6 @@
   const root = document.documentElement;
   root.classList.add("js");
   const byId = (id) => document.getElementById(id);
-  const figures = JSON.parse(byId("figures-data").textContent);
   const config = { displayModeBar: false, responsive: true, doubleClick: false, showTips: false };
 
   // Colours in figures are names of CSS variables; the scheme in force gives them values.
@@ -21,7 +20,7 @@
     return new Response(stream).text();
   };
 
-  const draw = () => {
+  const draw = (figures) => {
     const css = getComputedStyle(root);
     for (const [id, figure] of Object.entries(figures)) {
       const { data, layout } = coloured(figure, css);
@@ -33,13 +32,15 @@
 
   const start = async () => {
     if (!byId("plotly-data")) return;
+    const figures = JSON.parse(await unpack("figures-data"));
     const script = document.createElement("script");
     script.textContent = await unpack("plotly-data");
     document.head.append(script);
-    draw();
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
-    addEventListener("beforeprint", draw);
-    addEventListener("afterprint", draw);
+    const redraw = () => draw(figures);
+    redraw();
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
+    addEventListener("beforeprint", redraw);
+    addEventListener("afterprint", redraw);
   };
 
   // A table's rows: how many, the text to filter by, and a way to put some of them before the reader.
