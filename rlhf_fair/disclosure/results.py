@@ -26,6 +26,10 @@ KEY = "privacy"
 PUBLICATION = "publication"
 PEOPLE = ("raters", "people", "applicants", "annotators")
 """Columns that count people."""
+COUNTS = (*PEOPLE, "ratings", "items", "n")
+"""Columns that may tell how many people there are: raters give about the same number of ratings each."""
+RATE = "rate"
+"""A share to four digits tells its denominator, so rows that have one are withheld with all their numbers."""
 LINES, GROUPS, NOTES = ("attribute", "table"), ("group", "category"), ("note", "reason")
 COMPANION = "withheld"
 ON_PURPOSE = ("owner", "particulars")
@@ -208,7 +212,8 @@ def _withheld_rows(name: str, table: _Rows, cells: _Cells) -> bool:
         for key, value in row.items():
             number = isinstance(value, int | float) and not isinstance(value, bool)
             alone = why is None and (line, RESIDUAL.get(key, key)) in cells.hidden
-            if number and (why or note or alone):
+            telling = why == "small" or RATE in row or key in COUNTS
+            if number and ((why and telling) or note or alone):
                 row[key] = cells.few if why == "small" and key in PEOPLE else COMPANION
     return before != table.rows
 

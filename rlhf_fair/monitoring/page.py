@@ -27,6 +27,12 @@ ICONS = {
     State.NOT_MEASURED: Verdict.NOT_MEASURED,
     State.STEADY: Verdict.WITHIN,
 }
+CLAIMS = {
+    State.ALARM: "worse",
+    State.UNDECIDED: "undecided",
+    State.NOT_MEASURED: "not measured",
+    State.STEADY: "steady",
+}
 NOT_SHOWN = (
     "No alarm is not the same as no drift: a change smaller than the intervals can show rings none.",
     "It says what became of the plan's claims and of nothing else, and only where the audits asked about the same.",
@@ -100,10 +106,16 @@ def move_sentence(move: Move, drift: Drift) -> str:
 
 
 def _summary(drift: Drift) -> Summary:
-    states = Counter(move.state for move in drift.latest)
+    order = list(State)
+    worst: dict[str, State] = {}
+    for move in drift.latest:
+        worst[move.claim.id] = min(move.state, worst.get(move.claim.id, move.state), key=order.index)
+    states = Counter(worst.values())
+    first = {move.claim.id: move for move in reversed(drift.alarms)}
+    ordered = sorted(first.values(), key=lambda move: move.at)
     gaps = tuple(
-        Gap(move_sentence(move, drift), _how(move), ICONS[move.state].value, move.state.value)
-        for move in drift.alarms[:MOST_ALARMS]
+        Gap(move_sentence(move, drift), _how(move), ICONS[move.state].value, "first alarm")
+        for move in ordered[:MOST_ALARMS]
     )
     last = drift.audits[-1]
     paired = sum(move.moved.paired for move in drift.moves)
@@ -112,7 +124,7 @@ def _summary(drift: Drift) -> Summary:
         question="",
         verdict=verdict_sentence(drift),
         sensitivity=f"All looks together ring a false alarm with probability {drift.watch.alpha:g} at most.",
-        tallies=tuple(Tally(ICONS[s].value, f"{s.value} at the last look", states[s]) for s in State if states[s]),
+        tallies=tuple(Tally(ICONS[s].value, f"{CLAIMS[s]} at the last look", states[s]) for s in State if states[s]),
         gaps=gaps,
         scope=(
             ("Audits", f"{len(drift.audits)}, {day(drift.audits[0].date)} to {day(last.date)}"),

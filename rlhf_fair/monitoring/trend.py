@@ -12,7 +12,7 @@ from rlhf_fair.report import wording as say
 from rlhf_fair.report.display import Cell, Chart, Column, Key, Plot, Point, Series, Table
 from rlhf_fair.report.points import interval_point
 
-MOST_PLOTS, MOST_TICKS = 24, 8
+MOST_PLOTS, MOST_TICKS = 24, 6
 MARKS = {
     Verdict.EXCEEDS: ("var(--vermillion)", "triangle-up"),
     Verdict.WITHIN: ("var(--green)", "circle"),
@@ -31,6 +31,11 @@ def day(moment: datetime) -> str:
     return (
         f"{moment:%Y-%m-%d}" if (moment.hour, moment.minute, moment.second) == (0, 0, 0) else f"{moment:%Y-%m-%d %H:%M}"
     )
+
+
+def _tick(moment: datetime) -> str:
+    """Narrow: month and day, and below them the year."""
+    return f"{moment:%m-%d}\n{moment:%Y}"
 
 
 def claim_name(claim: Finding) -> str:
@@ -78,7 +83,7 @@ def _plot(id: str, run: Sequence[Finding], audits: Sequence[DatedAudit]) -> Plot
         kind="stages",
         series=tuple(series),
         value_title=last.unit or say.words(last.metric),
-        ticks=tuple((float(at), day(a.date) if at % step == 0 else "") for at, a in enumerate(audits)),
+        ticks=tuple((float(at), _tick(a.date) if at % step == 0 else "") for at, a in enumerate(audits)),
         parity=parity,
         thresholds=tuple(marks),
         value_range=num.padded([*ends, *marks, parity]),

@@ -47,6 +47,9 @@ def test_a_small_group_takes_the_smallest_that_hides_it_along():
     shown = protected(results_of(("home (reference)", 60), ("north", 33), ("west", 7)))
     assert raters_of(shown) == {"home (reference)": 60, "north": COMPANION, "west": "fewer than 10"}
     assert "fewer than 10 people are withheld" in shown.audit["limits"][0]
+    north, west = shown.audit["tables"][MEANS]["rows"][1:]
+    assert north[2:5] == [COMPANION, COMPANION, 3.2]  # ratings give raters away, a mean does not
+    assert west[2:5] == [COMPANION, "fewer than 10", COMPANION]
 
 
 def test_two_small_groups_of_eleven_people_need_a_third():
