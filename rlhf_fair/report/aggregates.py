@@ -1,7 +1,7 @@
 """Aggregates that an audit keeps beside its findings, read with care, for a results file may come from anywhere.
 
 ``group_means`` and ``missing_bounds`` are lists of mappings under those keys of ``results.audit``; what counts people
-is a table of ``results.audit["tables"]``, so that small groups are withheld there. Rows that lack an entry are left out.
+is a table of ``results.audit["tables"]``, where small groups are withheld. Rows that lack an entry are left out.
 """
 
 from __future__ import annotations

@@ -27,8 +27,8 @@ def groups_section(results: Results) -> Section | None:
     crossed = [say.words(name) for name in attributes if CROSSED in name]
     plain = len(attributes) - len(crossed)
     said = [f"{num.plural(plain, 'attribute')} compared"]
-    said += [f"crossed with each other: {say.listed(crossed)}"] if crossed else []
-    answer = [f"{', '.join(said)}."] + ([HIDDEN] if not crossed and plain > 1 else [])
+    said += [f"crossed: {say.listed(crossed)}"] if crossed else []
+    answer = [f"{'; '.join(said)}."] + ([HIDDEN] if not crossed and plain > 1 else [])
     return Section(
         "groups",
         "Which groups and intersections were compared?",

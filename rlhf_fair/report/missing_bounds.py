@@ -1,8 +1,8 @@
 """What the gaps could be, had nothing been missing: the estimate inside its best and worst case.
 
-Three sources, the first that there is: bounds that the audit made of its records (``missing_bounds``); a table of
-impact ratios over all ways in which people of unknown category could belong; and for gaps in shares, whose range is
-known, what follows from the share of rows that was measured. With a share q measured of the group that has less, an
+Three sources: bounds that the audit made of its records (``missing_bounds``); a table of
+impact ratios over all ways in which people of unknown category could belong; and for other gaps in shares, whose range
+is known, what follows from the share of rows that was measured. With a share q measured of the group that has less, an
 estimate d and outcomes between 0 and 1, the gap of all rows lies in q·d ± (1 - q) (Manski 1990, with one q for both
 groups, which only widens it).
 """
@@ -51,7 +51,9 @@ class Allowed:
 
 def bounds_section(results: Results) -> Section | None:
     """One plot for each metric; None where nothing is missing, or nothing is known of what it could be."""
-    found = [*_of_audit(results), *_of_ratios(results)] or _of_shares(results.findings)
+    found = [*_of_audit(results), *_of_ratios(results)]
+    known = {one.metric for one in found}
+    found += [one for one in _of_shares(results.findings) if one.metric not in known]
     metrics: dict[str, list[Allowed]] = {}
     for one in found:
         metrics.setdefault(one.metric, []).append(one)
@@ -88,9 +90,12 @@ def share_bounds(estimate: float, measured: float) -> tuple[float, float]:
 def _answer(ordered: Mapping[str, Sequence[Allowed]], null: Mapping[str, float]) -> str:
     every = [(metric, one) for metric, own in ordered.items() for one in own]
     settled = sum(not one.low <= null[metric] <= one.high for metric, one in every)
+    said = f"{num.plural(len(every), 'estimate')} had something missing."
+    if settled == len(every):
+        return f"{said} Whatever the missing are, every one keeps its direction."
     return (
-        f"{num.plural(len(every), 'estimate')} had something missing. Of {num.count(settled)} the direction stays what "
-        f"it is whatever the missing are; of {num.count(len(every) - settled)} it does not."
+        f"{said} Whatever the missing are, {num.count(settled)} would keep the direction; the other "
+        f"{num.count(len(every) - settled)} could turn."
     )
 
 

@@ -22,6 +22,7 @@ SIZES = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
 FEWEST = 5
 """Fewer clusters than this are no design to extrapolate to."""
 MOST_LINES, MOST_PLOTS = 6, 4
+LONGEST_NAME, LONGEST_TITLE = 60, 32
 NOTE = (
     "Lower is better: smaller gaps can be seen. At 1 stands this audit; at 2 one with twice as many clusters of the "
     "same kind. The curve is the smallest detectable gap over the square root of the size (Bloom 1995), for 80 % power."
@@ -103,19 +104,20 @@ def _answer(families: Sequence[Sequence[Finding]]) -> tuple[str, ...]:
 
 
 def _plot(id: str, drawn: Sequence[Finding], places: int) -> Plot:
-    series = []
+    series, shared = [], len({finding.reference for finding in drawn}) == 1
     for position, finding in enumerate(drawn):
+        name = _name(finding, against=not shared)
         points = tuple(
             Point(
                 at=times,
                 value=num.rounded(detectable(mde(finding), times), places),
-                hover=f"{_name(finding)}, {_clusters(finding, times)} clusters: "
+                hover=f"{name}, {_clusters(finding, times)} clusters: "
                 f"{num.shown(detectable(mde(finding), times), places)}",
             )
             for times in SIZES
             if finding.n_clusters * times >= FEWEST
         )
-        series.append(Series(_name(finding), *mark(position), points, joined=True))
+        series.append(Series(name, *mark(position), points, joined=True))
     limits = {f.threshold for f in drawn if num.finite(f.threshold)}
     lines = (num.rounded(limits.pop(), 6),) if len(limits) == 1 else ()
     metric, unit = say.words(drawn[0].metric), drawn[0].unit
@@ -126,7 +128,7 @@ def _plot(id: str, drawn: Sequence[Finding], places: int) -> Plot:
         "same numbers are in the table that follows.",
         kind="steps",
         series=tuple(series),
-        value_title=f"detectable gap, {unit}" if unit else "detectable gap",
+        value_title=say.shortened(f"gap, {unit}" if unit else "detectable gap", LONGEST_TITLE),
         at_title="clusters, in multiples of this audit's",
         at_range=(0.0, SIZES[-1] + 0.15),
         value_range=num.padded([0.0, *lines, *(p.value for s in series for p in s.points)]),
@@ -135,9 +137,10 @@ def _plot(id: str, drawn: Sequence[Finding], places: int) -> Plot:
     )
 
 
-def _name(finding: Finding) -> str:
+def _name(finding: Finding, *, against: bool = True) -> str:
     variant = f" ({say.words(finding.variant)})" if finding.variant else ""
-    return say.shortened(say.subject(finding) + variant, 48)
+    subject = say.subject(finding if against else finding.model_copy(update={"reference": ""}))
+    return say.shortened(subject + variant, LONGEST_NAME)
 
 
 def _clusters(finding: Finding, times: float) -> str:

@@ -195,7 +195,9 @@ def test_bounds_from_the_share_measured():
     (block,) = [s for s in chart.plots[0].series if s.blocks]
     assert [(p.low, p.high) for p in block.points] == [(0.2, 0.6)]
     assert section is not None
-    assert "Of 1 the direction stays" in section.answer[0]
+    assert section.answer == (
+        "1 estimate had something missing. Whatever the missing are, every one keeps its direction.",
+    )
     assert cells(chart, "Missing") == ["20.0 % of the rows"]
 
 
