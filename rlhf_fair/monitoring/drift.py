@@ -118,7 +118,7 @@ def _look(audits: Sequence[DatedAudit], at: int, watch: Watch) -> Iterator[tuple
                 yield claim, since, pairing[id], ""
             else:
                 note = pairing if isinstance(pairing, str) else "not among the numbers of both"
-                yield claim, since, independent(then.claims[id], claim, now.alpha), f"independent: {note}"
+                yield claim, since, independent(then.claims[id], claim, now.alpha), note
 
 
 def _paired(then: DatedAudit, now: DatedAudit) -> Pairing:

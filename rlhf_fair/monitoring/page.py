@@ -162,7 +162,7 @@ def _moves_table(id: str, caption: str, moves: Sequence[Move], drift: Drift) -> 
                 Cell(num.shown(move.claim.estimate, places)),
                 Cell(num.MISSING if missing else num.shown(worse.estimate, places, sign=True), missing=missing),
                 Cell(num.interval(worse.ci_low, worse.ci_high, places)),
-                Cell(num.p_value(move.p_adjusted)),
+                Cell(_p(move.p_adjusted)),
                 Cell(num.significant(move.level, 2)),
                 Cell("paired" if move.moved.paired else "independent", detail=say.shortened(move.note, 120)),
             )
@@ -211,7 +211,12 @@ def _when(move: Move, drift: Drift) -> str:
 
 
 def _how(move: Move) -> str:
-    return f"{'paired' if move.moved.paired else 'independent'} · adjusted p {num.p_value(move.p_adjusted)}"
+    return f"{'paired' if move.moved.paired else 'independent'} · adjusted p {_p(move.p_adjusted)}"
+
+
+def _p(value: float) -> str:
+    """Small ones to two digits, since they are held against a small part of alpha."""
+    return num.significant(value, 2) if 1e-6 <= value < 0.001 else "< 0.000001" if value < 1e-6 else num.p_value(value)
 
 
 def _places(move: Move) -> int:
