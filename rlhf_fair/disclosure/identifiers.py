@@ -24,7 +24,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 _AT = r"(?:@|%40|&#64;|&#x40;|&commat;|\s?[\[(]\s?at\s?[\])]\s?)"
-_EMAIL = rf"[\w.!#$%&'*+/=?^`{{|}}~-]*\w{_AT}(?:[\w-]+(?:\.|\s?[\[(]\s?dot\s?[\])]\s?))+[^\W\d_]{{2,24}}\b"
+_EMAIL = rf"[\w.!#$%&'*+^`~-]*\w{_AT}(?:[\w-]+(?:\.|\s?[\[(]\s?dot\s?[\])]\s?))+[^\W\d_]{{2,24}}\b"
 _GROUPS = r"(?:[ .\-/]?\(?\d{1,5}\)?)"
 _PHONE = (
     rf"(?<![\w.+])(?:\+|00(?=[1-9]))\s?\d{_GROUPS}{{2,7}}(?![\w])"

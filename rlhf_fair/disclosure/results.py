@@ -81,10 +81,24 @@ def _cleaned(value: Any) -> Any:
                 changed[name] = new
         return value.model_copy(update=changed) if changed else value
     if isinstance(value, Mapping):
-        return {redacted(key): part if key in ON_PURPOSE else _cleaned(part) for key, part in value.items()}
+        return _cleaned_mapping(value)
     if isinstance(value, list | tuple):
-        return type(value)(_cleaned(part) for part in value)
+        parts = (_cleaned(part) for part in value)
+        return list(parts) if isinstance(value, list) else tuple(parts)
     return value
+
+
+def _cleaned_mapping(value: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Keys that become equal get a number, so that nothing is lost."""
+    cleaned: dict[Any, Any] = {}
+    for key, part in value.items():
+        name = shown = redacted(key) if isinstance(key, str) else key
+        nth = 1
+        while name in cleaned:
+            nth += 1
+            name = f"{shown}~{nth}"
+        cleaned[name] = part if key in ON_PURPOSE else _cleaned(part)
+    return cleaned
 
 
 def _distinct(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
@@ -187,7 +201,7 @@ def _without_small_cells(results: Results, k: int) -> Results:
     audit["tables"] = {**dict(named or {}), **{name: tables[name].written() for name, new in changed.items() if new}}
     audit.pop(PUBLICATION, None)
     audit[KEY] = {"minimum_cell": k, "groups withheld": len(cells.hidden)}
-    limits, said = audit.get("limits"), _sentence(k)
+    limits, said = audit.get("limits", []), _sentence(k)
     if isinstance(limits, list | tuple) and said not in limits:
         audit["limits"] = [*limits, said]
     return results.model_copy(update={"audit": audit, "findings": findings})

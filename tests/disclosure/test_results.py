@@ -123,6 +123,22 @@ def test_protecting_twice_changes_nothing_more():
     assert protected(once) == once
 
 
+def test_what_only_an_identifier_told_apart_is_all_there():
+    names = ("ana@example.org", "bo@example.org")
+    tables = {name: [{"mean": at}] for at, name in enumerate(names)}
+    findings = tuple(finding(name, id=f"gap/{name}") for name in names)
+    shown = protected(Results(audit={"tables": tables}, findings=findings))
+    assert shown.audit["tables"] == {"[e-mail]": [{"mean": 0}], "[e-mail]~2": [{"mean": 1}]}
+    assert [f.id for f in shown.findings] == ["gap/[e-mail]", "gap/[e-mail]~2"]
+    assert protected(shown) == shown
+
+
+def test_contacts_that_are_named_on_purpose_stay():
+    plan = {"policy": {"owner": "fairness@example.org", "rationale": "as ana@example.org said"}}
+    policy = protected(Results(audit={"plan": plan})).audit["plan"]["policy"]
+    assert policy == {"owner": "fairness@example.org", "rationale": "as [e-mail] said"}
+
+
 PLANTED = [
     *(f"ana.silva{i}@mail{i}.example.org" for i in range(12)),
     *(f"+44 20 7946 0{i:03d}" for i in range(900, 912)),
