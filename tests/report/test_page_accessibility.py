@@ -34,9 +34,10 @@ def axe() -> str:
     return (Path(found.origin).parent / "axe.min.js").read_text(encoding="utf-8")
 
 
-def violations(visit: Visit, axe: str) -> list[tuple[str, list[str]]]:
+def violations(visit: Visit, axe: str, without: str = "") -> list[tuple[str, list[str]]]:
     visit.page.evaluate(axe)  # through the developer tools, which the page's policy does not bind
-    found = visit.page.evaluate("(rules) => axe.run(rules)", RULES)
+    where = {"include": [["html"]], "exclude": [[without]] if without else []}
+    found = visit.page.evaluate("([where, rules]) => axe.run(where, rules)", [where, RULES])
     assert len(found["passes"]) > 10
     return [(rule["id"], [node["html"][:200] for node in rule["nodes"]][:5]) for rule in found["violations"]]
 
@@ -65,7 +66,8 @@ def test_nothing_is_amiss(browser, path, axe):
         if path.name != "publication.html":  # which has no scripts
             visit.drawn()
         visit.open_details()
-        assert violations(visit, axe) == [], look
+        # the marks inside figures have the colours of the wide page, and weighing each of them takes seconds
+        assert violations(visit, axe, without="" if "color_scheme" in options else ".plot svg") == [], look
         assert visit.sideways() <= 0, look
         visit.context.close()
 
