@@ -45,6 +45,7 @@ def report(
     Example: rlhf-fair report reports/demo --framework eu-ai-act,ll144 --context context.toml --as-of 2026-07-05
     """
     from rlhf_fair.artifacts import read_results
+    from rlhf_fair.report import HTML_NAME
     from rlhf_fair.report.bundle import bundle_of, read_bundle
     from rlhf_fair.report.clauses import warnings
     from rlhf_fair.report.folder import render_again
@@ -53,7 +54,7 @@ def report(
     kept = Rendering() if plain else read_rendering(folder)
     day = as_of.date() if as_of else None
     rendering = with_options(kept, frameworks=framework, context_file=context, as_of=day)
-    bundle = read_bundle(plotly_js) if plotly_js else bundle_of(folder, rendering.plotly_js)
+    bundle = read_bundle(plotly_js) if plotly_js else bundle_of(folder / HTML_NAME, rendering.plotly_js)
     if bundle:
         rendering = rendering.model_copy(update={"plotly_js": bundle.sha256})
     page = render_again(folder, rendering, bundle)

@@ -74,7 +74,7 @@ def _rendered(folder: Path, name: str) -> dict[str, bytes]:
         from rlhf_fair.report.rendering import read_rendering
 
         rendering = read_rendering(folder)
-        return rendered_files(read_results(folder), rendering, bundle_of(folder, rendering.plotly_js))
+        return rendered_files(read_results(folder), rendering, bundle_of(folder / PAGES[name], rendering.plotly_js))
     from rlhf_fair.report.html import render
 
     content = json.loads(read_small(folder, name))

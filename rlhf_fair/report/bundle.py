@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 
 from rlhf_fair.errors import MissingFileError, SettingsError
+from rlhf_fair.report.embed import PLOTLY_ID, unpack_block
 
 MOST_BYTES = 2**24
 """Of a bundle, unpacked; Plotly's full bundle has 4.8 million."""
@@ -72,19 +73,15 @@ def read_bundle(path: Path) -> Bundle:
     return bundle
 
 
-def bundle_of(folder: Path, sha256: str) -> Bundle | None:
-    """The bundle named by ``sha256``, out of the page in ``folder``; None where "" names the installed one."""
-    from rlhf_fair.report import HTML_NAME
-    from rlhf_fair.report.embed import PLOTLY_ID, unpack_block
-
+def bundle_of(page: Path, sha256: str) -> Bundle | None:
+    """The bundle named by ``sha256``, out of the page that is drawn with it; None where "" names the installed one."""
     if not sha256:
         return None
-    page = folder / HTML_NAME
     text = page.read_text(encoding="utf-8", errors="replace") if page.is_file() else ""
     data = unpack_block(text, PLOTLY_ID, most_bytes=MOST_BYTES)
     if data is None or hashlib.sha256(data).hexdigest() != sha256:
         raise SettingsError(
-            f"{folder}: rendering.json names a Plotly bundle of SHA-256 {sha256[:16]}…, and {HTML_NAME} does not hold "
-            "it; give it with --plotly-js FILE, or render with --plain"
+            f"{page} does not hold the Plotly bundle of SHA-256 {sha256[:16]}…, which rendering.json beside it names; "
+            "give it with --plotly-js FILE, or render with --plain"
         )
     return Bundle(data.decode("utf-8", errors="replace"), f"the bundle inside {page}")

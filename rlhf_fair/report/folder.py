@@ -35,7 +35,7 @@ def render_again(folder: Path, rendering: Rendering | None = None, bundle: Bundl
     if recorded is not None and recorded.get("schema_version") == FORMAT:
         check_log(folder, recorded)  # a manifest that is not the one of the log is not given a new statement
     rendering = rendering or read_rendering(folder)
-    page = write_report(folder, results, rendering, bundle or bundle_of(folder, rendering.plotly_js))
+    page = write_report(folder, results, rendering, bundle or bundle_of(folder / HTML_NAME, rendering.plotly_js))
     if recorded is not None:
         rendered = {name: sha256_file(folder / name) for name in RENDERED if (folder / name).is_file()}
         kept = {name: digest for name, digest in files.items() if name not in RENDERED}

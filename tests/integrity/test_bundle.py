@@ -38,6 +38,9 @@ def test_another_script_under_new_hashes_is_noticed(unsigned: Path) -> None:
     (unsigned / "index.html").write_text(made)
     files = json.loads((unsigned / "manifest.json").read_text())["files"]
     seal_again(unsigned, {**files, "index.html": sha256_file(unsigned / "index.html")})
-    assert any("names a Plotly bundle" in check.detail for check in examine_folder(unsigned, recompute=False).problems)
+    assert any(
+        "does not hold the Plotly bundle" in check.detail
+        for check in examine_folder(unsigned, recompute=False).problems
+    )
     with pytest.raises(SettingsError, match="does not hold"):
         render_again(unsigned)

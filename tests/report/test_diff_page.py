@@ -7,6 +7,7 @@ import re
 import shutil
 
 import pytest
+from visits import Visit
 
 from rlhf_fair.artifacts import canonical_json, verify_manifest
 from rlhf_fair.attestation.sealing import seal
@@ -196,16 +197,12 @@ def test_verify_reads_a_comparison_and_notices_other_data_in_its_page(diff, tmp_
 @pytest.mark.browser
 @pytest.mark.parametrize("width", [320, 1280])
 def test_it_draws_in_a_browser_without_noise_and_fits(browser, diff, tmp_path, width):
-    path, noise = write_diff(tmp_path, diff), []
-    page = browser.new_context(viewport={"width": width, "height": 900}).new_page()
-    page.on("console", lambda message: noise.append(message.text))
-    page.on("pageerror", lambda error: noise.append(str(error)))
-    page.goto(path.as_uri())
-    page.wait_for_function("document.documentElement.dataset.plots", timeout=60_000)
-    assert page.evaluate("document.documentElement.dataset.plots") == "4"
-    assert page.evaluate("document.documentElement.scrollWidth") == width
+    path = write_diff(tmp_path, diff)
+    visit = Visit(browser, path, width=width)
+    assert visit.drawn() == 4
+    assert visit.page.evaluate("document.documentElement.scrollWidth") == width
     still = browser.new_context(viewport={"width": width, "height": 900}, java_script_enabled=False).new_page()
     still.goto(path.as_uri())
     assert still.locator("#claims-table tbody tr").count() == 4
     assert still.locator("#claims-table").is_visible()
-    assert noise == []
+    assert visit.noise == []

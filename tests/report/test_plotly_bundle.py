@@ -70,8 +70,8 @@ def test_another_bundle_in_the_page_than_the_one_named_is_refused(folder, small)
     page = folder / "index.html"
     page.write_text(render(page_data(_results(folder)), bundle=Bundle(SMALL + "//", "another")))
     with pytest.raises(SettingsError, match="--plotly-js FILE, or render with --plain"):
-        bundle_of(folder, rendering.plotly_js)
-    assert bundle_of(folder, "") is None
+        bundle_of(page, rendering.plotly_js)
+    assert bundle_of(page, "") is None
 
 
 def _results(folder: Path):
