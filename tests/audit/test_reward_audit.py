@@ -243,7 +243,7 @@ def test_raters_choices_are_claims_and_stand_in_a_table(texts: list[str], tmp_pa
     bins = pd.DataFrame(bins["rows"], columns=bins["columns"]).query("attribute == 'race of the rater'")
     assert bins["n"].sum() == len(rows)  # every choice is in one bin of one group
     x_bins, y_bins = (bins[bins["group"] == group] for group in "xy")
-    assert ((x_bins["ci_low"] < 0.5) & (0.5 < x_bins["ci_high"])).sum() >= 4  # a coin, of five intervals of 95 %
+    assert ((x_bins["ci_low"] < 0.5) & (x_bins["ci_high"] > 0.5)).sum() >= 4  # a coin, of five intervals of 95 %
     assert (y_bins["observed"].iloc[0], y_bins["observed"].iloc[-1]) == (0.0, 1.0)  # always with the model
     assert any("Worst served by race of the rater: x" in limit for limit in results.audit["limits"])
 
