@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rlhf_fair.artifacts import RESULTS_NAME, canonical_json, read_results
+from rlhf_fair.artifacts import RESULTS_NAME, read_results
 from rlhf_fair.attestation.renderer import renderer
 from rlhf_fair.attestation.sealing import COMPARISON_NAME, DIFF_NAME, PAGES, data_name
 from rlhf_fair.changes import AuditDiff
 from rlhf_fair.errors import IntegrityError
 from rlhf_fair.integrity.checks import Check, read_small
 from rlhf_fair.report import rendered_files
-from rlhf_fair.report.embed import unpack_results
+from rlhf_fair.report.embed import embedded, unpack_results
 
 DATA, RENDERED = "page, data inside", "page, rendered again"
 OTHER_CODE = "the page was made by another version of the rendering code or of its libraries"
@@ -41,7 +41,7 @@ def _check_data(folder: Path, name: str) -> None:
     written = read_small(folder, name)
     try:
         content = json.loads(written)
-        expected = canonical_json(content)
+        expected = embedded(content)
     except (ValueError, RecursionError) as error:
         raise IntegrityError(f"{name} is not JSON") from error
     page = read_small(folder, PAGES[name]).decode("utf-8", errors="replace")

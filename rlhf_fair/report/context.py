@@ -11,6 +11,7 @@ from rlhf_fair.report import aggregates, outline
 from rlhf_fair.report import numbers as num
 from rlhf_fair.report import wording as say
 from rlhf_fair.report.display import Section, Table
+from rlhf_fair.report.embed import MOST_FINDINGS
 from rlhf_fair.report.plain_tables import pairs_table, rows_table, sentences, text
 from rlhf_fair.report.reading import is_sequential
 
@@ -204,11 +205,20 @@ def provenance_section(results: Results, results_sha256: str) -> Section:
         "Where do these numbers come from, and how can they be checked?",
         "Provenance",
         answer=(
-            f"SHA-256 of the results inside this page: {results_sha256}.",
+            f"SHA-256 of results.json: {results_sha256}.",
             "Run “rlhf-fair verify” on the folder to check every file against manifest.json, and this page against "
-            "results.json. The complete results are embedded in this page.",
+            f"results.json. {_inside(len(results.findings))}",
         ),
         tables=tuple(table for table in tables if table),
+    )
+
+
+def _inside(n_findings: int) -> str:
+    if n_findings <= MOST_FINDINGS:
+        return "The complete results are embedded in this page."
+    return (
+        f"They are embedded in this page but for the {num.count(n_findings)} findings, which stand in its table as "
+        "they are shown, and in full precision in results.json."
     )
 
 

@@ -7,7 +7,12 @@ import hashlib
 import json
 import zlib
 from html.parser import HTMLParser
+from typing import Any
 
+from rlhf_fair.artifacts import canonical_json, sha256_bytes
+
+MOST_FINDINGS = 2_000
+"""More findings than these stand in the page as a table alone; in full precision they would be a third of it."""
 RESULTS_ID = "results-data"
 FIGURES_ID = "figures-data"
 PLOTLY_ID = "plotly-data"
@@ -17,6 +22,19 @@ EMPTY_STYLE = "sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="
 """Hash of the empty string: Plotly adds an empty style element and fills it through the object model."""
 _GZIP = 31
 """zlib's ``wbits`` for a gzip header, which then has no timestamp and no name."""
+
+
+def embedded(content: Any) -> bytes:
+    """What a page holds of the data beside it: canonical JSON, without findings where there are very many.
+
+    In their place stands how many they are, and the SHA-256 of their canonical JSON. ``content`` is whatever a JSON
+    file may hold; what is no results file comes back whole.
+    """
+    findings = content.get("findings") if isinstance(content, dict) else None
+    if not isinstance(findings, list) or len(findings) <= MOST_FINDINGS:
+        return canonical_json(content)
+    told = {"n": len(findings), "sha256": sha256_bytes(canonical_json(findings))}
+    return canonical_json({**content, "findings": [], "findings_beside": told})
 
 
 def packed_json(value: object) -> str:

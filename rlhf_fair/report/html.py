@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from rlhf_fair.report.embed import (
     RESULTS_ID,
     ROWS_SUFFIX,
     content_security_policy,
+    embedded,
     packed,
     packed_json,
 )
@@ -52,7 +54,7 @@ def render(page: Page, template: str = "page.html.j2", bundle: Bundle | None = N
         script=Markup(script),
         plotly=Markup(packed(plotly.encode())) if plotly else "",
         figures=Markup(packed_json(figures)),
-        results=Markup(packed(page.results_json, numbers=True)),
+        results=Markup(packed(embedded(json.loads(page.results_json)), numbers=True)),
         blocks={table.id: Markup(packed(rows_block(table))) for table in _tables(page) if table.long},
         plotly_styles=_style_ids(plotly),
         figures_id=FIGURES_ID,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import statistics
 from pathlib import Path
@@ -10,10 +11,14 @@ import pytest
 from many import LABEL, many_results
 from visits import Visit
 
+from rlhf_fair.artifacts import canonical_json, read_results, sha256_bytes, write_results
+from rlhf_fair.attestation.renderer import renderer
+from rlhf_fair.integrity.pages import check_pages
 from rlhf_fair.report import write_report
 from rlhf_fair.report.bundle import Bundle
 from rlhf_fair.report.data import page as page_data
 from rlhf_fair.report.display import FIRST_ROWS, LONG_ROWS
+from rlhf_fair.report.embed import unpack_results
 from rlhf_fair.report.html import render
 
 MANY = 10_000
@@ -39,8 +44,22 @@ def test_a_page_with_twelve_plots_stays_under_its_size(demo):
 
 
 def test_a_long_table_costs_little(path):
-    """Plotly is 1.96 MB of it, and the complete results are 0.9 MB: six random doubles a finding hardly pack."""
-    assert path.stat().st_size <= 3_250_000
+    """Plotly is 1.96 MB of it; the findings in full precision, 0.9 MB, stay beside the page."""
+    assert path.stat().st_size <= 2_700_000
+
+
+def test_very_many_findings_stay_beside_the_page_with_their_hash(many, path, tmp_path):
+    held = json.loads(unpack_results(path.read_text(), most_bytes=10**7))
+    findings = [finding.model_dump(mode="json") for finding in many.findings]
+    assert held["findings"] == []
+    assert held["findings_beside"] == {"n": MANY, "sha256": sha256_bytes(canonical_json(findings))}
+    assert "stand in its table as they are shown" in path.read_text()
+    write_results(tmp_path, many)
+    write_report(tmp_path, read_results(tmp_path))
+    assert [check.outcome for check in check_pages(tmp_path, {"renderer": renderer()})] == ["agrees", "agrees"]
+    changed = many.findings[5].model_copy(update={"estimate": 0.5})
+    write_results(tmp_path, many.model_copy(update={"findings": (*many.findings[:5], changed, *many.findings[6:])}))
+    assert [check.outcome for check in check_pages(tmp_path, {"renderer": renderer()})] == ["disagrees"]
 
 
 def test_a_long_table_is_written_in_part_and_claims_first(many):
