@@ -44,7 +44,7 @@ ALLOWED: dict[str, set[str]] = {
     "report": BASE | {"compliance"},
     "exchange": BASE | {"report"},
     "integrity": AUDIT | REPORT,
-    "monitoring": AUDIT | REPORT | {"rounds"},  # of rounds, how alpha is shared among looks
+    "monitoring": AUDIT | REPORT,
     "stages": BASE,
     "audit_callback": AUDIT,
     "pipeline_stages": TRAINING,

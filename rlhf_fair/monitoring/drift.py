@@ -1,6 +1,6 @@
 """Alarms over a history: every claim against the audit before and against the first, with one error rate.
 
-A look is an audit after the first. The looks share alpha as `rlhf_fair.rounds.alpha_spending` parts it (open-ended by
+A look is an audit after the first. The looks share alpha as `rlhf_fair.stats.alpha_spending` parts it (open-ended by
 default: how many there will be plays no part), and Holm corrects over the claims and the two comparisons of a look. So
 with probability at most alpha any alarm ever rings where nothing got worse. Alarms stay: after a change that is known
 and wanted, begin a new history at a later baseline.
@@ -25,7 +25,7 @@ from rlhf_fair.errors import MissingFileError, SettingsError
 from rlhf_fair.monitoring.change import Moved, independent, is_steady, paired
 from rlhf_fair.monitoring.history import DatedAudit
 from rlhf_fair.records import Finding
-from rlhf_fair.rounds.alpha_spending import Spending, spent
+from rlhf_fair.stats.alpha_spending import Spending, spent
 from rlhf_fair.stats.corrections import holm
 
 Heard = Callable[[str, int, int], None]

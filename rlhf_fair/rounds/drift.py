@@ -16,9 +16,9 @@ import pandas as pd
 
 from rlhf_fair.metrics.gaps import INTERSECTION, against_others, group_labels, group_names
 from rlhf_fair.records import Better, Estimate, Verdict
-from rlhf_fair.rounds.alpha_spending import Spending, spent
 from rlhf_fair.rounds.settings import DriftLimits
 from rlhf_fair.stats.absolute_change import absolute_change, growth_p_value
+from rlhf_fair.stats.alpha_spending import Spending, spent
 from rlhf_fair.stats.contrasts import contrast_estimate, mean_estimate
 from rlhf_fair.stats.corrections import holm
 from rlhf_fair.stats.equivalence import threshold_p_value, verdict

@@ -97,7 +97,7 @@ class RoundSettings(Settings):
     one in which a change exceeds its limit. ``since_first``: changes are judged against the first round too, since
     small steps add up.
 
-    ``spending``: how the error rate is shared out over rounds, see `rlhf_fair.rounds.alpha_spending`.
+    ``spending``: how the error rate is shared out over rounds, see `rlhf_fair.stats.alpha_spending`.
     """
 
     count: int = Field(2, ge=1)

@@ -12,9 +12,9 @@ from scipy import stats
 
 from rlhf_fair.errors import SettingsError
 from rlhf_fair.records import Estimate, Verdict
-from rlhf_fair.rounds.alpha_spending import even, open_ended, spent
 from rlhf_fair.rounds.drift import AGREES, KL, LENGTH, LOG_RATIO, REFUSED, SCORE, RoundRecords, Watch, judge_round
 from rlhf_fair.rounds.settings import DriftLimits
+from rlhf_fair.stats.alpha_spending import even, open_ended, spent
 
 WATCH = Watch(
     attributes=(("group", "m"),),
