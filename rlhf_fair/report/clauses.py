@@ -24,7 +24,14 @@ NOT_A_JUDGEMENT = (
 WHATEVER_THE_VERDICT = (
     "A finding counts as evidence whatever its verdict: a large gap that was measured is evidence too."
 )
-COLUMNS = ("Clause", "What it asks", "Status", "Evidence", "Where", "Checked", "Source")
+COLUMNS = (
+    Column("Clause"),
+    Column("What it asks", wide=True),
+    Column("Status"),
+    Column("Evidence", wide=True),
+    Column("Where"),
+    Column("Source"),
+)
 
 
 def matrices(frameworks: Sequence[Framework], case: Case, today: date) -> tuple[Matrix, ...]:
@@ -105,7 +112,7 @@ def context_section(context: Context, *, given: bool) -> Section:
         "Context",
         answer=tuple(answer),
         bullets=(f"Missing: {', '.join(missing)}.",) if missing else (),
-        tables=(table,),
+        tables=(table,) if given else (),
     )
 
 
@@ -142,9 +149,8 @@ def _cautions(found: Sequence[Matrix], reference: ReferenceDate) -> list[str]:
 
 def _table(one: Matrix, sections: Mapping[str, str]) -> Table:
     rows = tuple(_cells(row, sections) for row in one.rows)
-    columns = tuple(Column(label) for label in COLUMNS)
     caption = f"{one.framework.title}: {one.framework.instrument}"
-    return Table(f"clauses-{one.framework.id}", caption, columns, rows, stacked=True)
+    return Table(f"clauses-{one.framework.id}", caption, COLUMNS, rows, stacked=True)
 
 
 def _cells(row: Row, sections: Mapping[str, str]) -> tuple[Cell, ...]:
@@ -154,15 +160,17 @@ def _cells(row: Row, sections: Mapping[str, str]) -> tuple[Cell, ...]:
     else:
         evidence = Cell(f"evidence {row.state.value}", detail="; ".join(_said(name, f) for name, f in row.found))
     where = dict.fromkeys(sections[f.where] for _, f in row.found if f.where in sections)
-    origin = "secondary source, check" if clause.secondary else ""
+    checked = [
+        "secondary source, check" if clause.secondary else "",
+        f"checked {clause.as_of}" + (f", more than {STALE_AFTER_DAYS} days ago" if row.stale else ""),
+    ]
     return (
         Cell(clause.id, detail=clause.title),
         Cell(clause.asks),
         Cell(row.standing),
         evidence,
         Cell(", ".join(where) or "–"),
-        Cell(str(clause.as_of), detail=f"more than {STALE_AFTER_DAYS} days ago" if row.stale else ""),
-        Cell(clause.source, detail=origin),
+        Cell(clause.source, detail="; ".join(filter(None, checked))),
     )
 
 

@@ -25,10 +25,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """A column's heading; numbers are set right-aligned."""
+    """A column's heading; numbers are set right-aligned. ``wide``: it holds the longest text of its table."""
 
     label: str
     numeric: bool = False
+    wide: bool = False
 
 
 LONG_ROWS = 300
