@@ -165,7 +165,7 @@ def refused(tmp_path: Path, match: str, error: type[Exception] = SettingsError, 
 
 
 def test_another_threshold_is_another_plan(tmp_path):
-    told = r"plans differ: policy.metrics.stereotype_score_less_50.threshold: 10.0 in A, 12.0 in B"
+    told = r"plans differ: policy.metrics.stereotype_score_less_50.threshold: 10 in A, 12 in B"
     refused(tmp_path, told, plan=crows_plan(threshold=12.0))
 
 

@@ -85,7 +85,7 @@ def test_the_whole_job(world: Path) -> None:
     assert all(done <= total for _, done, total in heard)
     verify_manifest(out)
     assert sorted(path.name for path in out.iterdir()) == [
-        *("held_out.parquet", "manifest.json", "metrics.json", "rejects.csv", "training.json"),
+        *("audit-log.jsonl", "held_out.parquet", "manifest.json", "metrics.json", "rejects.csv", "training.json"),
         *("tree_reward.json", "trees.txt"),
     ]
     curve = json.loads((out / "training.json").read_text())["curve"]
