@@ -1,7 +1,7 @@
 """Do the intervals cover and the tests hold their level? Simulations with a known truth, written as Markdown.
 
     make calibrate            # all sections: about half an hour on two cores
-    python tests/benchmarks/calibration.py --simulations 200 --only gap --out /tmp/calibration
+    python tests/benchmarks/calibration.py --simulations 200 --only gap --out calibration
 
 The folder gets one CSV per section, with seed and number of simulations in every row, and README.md, which is written
 anew from all CSVs that are there.
