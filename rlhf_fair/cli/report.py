@@ -44,7 +44,7 @@ def report(
 
     Example: rlhf-fair report reports/demo --framework eu-ai-act,ll144 --context context.toml --as-of 2026-07-05
     """
-    from rlhf_fair.artifacts import read_results
+    from rlhf_fair.artifacts import ENVELOPE_NAME, read_results
     from rlhf_fair.report import HTML_NAME
     from rlhf_fair.report.bundle import bundle_of, read_bundle
     from rlhf_fair.report.clauses import warnings
@@ -57,8 +57,11 @@ def report(
     bundle = read_bundle(plotly_js) if plotly_js else bundle_of(folder / HTML_NAME, rendering.plotly_js)
     if bundle:
         rendering = rendering.model_copy(update={"plotly_js": bundle.sha256})
+    signed = (folder / ENVELOPE_NAME).is_file()
     page = render_again(folder, rendering, bundle)
     said = warnings(read_results(folder), rendering)
+    if signed and not (folder / ENVELOPE_NAME).is_file():
+        said.append("The page is another one now, so its signature was taken away: sign the folder again.")
     if as_json:
         about = {"frameworks": list(rendering.frameworks), "warnings": said}
         typer.echo(json.dumps({"report": str(page), "bytes": page.stat().st_size, **about}))

@@ -66,6 +66,14 @@ def test_keys_are_never_replaced_and_need_a_passphrase_or_the_word_that_they_do_
     assert isinstance(run("keys", "new", "--out", tmp_path, "--no-passphrase").exception, OutputError)
 
 
+def test_another_page_loses_the_signature_and_says_so(folder: Path, tmp_path: Path) -> None:
+    run("keys", "new", "--out", tmp_path / "keys", "--no-passphrase")
+    run("sign", folder, "--key", tmp_path / "keys" / "signing-key.pem")
+    assert "sign the folder again" not in run("report", folder).output  # the same bytes keep it
+    assert "sign the folder again" in run("report", folder, "--framework", "eeoc", "--as-of", "2026-07-05").output
+    assert "sign the folder again" not in run("report", folder).output  # it was not signed any more
+
+
 def test_what_does_not_verify_is_not_signed(folder: Path, tmp_path: Path) -> None:
     run("keys", "new", "--out", tmp_path / "keys", "--no-passphrase")
     (folder / "summary.md").write_text("other")
