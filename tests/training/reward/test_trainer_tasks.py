@@ -227,6 +227,8 @@ TWO_PROCESSES = """
     from pathlib import Path
     state = [gap.multipliers, gap.gaps, task.weighting.q.tolist()]
     Path(sys.argv[1] + os.environ["RANK"]).write_text(str([run.steps, weights, state]))
+    torch.distributed.barrier()  # one that leaves while the other still talks may take it down
+    torch.distributed.destroy_process_group()
 """
 
 
