@@ -63,11 +63,19 @@ class Table:
         first, second = int(0.6 * len(order)), int(0.8 * len(order))
         parts = order[:first], order[first:second], order[second:]
         train, choose, judge = (self.rows.iloc[part].reset_index(drop=True) for part in parts)
-        return train, choose, judge
+        return train, _as_known(choose, train), _as_known(judge, train)
+
+
+def _as_known(rows: pd.DataFrame, train: pd.DataFrame) -> pd.DataFrame:
+    """A category that no training row has becomes the most frequent one of those: our decider refuses it otherwise."""
+    found = rows.copy()
+    for name in train.drop(columns=["group", "good"]).select_dtypes(exclude=["number", "bool"]):
+        found[name] = rows[name].where(rows[name].isin(train[name]), train[name].mode().iloc[0])
+    return found
 
 
 def without_rare(features: pd.DataFrame, fewest: int = 30) -> pd.DataFrame:
-    """Categories of fewer rows become one, since a decider refuses a category that its training rows lacked."""
+    """Categories of fewer rows become one, which fewer splits leave without training rows."""
     found = features.copy()
     for name in features.select_dtypes(exclude=["number", "bool"]):
         count = features[name].map(features[name].value_counts())
