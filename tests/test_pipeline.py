@@ -18,18 +18,7 @@ from rlhf_fair.errors import SettingsError
 from rlhf_fair.integrity.verify import verify_folder
 from rlhf_fair.models.reward_heads import RewardHeads, declare_heads
 from rlhf_fair.models.reward_model import RewardModel
-from rlhf_fair.pipeline import PipelineSettings, PolicyReward
-from rlhf_fair.training.ppo.trainer import PPOSettings
-
-TINY = PipelineSettings(
-    documents=200,
-    demonstrations=64,
-    pairs=64,
-    ratings_per_pair=2,
-    panel_size=40,
-    rated_answers=64,
-    ppo=PPOSettings(steps=2, batch_size=16, minibatch_size=8, max_new_tokens=12),
-)
+from rlhf_fair.pipeline import QUICK_PIPELINE, PolicyReward
 
 
 @pytest.fixture(scope="module")
@@ -53,14 +42,14 @@ def finished(small_plan: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_demo(out, settings=TINY, plan_name=small_plan, progress=stop)
+        run_demo(out, settings=QUICK_PIPELINE, plan_name=small_plan, progress=stop)
     kept = {path.name for path in (out / "stages").iterdir()}
     assert {"base", "sft", "pairs", "panel-diverse"} <= kept
     assert not any("reward" in name for name in kept), "a half-built stage was left behind"
     reused: list[str] = []
     run_demo(
         out,
-        settings=TINY,
+        settings=QUICK_PIPELINE,
         plan_name=small_plan,
         on_stage=lambda name, ready: reused.append(name) if ready else None,
     )
@@ -80,7 +69,7 @@ def test_runs_record_what_the_contract_names(finished: Path) -> None:
     assert set(runs) >= {"base", "sft", "reward-diverse", "ppo-diverse", "fair-ppo-diverse"}
     for name in ("ppo-diverse", "fair-ppo-diverse"):
         run = runs[name]
-        assert run.steps == TINY.ppo.steps == len(run.kappa) == len(run.curve)
+        assert run.steps == QUICK_PIPELINE.ppo.steps == len(run.kappa) == len(run.curve)
         assert run.seconds > 0
         assert all(value == value for value in (run.reward_mean, run.kl))
     assert set(runs["ppo-diverse"].kappa) == {0.0}
@@ -114,7 +103,7 @@ def test_panels_differ_in_who_annotates(finished: Path) -> None:
 
 def test_another_seed_in_the_same_folder_is_refused(finished: Path, small_plan: Path) -> None:
     with pytest.raises(SettingsError, match="other settings, seed or version"):
-        run_demo(finished, seed=1, settings=TINY, plan_name=small_plan)
+        run_demo(finished, seed=1, settings=QUICK_PIPELINE, plan_name=small_plan)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from dcwp import DCWP_RACE, DCWP_SEX
 from fairlearn.metrics import demographic_parity_ratio
 from typer.testing import CliRunner
 
@@ -24,19 +25,6 @@ from rlhf_fair.errors import ColumnError, MissingFileError, RowError, SettingsEr
 from rlhf_fair.records import Finding, Results, Verdict
 from rlhf_fair.report.publication import publication_csv, publication_of
 from rlhf_fair.tables import read_table, write_table
-
-# The example of the Department of Consumer and Worker Protection for scored applicants (6 RCNY 5-301(c)): count, number
-# above the median, scoring rate and impact ratio as printed there.
-DCWP = {
-    "Hispanic or Latino": (28, 18, "0.642", "1.00"),
-    "White": (40, 15, "0.375", "0.58"),
-    "Black or African American": (32, 16, "0.500", "0.78"),
-    "Native Hawaiian or Pacific Islander": (8, 5, "0.625", "0.97"),
-    "Asian": (24, 10, "0.417", "0.65"),
-    "Native American or Alaska Native": (16, 10, "0.625", "0.97"),
-    "Two or More Races": (20, 10, "0.500", "0.78"),
-}
-DCWP_SEX = {"Male": (92, 50, "0.543", "1.00"), "Female": (76, 34, "0.447", "0.82")}
 
 PLAN = """
 title = "People"
@@ -77,7 +65,7 @@ def by_group(results: Results) -> dict[str, Finding]:
 
 def test_the_departments_example_to_the_printed_digits(tmp_path: Path) -> None:
     """168 people of whom 84 score above the median, by sex and, another time, by race."""
-    for column, example in (("sex", DCWP_SEX), ("race_ethnicity", DCWP)):
+    for column, example in (("sex", DCWP_SEX), ("race_ethnicity", DCWP_RACE)):
         scores = [[60 + i % 7] * 1 if i < above else [40] for n, above, *_ in example.values() for i in range(n)]
         table = pd.DataFrame(
             {"applicant_id": range(168), "sex": "", "race_ethnicity": "", "score": np.concatenate(scores)}

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from dcwp import DCWP_RACE, DCWP_SEX
 from fairlearn.metrics import MetricFrame, selection_rate
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,19 +22,6 @@ from rlhf_fair.metrics.impact_ratio import (
 )
 from rlhf_fair.stats.exact_tests import fisher_exact, two_sd
 from rlhf_fair.stats.risk_ratio import katz
-
-# The example of the Department of Consumer and Worker Protection for scored applicants (6 RCNY 5-301(c)): count, number
-# above the median, scoring rate and impact ratio as printed there.
-DCWP_SEX = {"Male": (92, 50, "0.543", "1.00"), "Female": (76, 34, "0.447", "0.82")}
-DCWP_RACE = {
-    "Hispanic or Latino": (28, 18, "0.642", "1.00"),
-    "White": (40, 15, "0.375", "0.58"),
-    "Black or African American": (32, 16, "0.500", "0.78"),
-    "Native Hawaiian or Pacific Islander": (8, 5, "0.625", "0.97"),
-    "Asian": (24, 10, "0.417", "0.65"),
-    "Native American or Alaska Native": (16, 10, "0.625", "0.97"),
-    "Two or More Races": (20, 10, "0.500", "0.78"),
-}
 
 
 def people(table: dict[str, tuple[int, int, str, str]]) -> tuple[np.ndarray, np.ndarray]:
