@@ -20,7 +20,9 @@ class RatingsPlan(Settings):
     """The ratings table.
 
     ``files`` are relative to ``--data-dir`` and read one below the other; ``--feedback`` replaces them. Several
-    ``item`` columns are joined. ``lists`` names columns whose cells hold aligned lists, one rating per element.
+    ``item`` columns are joined. ``lists`` names columns whose cells hold aligned lists, one rating per element;
+    ``answers`` the one column whose cells hold an object rater -> rating, which become the columns ``annotator`` and
+    ``value``. ``keyed``: the file is one JSON object, name -> row, and the names become the column of this name.
     ``values`` maps cell texts to numbers (empty: cells are numbers), ``no_rating`` are texts of raters who did not
     decide, ``missing`` texts that stand for an empty cell in any column. ``low`` and ``high`` are the ends of the
     scale. ``format = "feedback"`` reads the project's own table instead of named columns.
@@ -38,6 +40,8 @@ class RatingsPlan(Settings):
     low: float | None = None
     high: float | None = None
     lists: tuple[str, ...] = ()
+    answers: str = ""
+    keyed: str = ""
     weight: str = ""
     name: str = "mean rating"
     level: Level = "interval"
@@ -56,6 +60,8 @@ class RatingsPlan(Settings):
                 raise ValueError(f"key {name!r} is needed: the column that holds it")
         if self.low is None or self.high is None or not self.low < self.high:
             raise ValueError("keys 'low' and 'high' are needed, low < high: the ends of the scale")
+        if self.answers and (self.lists or not self.annotator):
+            raise ValueError("key 'answers' needs 'annotator', a name for the column of raters, and no 'lists'")
         return self
 
     @property
@@ -68,10 +74,16 @@ class RatingsPlan(Settings):
 
 
 class RatersPlan(Settings):
-    """A separate table with one row per rater, joined by ``key`` to the ratings' annotator column."""
+    """A separate table with one row per rater, joined by ``key`` to the ratings' annotator column.
+
+    ``keyed``: the file is one JSON object, rater -> row, and the names become the column ``key``. ``prefix`` is what
+    the ratings write before a rater's key: raters ``Ann7`` and a table with the row ``7`` have the prefix ``Ann``.
+    """
 
     file: str
     key: str
+    keyed: bool = False
+    prefix: str = ""
     missing: tuple[str, ...] = ()
 
 

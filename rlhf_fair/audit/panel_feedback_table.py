@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from rlhf_fair.audit.panel_feedback_cells import as_text, item_types, parse_list, same_text
+from rlhf_fair.audit.panel_feedback_json import answer_lists, read_keyed
 from rlhf_fair.audit.panel_feedback_plan import FEEDBACK_FORMAT, FeedbackPlan, RatersPlan, RatingsPlan
 from rlhf_fair.errors import RowError, SettingsError
 from rlhf_fair.tables import FEEDBACK, as_flags, attribute_columns, read_table, read_validated, require_columns
@@ -64,7 +65,9 @@ def read_ratings(plan: FeedbackPlan, files: Sequence[Path], raters_file: Path | 
     else:
         rows = _Rows(_read_columns(plan, files))
         if plan.ratings.lists:
-            _unfold(rows, plan.ratings.lists)
+            _unfold(rows, rows.table[list(plan.ratings.lists)].map(parse_list))
+        if plan.ratings.answers:
+            _unfold(rows, answer_lists(rows.table[plan.ratings.answers], plan.ratings.annotator, plan.ratings.value))
         if plan.raters is not None and raters_file is not None:
             rows.table = _join_raters(rows.table, plan, plan.raters, raters_file)
         found = _clean(rows, plan)
@@ -103,14 +106,15 @@ class _Rows:
 
 def _read_columns(plan: FeedbackPlan, files: Sequence[Path]) -> pd.DataFrame:
     ratings, parts = plan.ratings, []
-    needed = dict.fromkeys([*ratings.item, ratings.annotator, ratings.value, ratings.weight, *ratings.lists])
+    given = [ratings.answers] if ratings.answers else [ratings.annotator, ratings.value]
+    needed = dict.fromkeys([*ratings.item, *given, ratings.weight, *ratings.lists])
     if plan.item_type is not None:
         needed[plan.item_type.column] = None
     if plan.raters is None:
         needed |= dict.fromkeys(attribute.column for attribute in plan.attributes)
     columns = [name for name in needed if name]
     for path in files:
-        table = read_table(path)
+        table = read_keyed(path, ratings.keyed) if ratings.keyed else read_table(path)
         require_columns(table, columns, str(path))
         marks = {name: as_flags(table[name]) for name in (MARK,) if name in table and name not in columns}
         table = table[columns].apply(as_text)
@@ -124,7 +128,7 @@ def _read_columns(plan: FeedbackPlan, files: Sequence[Path]) -> pd.DataFrame:
 
 def _join_raters(table: pd.DataFrame, plan: FeedbackPlan, raters: RatersPlan, path: Path) -> pd.DataFrame:
     """The attributes of the rater table beside each rating; a rater it lacks has unknown attributes."""
-    people, annotator = read_table(path), plan.ratings.annotator
+    people, annotator = read_keyed(path, raters.key) if raters.keyed else read_table(path), plan.ratings.annotator
     columns = list(dict.fromkeys(attribute.column for attribute in plan.attributes))
     require_columns(people, [raters.key, *columns], str(path))
     people = people[[raters.key, *columns]].apply(as_text).dropna(subset=[raters.key])
@@ -133,6 +137,11 @@ def _join_raters(table: pd.DataFrame, plan: FeedbackPlan, raters: RatersPlan, pa
         raise RowError(f"{path}: rater {people.loc[repeated, raters.key].iloc[0]!r} has more than one row")
     for name in columns:
         people[name] = people[name].mask(same_text(people[name], raters.missing), None)
+    people[raters.key] = raters.prefix + people[raters.key]
+    who = table[annotator].dropna()
+    if not (people[raters.key].isin(who)).any():
+        named = [f"{ids.iloc[0]!r}" if len(ids) else "none" for ids in (who, people[raters.key])]
+        raise RowError(f"{path}: none of its raters ({named[1]}, ...) gave a rating; the ratings' are {named[0]}, ...")
     renamed = people.rename(columns={raters.key: annotator})
     return table.merge(renamed, on=annotator, how="left", validate="many_to_one")
 
@@ -165,16 +174,16 @@ def _finish(rows: _Rows, plan: FeedbackPlan, low: float, high: float, notes: tup
     return Ratings(table, rows.rejects(), low, high, notes)
 
 
-def _unfold(rows: _Rows, columns: tuple[str, ...]) -> None:
+def _unfold(rows: _Rows, lists: pd.DataFrame) -> None:
     """One row per element of the aligned lists; a row whose lists do not fit together is one reject."""
-    lists = rows.table[list(columns)].map(parse_list)
+    columns = list(lists.columns)
     sizes = lists.map(lambda cell: -1 if cell is None else len(cell))
     aligned = (sizes.min(axis=1) == sizes.max(axis=1)) & (sizes.min(axis=1) > 0)
     rows.reject(~aligned, columns[0], "malformed", shown=False)
     table = rows.table.copy()
     for name in columns:
         table[name] = lists.loc[aligned, name]
-    table = table.explode(list(columns), ignore_index=True)
+    table = table.explode(columns, ignore_index=True)
     for name in columns:
         table[name] = as_text(table[name])
     rows.table = table
