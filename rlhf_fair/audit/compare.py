@@ -29,7 +29,7 @@ LIMITS = (
 )
 
 
-def compare(a: Path, b: Path, *, n_groups: int = GROUPS, seed: int = 0, heard: Heard | None = None) -> AuditDiff:
+def compare_audits(a: Path, b: Path, *, n_groups: int = GROUPS, seed: int = 0, heard: Heard | None = None) -> AuditDiff:
     """The difference between two audit folders, B less A.
 
     ``n_groups``, ``seed``: of the groups of clusters that are left out. Refuses folders that do not match their

@@ -32,11 +32,11 @@ def diff(
 
     Example: rlhf-fair diff reports/bbq-before reports/bbq-after --out reports/bbq-diff
     """
-    from rlhf_fair.audit.compare import compare
+    from rlhf_fair.audit.compare import compare_audits
     from rlhf_fair.report.diff import claim_lines, tally, verdict_sentence, write_diff
 
     with progress_bar(hidden=quiet or as_json) as heard:
-        found = compare(a, b, n_groups=groups, seed=seed, heard=heard)
+        found = compare_audits(a, b, n_groups=groups, seed=seed, heard=heard)
     page = write_diff(out, found) if out else None
     if as_json:
         typer.echo(json.dumps(_line(found, page) | {"claims": tally(found)}))

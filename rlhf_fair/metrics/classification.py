@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from rlhf_fair.errors import SettingsError
-from rlhf_fair.metrics.frame import groups
+from rlhf_fair.metrics.frame import group_metrics
 from rlhf_fair.metrics.rates import RowMetric, false_positive_rate, precision, selection_rate, true_positive_rate
 from rlhf_fair.records import NAN, Estimate
 from rlhf_fair.stats.spread import Spread
@@ -50,7 +50,7 @@ def demographic_parity(
     alpha: float = 0.05,
     rng: np.random.Generator,
 ) -> Disparity:
-    """Equal selection rates P(ŷ = 1) (Calders, Kamiran & Pechenizkiy 2009). Parameters as in `frame.groups`."""
+    """Equal selection rates P(ŷ = 1) (Calders, Kamiran & Pechenizkiy 2009). Parameters as in `group_metrics`."""
     data = (None, y_pred, sensitive_features, clusters, weights)
     return _disparity("demographic_parity", [selection_rate], data, alpha, rng)
 
@@ -115,7 +115,9 @@ def _disparity(
     agg: Aggregate = "worst_case",
 ) -> Disparity:
     y_true, y_pred, sensitive_features, clusters, weights = data
-    frame = groups(rates, y_true, y_pred, sensitive_features=sensitive_features, clusters=clusters, weights=weights)
+    frame = group_metrics(
+        rates, y_true, y_pred, sensitive_features=sensitive_features, clusters=clusters, weights=weights
+    )
     spreads = {rate.name: frame.spread(rate.name, alpha=alpha / len(rates), rng=rng) for rate in rates}
     difference, ratio = frame.difference(), frame.ratio()
     worst, least = (difference.max(), ratio.min()) if agg == "worst_case" else (difference.mean(), ratio.mean())

@@ -1,7 +1,7 @@
 """Metrics by group with fairlearn's `MetricFrame` semantics, and with uncertainty.
 
-frame = groups(["selection_rate", "true_positive_rate"], y_true, y_pred,
-               sensitive_features=people[["sex", "race"]], clusters=[people["household"]])
+frame = group_metrics(["selection_rate", "true_positive_rate"], y_true, y_pred,
+                      sensitive_features=people[["sex", "race"]], clusters=[people["household"]])
 frame.by_group, frame.overall, frame.difference(), frame.ratio()     # equal to fairlearn's
 frame.intervals()                                                    # one row per metric and group
 frame.gap("selection_rate", ("woman", "Black"), ("man", "White"))    # an Estimate
@@ -33,7 +33,7 @@ from rlhf_fair.stats.spread import Spread, spread
 Metrics = RowMetric | str | Callable[..., Any] | Sequence[RowMetric | str] | Mapping[str, Any]
 
 
-def groups(
+def group_metrics(
     metrics: Metrics,
     y_true: ArrayLike | None,
     y_pred: ArrayLike,
@@ -83,8 +83,11 @@ def groups(
     )
 
 
+groups = group_metrics  # as the README imports it so far
+
+
 class GroupMetrics(GroupValues):
-    """Metrics by group and what can be said of their differences; made by `groups`."""
+    """Metrics by group and what can be said of their differences; made by `group_metrics`."""
 
     def intervals(self, *, alpha: float = 0.05) -> pd.DataFrame:
         """One row per metric, stratum and group: estimate, interval, n, n_clusters, reason."""

@@ -124,10 +124,10 @@ def _look(audits: Sequence[DatedAudit], at: int, watch: Watch) -> Iterator[tuple
 def _paired(then: DatedAudit, now: DatedAudit) -> Pairing:
     if then.folder is None or now.folder is None:
         return "records are not at hand"
-    from rlhf_fair.audit.compare import compare
+    from rlhf_fair.audit.compare import compare_audits
 
     try:
-        diff = compare(then.folder, now.folder)
+        diff = compare_audits(then.folder, now.folder)
     except (SettingsError, MissingFileError) as error:
         return redacted(str(error))
     return {change.id: paired(change) for change in diff.changes if math.isfinite(change.p_value)}

@@ -10,7 +10,7 @@ import pytest
 from saved_audits import bbq, bbq_plan, crows_plan, pairs, save
 
 from rlhf_fair.artifacts import write_manifest
-from rlhf_fair.audit.compare import compare
+from rlhf_fair.audit.compare import compare_audits
 from rlhf_fair.audit.generation import GenerationPlan
 from rlhf_fair.audit.plan import Limits, load_plan
 from rlhf_fair.changes import AuditDiff, Change, ChangeStatus
@@ -31,7 +31,7 @@ def by_name(diff: AuditDiff, metric: str, group: str) -> Change:
 
 def compared(tmp_path: Path, a: pd.DataFrame, b: pd.DataFrame, plan=None, **options) -> AuditDiff:
     plan = plan or crows_plan()
-    return compare(save(tmp_path / "a", plan, a), save(tmp_path / "b", plan, b), **options)
+    return compare_audits(save(tmp_path / "a", plan, a), save(tmp_path / "b", plan, b), **options)
 
 
 def test_an_audit_against_itself_is_unchanged_throughout(tmp_path):
@@ -60,7 +60,7 @@ def test_a_planted_improvement_is_found_and_its_reverse_is_a_fault(tmp_path):
     plan = crows_plan()
     before = save(tmp_path / "before", plan, pairs(400, leaning=0.8, seed=1))
     after = save(tmp_path / "after", plan, pairs(400, leaning=0.0, seed=2))
-    there, back = compare(before, after, n_groups=25), compare(after, before, n_groups=25)
+    there, back = compare_audits(before, after, n_groups=25), compare_audits(after, before, n_groups=25)
     better, worse = claim(there), claim(back)
     assert (better.a.verdict, better.status) in [
         (Verdict.EXCEEDS, ChangeStatus.FIXED),
@@ -76,7 +76,7 @@ def test_without_a_change_alarms_are_as_rare_as_they_are_meant_to_be(tmp_path):
     # 16 comparisons of equal models at alpha = .05: four alarms or more have a chance of 0.7 %
     plan = crows_plan()
     folders = [save(tmp_path / str(seed), plan, pairs(90, seed=seed)) for seed in range(32)]
-    found = [claim(compare(a, b, n_groups=10)) for a, b in zip(folders[::2], folders[1::2], strict=True)]
+    found = [claim(compare_audits(a, b, n_groups=10)) for a, b in zip(folders[::2], folders[1::2], strict=True)]
     assert sum(not c.ci_low <= 0 <= c.ci_high for c in found) <= 3
     assert sum(c.status in (ChangeStatus.WORSE, ChangeStatus.NEW) for c in found) <= 2
 
@@ -144,7 +144,7 @@ def test_a_level_has_no_gap_and_the_plans_distance_as_tolerance(tmp_path):
 
 def test_fewer_groups_than_clusters_and_another_seed_give_other_intervals_of_the_same_change(tmp_path):
     a, b = save(tmp_path / "a", crows_plan(), pairs(seed=1)), save(tmp_path / "b", crows_plan(), pairs(seed=2))
-    one, other = claim(compare(a, b, n_groups=20, seed=1)), claim(compare(a, b, n_groups=20, seed=2))
+    one, other = claim(compare_audits(a, b, n_groups=20, seed=1)), claim(compare_audits(a, b, n_groups=20, seed=2))
     assert one.change == other.change
     assert one.standard_error != other.standard_error
     assert one.df == pytest.approx(19)
@@ -161,7 +161,7 @@ def refused(tmp_path: Path, match: str, error: type[Exception] = SettingsError, 
     first = save(tmp_path / "a", crows_plan(), pairs(30))
     second = save(tmp_path / "b", plan, b.pop("records", pairs(30, seed=1)), **b)
     with pytest.raises(error, match=match):
-        compare(first, second, n_groups=10)
+        compare_audits(first, second, n_groups=10)
 
 
 def test_another_threshold_is_another_plan(tmp_path):
@@ -207,31 +207,31 @@ def test_title_question_and_the_reasons_for_limits_may_differ(tmp_path):
         update={"title": "Again?", "question": "?", "limits": ("one",), "policy": policy, "seed": 5}
     )
     a, b = save(tmp_path / "a", plan, pairs(30)), save(tmp_path / "b", other, pairs(30, seed=1))
-    assert compare(a, b, n_groups=10).title == plan.title
+    assert compare_audits(a, b, n_groups=10).title == plan.title
 
 
 def test_a_changed_record_is_an_integrity_failure(tmp_path):
     a, b = save(tmp_path / "a", crows_plan(), pairs(30)), save(tmp_path / "b", crows_plan(), pairs(30, seed=1))
     shutil.copy(a / "records.parquet", b / "records.parquet")
     with pytest.raises(IntegrityError, match=r"changed: records\.parquet"):
-        compare(a, b)
+        compare_audits(a, b)
 
 
 def test_folders_that_are_no_audits_are_named(tmp_path):
     a = save(tmp_path / "a", crows_plan(), pairs(30))
     with pytest.raises(MissingFileError, match="nowhere"):
-        compare(a, tmp_path / "nowhere")
+        compare_audits(a, tmp_path / "nowhere")
     (a / "records.parquet").unlink()
     write_manifest(a, inputs={}, seeds={})
     with pytest.raises(MissingFileError, match="the audit kept none"):
-        compare(a, a)
+        compare_audits(a, a)
 
 
 def test_a_plan_of_another_kind_is_refused_by_name(tmp_path):
     for name in ("a", "b"):
         save(tmp_path / name, crows_plan(), pairs(30), asked={"probe": "panel_feedback"})
     with pytest.raises(SettingsError, match="probe = 'panel_feedback' cannot be compared; allowed: "):
-        compare(tmp_path / "a", tmp_path / "b")
+        compare_audits(tmp_path / "a", tmp_path / "b")
 
 
 def hiring(seed: int, gap: float = 0.0) -> pd.DataFrame:
@@ -260,7 +260,7 @@ def test_answers_about_people_are_compared_within_names_and_scenarios(tmp_path):
     plan = plan.model_copy(update={"clusters": ("name", "scenario")})
     a, b = hiring(1), hiring(2, gap=0.3)
     a.loc[3, "score"], b.loc[[7, 8], "answered"], b.loc[[7, 8], "score"] = np.nan, False, np.nan
-    diff = compare(save(tmp_path / "a", plan, a), save(tmp_path / "b", plan, b))
+    diff = compare_audits(save(tmp_path / "a", plan, a), save(tmp_path / "b", plan, b))
     assert (diff.items.compared, diff.items.unmeasured, diff.clusters) == (238, 2, ("name", "scenario"))
     change = by_name(diff, plan.metric, "woman")
     # the answer that A's scorer could not measure counts in neither

@@ -14,7 +14,7 @@ from upstream import DATA
 from rlhf_fair.audit.benchmark import measure
 from rlhf_fair.audit.benchmark_plan import BenchmarkPlan, load_benchmark_plan
 from rlhf_fair.audit.benchmarks.registry import NAMES
-from rlhf_fair.audit.compare import compare
+from rlhf_fair.audit.compare import compare_audits
 from rlhf_fair.changes import ChangeStatus
 from rlhf_fair.errors import MissingFileError
 from rlhf_fair.models.requests import Likelihood
@@ -73,11 +73,11 @@ def test_two_random_models_compare_and_each_is_like_itself(probe, tmp_path):
     if probe == "decisions":  # a second opinion that does not converge on so few
         plan = plan.model_copy(update={probe: plan.benchmark.lean()})
     folders = [save(tmp_path / name, plan, records) for name, records in (("a", a), ("b", b))]
-    diff = compare(*folders, n_groups=3)
+    diff = compare_audits(*folders, n_groups=3)
     known = [m for m in measure(plan, a) if math.isfinite(m.estimate.ci_low)]
     moved = [change for change in diff.changes if math.isfinite(change.ci_low)]
     assert len(moved) >= 0.5 * len(known) > 0
-    same = compare(folders[0], folders[0], n_groups=3)
+    same = compare_audits(folders[0], folders[0], n_groups=3)
     found = {change.status for change in same.changes}
     assert found <= {ChangeStatus.UNCHANGED, ChangeStatus.NOT_MEASURED}
     assert ChangeStatus.UNCHANGED in found

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from rlhf_fair.artifacts import read_results, write_manifest
-from rlhf_fair.audit.compare import compare
+from rlhf_fair.audit.compare import compare_audits
 from rlhf_fair.audit.compare_reward import unit_of
 from rlhf_fair.audit.plan import find_plan, load_plan
 from rlhf_fair.audit.reward_audit_items import collect
@@ -83,7 +83,7 @@ def gap_of(diff: AuditDiff, group: str) -> Change:
 def test_a_price_that_is_gone_is_found_and_nothing_else_changed(plan_file: Path, tmp_path: Path) -> None:
     a = audited(plan_file, tmp_path / "a", price=2.0)
     b = audited(plan_file, tmp_path / "b", price=0.0, scale=3.0)  # another scale of reward is no change
-    diff = compare(a, b, n_groups=6)
+    diff = compare_audits(a, b, n_groups=6)
     muslim, jewish = gap_of(diff, "Muslim"), gap_of(diff, "Jewish")
     records = pd.read_parquet(a / "records.parquet")
     sd = unit_of(records).sd
@@ -108,7 +108,7 @@ def test_texts_without_a_score_in_one_audit_are_counted(plan_file: Path, tmp_pat
     scores.assign(score=scores["score"].mask(scores["text_id"].isin(lost))).to_csv(tmp_path / "b.csv", index=False)
     results = run_audit(plan_file, Target(predictions=tmp_path / "b.csv"), out=tmp_path / "b")
     write_manifest(tmp_path / "b", inputs=results.manifest["inputs"], seeds={"seed": 0})
-    diff = compare(a, tmp_path / "b", n_groups=3)
+    diff = compare_audits(a, tmp_path / "b", n_groups=3)
     assert diff.items.unmeasured > 0
     assert diff.items.compared + diff.items.unmeasured == diff.items.in_both
     assert set(diff.b.problems) == {"a text has no score"}

@@ -15,7 +15,7 @@ import numpy as np
 from fairlearn.metrics import MetricFrame, selection_rate, true_positive_rate
 from scipy import stats
 
-from rlhf_fair.metrics.frame import groups
+from rlhf_fair.metrics.frame import group_metrics
 
 QUANTILES = [0.025, 0.5, 0.975]
 
@@ -38,7 +38,7 @@ def main() -> None:
     seconds = []
     for repeat in range(options.repeats):
         began = time.perf_counter()
-        frame = groups(metrics, y_true, y_pred, sensitive_features=group)
+        frame = group_metrics(metrics, y_true, y_pred, sensitive_features=group)
         draws = frame.bootstrap(options.n_boot, rng=np.random.default_rng(repeat))
         ours = draws.by_group(QUANTILES)
         seconds.append(time.perf_counter() - began)

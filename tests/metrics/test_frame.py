@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tabular import DATA, Source, adult, compas, german, predictions
 
 from rlhf_fair.errors import RowError, SettingsError
-from rlhf_fair.metrics.frame import GroupMetrics, groups
+from rlhf_fair.metrics.frame import GroupMetrics, group_metrics
 
 SHARED: dict[str, Callable[..., float]] = {
     "selection_rate": fairlearn_metrics.selection_rate,
@@ -39,7 +39,7 @@ def both(source: Source, controlled: bool, weighted: bool) -> tuple[GroupMetrics
     y, p = outcome.astype(int), predictions(features, outcome)
     weights = np.random.default_rng(0).uniform(0.5, 2, len(y)) if weighted else None
     strata = control if controlled else None
-    ours = groups(SHARED, y, p, sensitive_features=people, control_features=strata, weights=weights)
+    ours = group_metrics(SHARED, y, p, sensitive_features=people, control_features=strata, weights=weights)
     theirs = fairlearn_metrics.MetricFrame(
         metrics=SHARED,
         y_true=y,
@@ -87,7 +87,9 @@ def test_bootstrap_quantiles_equal_fairlearns() -> None:
         ci_quantiles=quantiles,
         random_state=1,
     )
-    draws = groups(metrics, y, p, sensitive_features=people["race"]).bootstrap(20_000, rng=np.random.default_rng(1))
+    draws = group_metrics(metrics, y, p, sensitive_features=people["race"]).bootstrap(
+        20_000, rng=np.random.default_rng(1)
+    )
     spread = draws.draws.std(axis=0)
     # the standard error of a 2.5 % quantile of 400 normal draws is .134 standard deviations; five of them
     for ours, reference in zip(draws.by_group(quantiles), theirs.by_group_ci, strict=True):
@@ -99,7 +101,7 @@ def test_nothing_vanishes() -> None:
     people.loc[:9, "race"] = None
     prediction = p.astype(float)
     prediction[5:25] = np.nan
-    frame = groups(["selection_rate", "true_positive_rate"], y, prediction, sensitive_features=people)
+    frame = group_metrics(["selection_rate", "true_positive_rate"], y, prediction, sensitive_features=people)
     counts = frame.counts
     assert counts.input == 200
     assert counts.unknown == 10  # rows 0 to 9
@@ -114,8 +116,8 @@ def test_relabelled_groups_and_reordered_rows_change_nothing(seed: int) -> None:
     rng = np.random.default_rng(seed)
     names = dict(zip("xyz", rng.permutation(["x", "y", "z"]), strict=True))
     order = rng.permutation(len(y))
-    before = groups(["selection_rate", "precision"], y, p, sensitive_features=people["race"], clusters=[cluster])
-    after = groups(
+    before = group_metrics(["selection_rate", "precision"], y, p, sensitive_features=people["race"], clusters=[cluster])
+    after = group_metrics(
         ["selection_rate", "precision"],
         y[order],
         p[order],
@@ -132,8 +134,8 @@ def test_relabelled_groups_and_reordered_rows_change_nothing(seed: int) -> None:
 
 def test_copies_of_rows_are_no_new_evidence_where_clusters_are_kept() -> None:
     y, p, people, cluster = small()
-    once = groups("selection_rate", y, p, sensitive_features=people["sex"], clusters=[cluster])
-    twice = groups(
+    once = group_metrics("selection_rate", y, p, sensitive_features=people["sex"], clusters=[cluster])
+    twice = group_metrics(
         "selection_rate",
         np.r_[y, y],
         np.r_[p, p],
@@ -146,7 +148,7 @@ def test_copies_of_rows_are_no_new_evidence_where_clusters_are_kept() -> None:
 
 
 def test_a_group_of_one_row_has_a_value_and_no_interval() -> None:
-    frame = groups("selection_rate", None, [1, 0, 1, 1, 0], sensitive_features=["a", "a", "a", "a", "b"])
+    frame = group_metrics("selection_rate", None, [1, 0, 1, 1, 0], sensitive_features=["a", "a", "a", "a", "b"])
     row = frame.intervals().set_index("sensitive_feature_0").loc["b"]
     assert row["estimate"] == 0
     assert np.isnan(row["ci_low"])
@@ -156,7 +158,7 @@ def test_a_group_of_one_row_has_a_value_and_no_interval() -> None:
 def test_selection_counts_people_whose_outcome_nobody_knows() -> None:
     # outcomes are known of the selected alone: a 3 of 4, b 1 of 4 selected
     selected, outcome = [1, 1, 1, 0, 1, 0, 0, 0], [1, 0, 1, np.nan, 1, np.nan, np.nan, np.nan]
-    frame = groups(["selection_rate", "precision"], outcome, selected, sensitive_features=list("aaaabbbb"))
+    frame = group_metrics(["selection_rate", "precision"], outcome, selected, sensitive_features=list("aaaabbbb"))
     assert frame.by_group["selection_rate"].tolist() == [0.75, 0.25]
     assert frame.n_by_group["precision"].tolist() == [3, 1]
     assert frame.counts.excluded == 0
@@ -164,10 +166,10 @@ def test_selection_counts_people_whose_outcome_nobody_knows() -> None:
 
 def test_an_empty_combination_is_missing_not_zero() -> None:
     people = pd.DataFrame({"sex": ["f", "f", "m", "m"], "race": ["x", "y", "x", "x"]})
-    frame = groups("selection_rate", None, [0, 1, 1, 1], sensitive_features=people)
+    frame = group_metrics("selection_rate", None, [0, 1, 1, 1], sensitive_features=people)
     assert np.isnan(frame.by_group.loc[("m", "y"), "selection_rate"])
     assert frame.n_by_group.loc[("m", "y"), "selection_rate"] == 0
-    no_positives = groups("true_positive_rate", [0, 0, 1, 1], [0, 1, 1, 1], sensitive_features=list("aabb"))
+    no_positives = group_metrics("true_positive_rate", [0, 0, 1, 1], [0, 1, 1, 1], sensitive_features=list("aabb"))
     assert np.isnan(no_positives.by_group.loc["a", "true_positive_rate"])
 
 
@@ -176,8 +178,8 @@ def test_gap_within_strata() -> None:
     department = ["easy"] * 40 + ["hard"] * 40
     sex = ["m"] * 30 + ["f"] * 10 + ["m"] * 10 + ["f"] * 30
     admitted = [1, 1, 1, 0] * 7 + [1, 1] + [1, 1, 1, 0, 1, 1, 1, 0, 1, 1] + [1, 0, 0, 0, 0] * 2 + [1, 0, 0, 0, 0] * 6
-    pooled = groups("selection_rate", None, admitted, sensitive_features=sex).gap("selection_rate", "f", "m")
-    within = groups("selection_rate", None, admitted, sensitive_features=sex, control_features=department)
+    pooled = group_metrics("selection_rate", None, admitted, sensitive_features=sex).gap("selection_rate", "f", "m")
+    within = group_metrics("selection_rate", None, admitted, sensitive_features=sex, control_features=department)
     stratified = within.gap("selection_rate", "f", "m")
     assert pooled.estimate < -0.2
     # easy: 8/10 - 23/30 = 1/30, hard: 6/30 - 2/10 = 0; half of the rows in each
@@ -188,28 +190,32 @@ def test_gap_within_strata() -> None:
     ("call", "error", "said"),
     [
         (
-            lambda: groups("selection", [0, 1], [0, 1], sensitive_features=["a", "b"]),
+            lambda: group_metrics("selection", [0, 1], [0, 1], sensitive_features=["a", "b"]),
             SettingsError,
             "'selection' is unknown",
         ),
         (
-            lambda: groups(sklearn_metrics.f1_score, [0, 1], [0, 1], sensitive_features=["a", "b"]),
+            lambda: group_metrics(sklearn_metrics.f1_score, [0, 1], [0, 1], sensitive_features=["a", "b"]),
             SettingsError,
             "f1_score",
         ),
-        (lambda: groups("accuracy", [0, 1], [0, 2], sensitive_features=["a", "b"]), SettingsError, "y_pred row 2 is 2"),
         (
-            lambda: groups("accuracy", [0, 1], [0, 1], sensitive_features=["a"]),
+            lambda: group_metrics("accuracy", [0, 1], [0, 2], sensitive_features=["a", "b"]),
+            SettingsError,
+            "y_pred row 2 is 2",
+        ),
+        (
+            lambda: group_metrics("accuracy", [0, 1], [0, 1], sensitive_features=["a"]),
             RowError,
             "sensitive_features has 1 rows",
         ),
         (
-            lambda: groups("accuracy", [0, 1], [0, 1], sensitive_features=["a", "b"]).gap("accuracy", "a", "c"),
+            lambda: group_metrics("accuracy", [0, 1], [0, 1], sensitive_features=["a", "b"]).gap("accuracy", "a", "c"),
             SettingsError,
             "group 'c' is unknown; allowed: 'a', 'b'",
         ),
         (
-            lambda: groups("accuracy", [0, 1], [0, 1], sensitive_features=["a", "b"]).gap("accuracy", "a", "a"),
+            lambda: group_metrics("accuracy", [0, 1], [0, 1], sensitive_features=["a", "b"]).gap("accuracy", "a", "a"),
             SettingsError,
             "both 'a'",
         ),

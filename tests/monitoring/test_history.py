@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from rlhf_fair.artifacts import read_results, write_manifest, write_results
 from rlhf_fair.attestation.sealing import seal
-from rlhf_fair.audit.compare import compare
+from rlhf_fair.audit.compare import compare_audits
 from rlhf_fair.changes import AuditDiff
 from rlhf_fair.cli.app import app
 from rlhf_fair.errors import IntegrityError, SettingsError
@@ -104,7 +104,7 @@ def judged_pair(tmp_path: Path, leaning: float) -> tuple[list[Path], AuditDiff]:
         save(tmp_path / name, plan, pairs(90, leaning=lean, seed=seed, own=0.1), alpha=0.05)
         for seed, (name, lean) in enumerate([("2026-01-01", 0.0), ("2026-02-01", leaning)])
     ]
-    diff = compare(*folders)
+    diff = compare_audits(*folders)
     for side, folder in zip(("a", "b"), folders, strict=True):
         results = read_results(folder)
         findings = []

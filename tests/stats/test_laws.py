@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from rlhf_fair.metrics.by_group import mean_by_group
-from rlhf_fair.metrics.frame import groups as group_metrics
+from rlhf_fair.metrics.frame import group_metrics
 from rlhf_fair.metrics.rates import mean_prediction
 from rlhf_fair.records import Estimate
 from rlhf_fair.stats.bootstrap import Resampling, bootstrap_interval
