@@ -29,6 +29,10 @@ def reward(
         list[str] | None,
         typer.Option(metavar="ATTRIBUTE=LEVEL", help="Learn from these raters alone; repeat it for more levels."),
     ] = None,
+    members: Annotated[
+        Path | None,
+        typer.Option(metavar="TABLE", help="Learn from this panel alone: annotator_id, optionally source and weight."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print metrics.json instead of text.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing.")] = False,
 ) -> None:
@@ -37,7 +41,8 @@ def reward(
     The folder loads in plain transformers; with learner = "trees" it holds trees over frozen embeddings instead, which
     all audits of reward models read as well. metrics.json says how well it predicts people, rejects.csv which rows of
     the data were not used and why. With --only gender=Female it learns what women want, and is still judged by
-    everybody: metrics.json has the held-out quality for each group that the config declares.
+    everybody: metrics.json has the held-out quality for each group that the config declares. So it is with --members,
+    a table such as `rlhf-fair panel plan` and `panel weigh` write.
 
     Example: rlhf-fair train reward audits/reward-identity/train-inoffensiveness.toml --data-dir data --out models/rm
     """
@@ -45,7 +50,8 @@ def reward(
 
     with progress_bar(hidden=quiet or as_json) as progress:
         chosen = _levels(only or [])
-        job = train_reward(config, data_dir, out or Path("models") / config.stem, only=chosen, progress=progress)
+        folder = out or Path("models") / config.stem
+        job = train_reward(config, data_dir, folder, only=chosen, members=members, progress=progress)
     if as_json:
         typer.echo(json.dumps({"model": str(job.folder), "already_done": job.already_done, **job.metrics}))
     elif not quiet:

@@ -126,10 +126,18 @@ class Panel(Settings):
 class Raters(Settings):
     """Whose judgements are learnt from: ``only`` gives levels by attribute, e.g. {gender = ["Female"]}.
 
-    The held-out test texts keep everybody's judgements, so models of different raters can be compared on them.
+    ``members`` is a table of raters, such as a planned panel: annotator_id, optionally ``source`` (the name of theirs)
+    and ``weight``, which takes the place of other weights. The held-out test texts keep everybody's judgements, so
+    models of different raters can be compared on them.
     """
 
     only: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    members: str | None = None
+
+    @property
+    def all_are_heard(self) -> bool:
+        """Whether nobody's judgements are left out."""
+        return not self.only and self.members is None
 
     @model_validator(mode="after")
     def _levels_are_named(self) -> Raters:

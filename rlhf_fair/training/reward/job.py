@@ -44,7 +44,7 @@ from rlhf_fair.training.reward.learners import (
 )
 from rlhf_fair.training.reward.mitigations import Swaps
 from rlhf_fair.training.reward.quality import evaluate, virtue_quality
-from rlhf_fair.training.reward.rater_choice import as_judged_by
+from rlhf_fair.training.reward.rater_choice import as_judged_by, read_members
 from rlhf_fair.training.reward.sources import Source, read_pairs, read_ratings
 from rlhf_fair.training.reward.splits import rows_of, split_items
 from rlhf_fair.training.reward.trainer import RewardRun
@@ -70,16 +70,15 @@ def train_reward(
     out: Path,
     *,
     only: Mapping[str, Sequence[str]] | None = None,
+    members: Path | None = None,
     progress: Progress | None = None,
 ) -> RewardJob:
     """Train what ``config_path`` describes into ``out``; the same call resumes a stopped run, skips a finished one.
 
-    ``only`` stands in for the config's ``raters.only``.
+    ``only`` and ``members`` stand in for the config's ``[raters]``.
     """
     progress = progress or (lambda what, done, total: None)
-    config = read_toml(config_path, RewardConfig, "training config")
-    if only:
-        config = config.model_copy(update={"raters": Raters(only={k: tuple(v) for k, v in only.items()})})
+    config = _with_raters(read_toml(config_path, RewardConfig, "training config"), only or {}, members)
     inputs = _inputs(config, config_path, data_dir)
     if (out / MANIFEST_NAME).is_file():
         if read_json(out / MANIFEST_NAME, "manifest")["inputs"] != inputs:
@@ -94,15 +93,18 @@ def train_reward(
 
     find = partial(_find, config_path, data_dir)
     taught, teachers, without = items, sources, 0
-    if config.raters.only:
-        taught, teachers, without = as_judged_by(config.raters.only, items, sources)
+    if not config.raters.all_are_heard:
+        panel = None if config.raters.members is None else read_members(find(config.raters.members))
+        taught, teachers, without = as_judged_by(config.raters.only, items, sources, panel)
     rows = Rows(*(rows_of(split, taught, teachers, config, find) for split in ("train", "validation")))
     learnt = learn(config, rows, Workplace(data_dir, out, progress, find))
     held_out = predict(learnt.model, items[items["split"] != "train"], progress)
     metrics = _summary(config, items, sources, excluded, learnt)
-    if config.raters.only:
+    if not config.raters.all_are_heard:
         metrics["raters"] = {
-            **config.raters.model_dump(mode="json"),
+            **config.raters.model_dump(mode="json", exclude={"members"}),
+            **({"members": Path(config.raters.members).name} if config.raters.members else {}),
+            "people": {source.name: source.ratings["rater_id"].nunique() for source in teachers},
             "judgements": {source.name: len(source.ratings) for source in teachers},
             "items_that_none_of_them_judged": without,
         }
@@ -195,10 +197,20 @@ def _inputs(config: RewardConfig, config_path: Path, data_dir: Path) -> dict[str
     named = [part.terms for part in [*swaps, *config.groups.values()]] + [m.neutral for m in swaps]
     terms = {name for name in named if name is not None}
     data |= {f"terms/{path}": sha256_file(_find(config_path, data_dir, path)) for path in sorted(terms)}
-    raters = (
-        {"raters": sha256_bytes(canonical_json(config.raters.model_dump(mode="json")))} if config.raters.only else {}
-    )
+    raters: dict[str, str] = {}
+    if not config.raters.all_are_heard:
+        raters["raters"] = sha256_bytes(canonical_json({"only": config.raters.model_dump(mode="json")["only"]}))
+    if config.raters.members is not None:
+        raters["members"] = sha256_file(_find(config_path, data_dir, config.raters.members))
     return {"config": sha256_file(config_path), "base_model": model, **raters, **data}
+
+
+def _with_raters(config: RewardConfig, only: Mapping[str, Sequence[str]], members: Path | None) -> RewardConfig:
+    """The config with the raters that a caller names."""
+    update: dict[str, Any] = {"only": {name: tuple(levels) for name, levels in only.items()}} if only else {}
+    if members is not None:
+        update["members"] = str(members.resolve())
+    return config.model_copy(update={"raters": Raters(**config.raters.model_dump() | update)}) if update else config
 
 
 def _find(config_path: Path, data_dir: Path, name: str) -> Path:
@@ -206,7 +218,7 @@ def _find(config_path: Path, data_dir: Path, name: str) -> Path:
     for path in (config_path.parent / name, data_dir / name):
         if path.is_file():
             return path
-    raise MissingFileError(data_dir / name, "table of terms", f"named in {config_path}; not beside it either")
+    raise MissingFileError(data_dir / name, "table", f"named in {config_path}; not beside it either")
 
 
 def _summary(

@@ -11,7 +11,7 @@ from tiny import WORDS, tiny_bert, tiny_tokenizer
 
 from rlhf_fair.errors import ColumnError, RlhfFairError, RowError, SettingsError
 from rlhf_fair.training.reward.job import train_reward
-from rlhf_fair.training.reward.rater_choice import as_judged_by
+from rlhf_fair.training.reward.rater_choice import as_judged_by, read_members
 from rlhf_fair.training.reward.sources import Source
 
 CONFIG = """
@@ -115,3 +115,44 @@ def test_ratings_are_those_of_the_chosen_and_test_items_stay() -> None:
     # item 1: (1 x 1 + 0 x 3) / 4; item 2 was judged by y alone
     assert found.set_index("item_id")["rating"].to_dict() == {"1": 0.25, "3": 0.5}
     assert left_out == 1
+
+
+def test_a_panel_is_heard_with_its_weights(world: Path) -> None:
+    items = pd.DataFrame({"source": "s", "item_id": ["1", "2"], "split": "train", "rating": [0.5, 0.5]})
+    ratings = pd.DataFrame(
+        [("1", 7, 1.0, 1.0), ("1", 8, 0.0, 1.0), ("1", 9, 0.0, 1.0), ("2", 9, 1.0, 1.0)],
+        columns=["item_id", "rater_id", "value", "weight"],
+    )
+    source = Source("s", items, pd.DataFrame(), 4, ratings)
+    (world / "panel.csv").write_text("annotator_id,source,weight\n7,s,3\n8,s,1\n9,other,5\n")
+    found, (kept,), left_out = as_judged_by({}, items, [source], read_members(world / "panel.csv"))
+    # item 1: (3 x 1 + 1 x 0) / 4; item 2 was judged by 9 alone, who is a member in another source
+    assert found.set_index("item_id")["rating"].to_dict() == {"1": 0.75}
+    assert left_out == 1
+    assert kept.ratings["rater_id"].tolist() == [7, 8]
+
+
+@pytest.mark.parametrize(
+    ("table", "says"),
+    [
+        ("annotator_id,weight\n0,1\n0,2\n", "row 2, column 'annotator_id': '0' repeats"),
+        ("annotator_id,weight\n0,-1\n", "row 1, column 'weight'"),
+        ("annotator_id\nnobody\n", "none of the panel's 1 members rated it"),
+        ("rater\n0\n", "annotator_id"),
+    ],
+)
+def test_a_panel_that_cannot_be_heard(world: Path, table: str, says: str) -> None:
+    (world / "panel.csv").write_text(table)
+    with pytest.raises(RlhfFairError, match=says):
+        train_reward(world / "config.toml", world, world / "out", members=world / "panel.csv")
+
+
+def test_a_panel_of_one_side_learns_as_its_side_does(world: Path) -> None:
+    (world / "config.toml").write_text(CONFIG.replace("epochs = 8", "epochs = 1"))
+    (world / "panel.csv").write_text("annotator_id\n2\n")
+    by_side = train_reward(world / "config.toml", world, world / "by-side", only={"side": ["right"]})
+    by_name = train_reward(world / "config.toml", world, world / "by-name", members=world / "panel.csv")
+    weights = [(job.folder / "model.safetensors").read_bytes() for job in (by_side, by_name)]
+    assert weights[0] == weights[1]
+    assert by_name.metrics["raters"]["people"] == {"words": 1}
+    assert by_name.metrics["raters"]["members"] == "panel.csv"
