@@ -19,6 +19,7 @@ from rlhf_fair.audit.panel_feedback_table import REASONS, Ratings, read_ratings
 from rlhf_fair.audit.panel_feedback_tables import (
     account_table,
     agreement_table,
+    clustering_table,
     item_type_table,
     mean_table,
     overall_agreement,
@@ -96,6 +97,7 @@ def build_results(
     tables = {
         "mean rating of every group": mean_table(records, attributes, plan, ratings.low, ratings.high),
         "gaps as rated and on the same items": same_items_table(measurements),
+        "what clustering by rater and item does to each gap": clustering_table(measurements, records, plan),
         "gaps on each type of item": item_type_table(records, attributes, plan) if plan.item_type else {},
         "agreement inside groups, and across to all other raters (XRR)": agreement,
         "agreement of all raters (Krippendorff's alpha)": overall_agreement(records, plan),

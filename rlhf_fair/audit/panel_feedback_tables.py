@@ -11,6 +11,7 @@ import pandas as pd
 from rlhf_fair.audit.findings import Measurement
 from rlhf_fair.audit.panel_feedback_attributes import NO_GROUPS, account
 from rlhf_fair.audit.panel_feedback_cells import UNMAPPED
+from rlhf_fair.audit.panel_feedback_clustering import clustering_rows
 from rlhf_fair.audit.panel_feedback_estimates import (
     DIFFERENCE_OF_GAPS,
     SAME_ITEMS,
@@ -86,6 +87,11 @@ def same_items_table(measurements: Sequence[Measurement]) -> Table:
             }
         )
     return _plain(pd.DataFrame(rows))
+
+
+def clustering_table(measurements: Sequence[Measurement], records: pd.DataFrame, plan: FeedbackPlan) -> Table:
+    """See `clustering_rows`: what would differ if every rating were independent?"""
+    return _plain(pd.DataFrame(clustering_rows(records, measurements, plan)))
 
 
 def item_type_table(records: pd.DataFrame, attributes: Sequence[AttributePlan], plan: FeedbackPlan) -> Table:
