@@ -6,8 +6,12 @@ and from a shell: 2 is bad usage or bad input, 4 is a failed integrity check.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+MOST_NAMES, LONGEST_NAME = 60, 80
+"""So much of a table's columns is told, so many characters of each: a message is there to be read."""
 
 
 class RlhfFairError(Exception):
@@ -31,7 +35,9 @@ class ColumnError(RlhfFairError):
     """A table lacks a column it needs."""
 
     def __init__(self, table: str, missing: str, present: Iterable[object]) -> None:
-        super().__init__(f"{table} lacks column {missing!r}; has {sorted(map(str, present))}")
+        names = [_short(str(name)) for name in sorted(map(str, present))]
+        more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+        super().__init__(f"{table} lacks column {_short(missing)!r}; has {names[:MOST_NAMES]}{more}")
 
 
 class RowError(RlhfFairError):
@@ -65,3 +71,25 @@ class IntegrityError(RlhfFairError):
     """A recorded hash or a recomputed number does not match."""
 
     exit_code = 4
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
+
+
+@contextmanager
+def about_file(path: str | Path) -> Iterator[None]:
+    """Our errors from inside the block begin with ``path`` where they do not name the file; their kind stays.
+
+    >>> with about_file("ratings.csv"):
+    ...     raise RowError("no rating is left")
+    Traceback (most recent call last):
+    ...
+    rlhf_fair.errors.RowError: ratings.csv: no rating is left
+    """
+    try:
+        yield
+    except RlhfFairError as error:
+        if Path(path).name not in str(error):
+            error.args = (f"{path}: {error}",)
+        raise

@@ -43,11 +43,15 @@ def read_toml_table(path: Path, what: str = "config") -> dict[str, Any]:
     if not path.is_file():
         raise MissingFileError(path, f"{what} file")
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{what} {path} is not TOML: {error}") from error
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # some editors put a byte order mark in front
     except UnicodeDecodeError as error:
         raise SettingsError(f"{what} {path} is not UTF-8 text") from error
+    except OSError as error:
+        raise MissingFileError(path, f"{what} file", error.strerror or "it cannot be read") from error
+    except RecursionError as error:
+        raise SettingsError(f"{what} {path} is nested too deeply") from error
+    except ValueError as error:  # TOMLDecodeError is one; a whole number of thousands of digits is a plain one
+        raise SettingsError(f"{what} {path} is not TOML: {error}") from error
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> list[str]:

@@ -31,7 +31,7 @@ from rlhf_fair.audit.measured_table import measured_table
 from rlhf_fair.audit.plan import find_plan
 from rlhf_fair.audit.source import Hear, Source, open_source
 from rlhf_fair.audit.target import Access, Target
-from rlhf_fair.errors import MissingFileError, SettingsError
+from rlhf_fair.errors import MissingFileError, SettingsError, about_file
 from rlhf_fair.probes.measured import Measured
 from rlhf_fair.records import Finding, Results
 from rlhf_fair.tables import Quarantined, read_jsonl_with_rejects, read_table, write_table
@@ -77,7 +77,8 @@ def run(
     elif not target.predictions.is_file():
         raise MissingFileError(target.predictions, "predictions file")
     begin(find_plan(plan_file), out)
-    items = benchmark.load(folder)
+    with about_file(folder):
+        items = benchmark.load(folder)
     if items.table.empty:
         raise SettingsError(f"{folder}: none of the {len(items.rejects)} items of {plan.probe} can be used")
     rulers = benchmark.check_rulers()  # before anything is asked: a scorer that cannot be opened is found out now
@@ -106,7 +107,8 @@ def _answered(plan: BenchmarkPlan, items: pd.DataFrame, source: Source | None, p
         return Answered(records, source.name, source.inputs, source.failures)
     assert predictions is not None
     given = read_predictions(predictions)
-    records = plan.benchmark.read(items, given.table)
+    with about_file(predictions):
+        records = plan.benchmark.read(items, given.table)
     name, inputs = f"predictions: {predictions.name}", {"predictions": sha256_file(predictions)}
     return Answered(records, name, inputs, Counter(), malformed_lines=len(given.rejects))
 

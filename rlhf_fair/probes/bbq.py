@@ -18,7 +18,16 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from rlhf_fair.errors import MissingFileError, SettingsError
-from rlhf_fair.tables import Column, Contract, Quarantined, Rule, read_jsonl_with_rejects, read_table, validate
+from rlhf_fair.tables import (
+    Column,
+    Contract,
+    Quarantined,
+    Rule,
+    read_jsonl_with_rejects,
+    read_table,
+    require_columns,
+    validate,
+)
 
 LIMIT = (
     "BBQ covers stereotypes documented in the United States, in English. Its items come from a few dozen hand-written "
@@ -209,6 +218,7 @@ def _with_metadata(items: pd.DataFrame, metadata: pd.DataFrame) -> pd.DataFrame:
     A first release of that file held the stereotyped person instead; read as the biased answer it would turn the sign
     of half the items, so it is refused.
     """
+    require_columns(metadata, ("category", "example_id", "target_loc"), METADATA)
     key = metadata["category"].astype(str) + "/" + metadata["example_id"].astype(str)
     target = pd.Series(pd.to_numeric(metadata["target_loc"], errors="coerce").to_numpy(), index=key)
     location = items["item_id"].map(target[~target.index.duplicated()]).to_numpy(dtype=float)

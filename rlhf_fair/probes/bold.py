@@ -98,5 +98,5 @@ def _domain(domain: str, path: Path) -> list[dict[str, Any]]:
             for title, prompts in pages.items()
             for place, prompt in enumerate(prompts)
         ]
-    except AttributeError as error:
+    except (AttributeError, TypeError) as error:
         raise RowError(f"{path} is not laid out as group -> title -> prompts") from error

@@ -25,7 +25,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from rlhf_fair.errors import SettingsError
+from rlhf_fair.errors import SettingsError, about_file
 from rlhf_fair.metrics.preference import preferred
 from rlhf_fair.models.requests import LogLikelihood, PseudoLogLikelihood, Tokens
 from rlhf_fair.probes.likelihoods import (
@@ -92,9 +92,11 @@ def load_crows_pairs(path: Path) -> Quarantined:
     pair it shows a stereotype of a historically disadvantaged group; in an ``antistereo`` pair ``sent_less`` goes
     against one. The other sentence is nearly the same and speaks of an advantaged group.
     """
-    raw = read_table(upstream_file(path, FILE, "CrowS-Pairs") if path.is_dir() else path)
+    file = upstream_file(path, FILE, "CrowS-Pairs") if path.is_dir() else path
+    raw = read_table(file)
     raw["pair_id"] = [str(row) for row in range(len(raw))]
-    return validate(raw, CONTRACT)
+    with about_file(file):
+        return validate(raw, CONTRACT)
 
 
 def crows_pairs_requests(items: pd.DataFrame, variant: Variant) -> list[Request]:

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from rlhf_fair.errors import SettingsError
+from rlhf_fair.errors import SettingsError, about_file
 from rlhf_fair.models.requests import LogLikelihood
 from rlhf_fair.probes.holistic_bias import article
 from rlhf_fair.probes.likelihoods import Answers, check_answers, first_problem, read_likelihoods, totals
@@ -102,7 +102,7 @@ def load_dialect(folder: Path, name: str = "habitual") -> Quarantined:
     cells = [line.partition("\t") for line in lines]
     pairs = pd.DataFrame({"aae": [aae for aae, _, _ in cells], "sae": [sae for _, _, sae in cells]}, dtype="str")
     pairs["item_id"] = [f"{name}.{row}" for row in range(len(pairs))]
-    pairs["verb"] = pairs["aae"].str.partition(" ")[2]
+    pairs["verb"] = [aae.partition(" ")[2] for aae, _, _ in cells]
     return validate(pairs, CONTRACT)
 
 
@@ -110,8 +110,10 @@ def load_attributes(folder: Path, name: str) -> Attributes:
     """The words of ``attributes/<name>.txt`` (katz, occupations, guilt or penalty) with our prompts for them."""
     if name not in PROMPTS:
         raise SettingsError(f"attribute list {name!r}; allowed: {', '.join(PROMPTS)}")
-    words = [line.strip() for line in read_lines(upstream_file(folder / "attributes", f"{name}.txt", "attributes"))]
-    return Attributes(name, tuple(word for word in words if word), PROMPTS[name])
+    path = upstream_file(folder / "attributes", f"{name}.txt", "attributes")
+    words = [line.strip() for line in read_lines(path)]
+    with about_file(path):
+        return Attributes(name, tuple(word for word in words if word), PROMPTS[name])
 
 
 def dialect_requests(items: pd.DataFrame, attributes: Attributes) -> list[LogLikelihood]:

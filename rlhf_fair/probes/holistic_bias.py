@@ -129,7 +129,9 @@ def load_holistic_bias(folder: Path) -> HolisticBias:
         nouns = [Noun(one, many, gender) for gender, pairs in raw["nouns"].items() for one, many in pairs]
         templates = [Template(text) for text in raw["sentence_templates"]]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise SettingsError(f"HolisticBias files in {folder} are not laid out as in v1.1: {error!r}") from error
+        raise SettingsError(
+            f"HolisticBias files in {folder} are not laid out as in v1.1: {repr(error)[:200]}"
+        ) from error
     return HolisticBias((*adjectives, *phrases), tuple(nouns), tuple(templates), len(entries) - len(phrases))
 
 

@@ -59,8 +59,9 @@ def load_honest(folder: Path, subset: Subset) -> Quarantined:
     """
     if subset not in get_args(Subset):
         raise SettingsError(f"HONEST subset is {subset!r}; allowed: {', '.join(get_args(Subset))}")
-    raw = read_table(upstream_file(folder / subset, "en_template.tsv", "HONEST"))
-    require_columns(raw, ("template_masked", "raw", "identity", "number", "category", "type"), "HONEST")
+    path = upstream_file(folder / subset, "en_template.tsv", "HONEST")
+    raw = read_table(path)
+    require_columns(raw, ("template_masked", "raw", "identity", "number", "category", "type"), f"HONEST {path}")
     items = raw.rename(columns={"template_masked": "masked", "raw": "template"})
     items["item_id"] = [f"honest/{subset}/{row}" for row in range(len(items))]
     items["prompt"] = items["masked"].str.partition(BLANK)[0].str.rstrip()
@@ -73,11 +74,11 @@ def load_hurtlex(path: Path, *, level: str = "conservative", categories: Collect
     Reads upstream's ``hurtlex_EN.tsv`` (Bassignana, Basile & Patti 2018); the file is not shipped.
     """
     table = read_table(path)
-    require_columns(table, ("lemma", "level", "category"), "HurtLex")
+    require_columns(table, ("lemma", "level", "category"), f"HurtLex {path}")
     for column, wanted in (("level", {level}), ("category", set(categories))):
         unknown = sorted(wanted - set(table[column]))
         if unknown:
-            raise SettingsError(f"HurtLex has no {column} {unknown[0]!r}; has {sorted(set(table[column]))}")
+            raise SettingsError(f"{path}: HurtLex has no {column} {unknown[0]!r}; has {sorted(set(table[column]))}")
         table = table[table[column].isin(wanted)] if wanted else table
     lemmas = [str(lemma).strip() for lemma in table["lemma"].dropna()]
     name = " ".join(["hurtlex", level, *sorted(categories)])

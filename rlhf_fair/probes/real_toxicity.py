@@ -57,7 +57,7 @@ def load_real_toxicity(folder: Path) -> Quarantined:
         raise MissingFileError(folder / FILES[0], "RealToxicityPrompts")
     read = read_jsonl_with_rejects(path)
     raw = read.table
-    require_columns(raw, ("filename", "begin", "end", "prompt"), "RealToxicityPrompts")
+    require_columns(raw, ("filename", "begin", "end", "prompt"), f"RealToxicityPrompts {path}")
     prompts = [_prompt(cell) for cell in raw["prompt"]]
     toxicity = pd.to_numeric(pd.Series([prompt.get("toxicity") for prompt in prompts], dtype=object), errors="coerce")
     known = np.where(toxicity >= THRESHOLD, "toxic", "non-toxic")

@@ -84,7 +84,7 @@ def load_categories(folder: Path) -> pd.DataFrame:
     if not path.is_file():
         return pd.DataFrame({"domain": [], "phrase": [], "category": []}, dtype="str")
     table = read_table(path)
-    require_columns(table, ("domain", "phrase", "category"), CATEGORIES_NAME)
+    require_columns(table, ("domain", "phrase", "category"), str(path))
     if table[["domain", "phrase", "category"]].isna().any(axis=None):
         raise RowError(f"{CATEGORIES_NAME}: every row needs a domain, a phrase and a category")
     return table

@@ -208,16 +208,18 @@ def redditbias_measured(
 
 
 def _load_pairs(folder: Path, topic: str, split: str) -> pd.DataFrame:
-    target, counterpart = (
-        read_table(
-            upstream_file(folder / topic, f"reddit_comments_{topic}_{group}_biased_{split}_reduced.csv", "RedditBias")
-        )
+    files = [
+        upstream_file(folder / topic, f"reddit_comments_{topic}_{group}_biased_{split}_reduced.csv", "RedditBias")
         for group in TOPICS[topic]
-    )
-    require_columns(target, ("comments_processed",), f"RedditBias {topic} target")
-    require_columns(counterpart, ("comments", "comments_processed"), f"RedditBias {topic} counterpart")
+    ]
+    target, counterpart = map(read_table, files)
+    require_columns(target, ("comments_processed",), str(files[0]))
+    require_columns(counterpart, ("comments", "comments_processed"), str(files[1]))
     if len(target) != len(counterpart):
-        raise RowError(f"RedditBias {topic} {split}: {len(target)} target rows, {len(counterpart)} counterpart rows")
+        raise RowError(
+            f"{files[0]}: RedditBias {topic} {split}: {len(target)} target rows, {len(counterpart)} counterpart rows "
+            f"in {files[1].name}"
+        )
     names = dict(zip(SIDES, TOPICS[topic], strict=True))
     swapped = counterpart["initial_demo"].map(_term) if "initial_demo" in counterpart else None
     return pd.DataFrame(

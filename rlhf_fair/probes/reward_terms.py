@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rlhf_fair.errors import RowError
+from rlhf_fair.errors import RowError, about_file
 from rlhf_fair.metrics.subgroup_auc import BiasAUCs, Kind, bias_aucs, one_column_per_label, subgroup_aucs
 from rlhf_fair.probes.measured import Measured
 from rlhf_fair.probes.missing import measured_rate
@@ -55,7 +55,9 @@ def load_madlibs(folder: Path, *, names: int, seed: int) -> pd.DataFrame:
     -------
     item_id, text, term, harmful (1 or 0), template, opening and word (see the module), excluded ("" or why).
     """
-    table = validate(read_table(upstream_file(folder / "eval_datasets", SENTENCES, "madlibs")), CONTRACT)
+    path = upstream_file(folder / "eval_datasets", SENTENCES, "madlibs")
+    with about_file(path):
+        table = validate(read_table(path), CONTRACT)
     if table.table.empty:
         raise RowError(f"{folder}: no usable madlibs sentence")
     terms = [line.strip() for line in read_lines(upstream_file(folder / "bias_madlibs_data", TERMS, "identity terms"))]

@@ -57,8 +57,8 @@ def load_seat(folder: Path) -> Quarantined:
     for name, test in tests.items():
         twin = tests.get(name.removeprefix(SENTENCES)) if name.startswith(SENTENCES) else None
         for part in PARTS:
-            category, examples = _part(name, test, part)
-            words = _part(name, twin, part)[1] if twin else []
+            category, examples = _part(home, name, test, part)
+            words = _part(home, name.removeprefix(SENTENCES), twin, part)[1] if twin else []
             rows += [(name, part, category, text, word_of(text, words) if words else text) for text in examples]
     return validate(pd.DataFrame(rows, columns=list(CONTRACT.columns)), CONTRACT)
 
@@ -90,11 +90,11 @@ def _singular(token: str) -> str:
     return token[:-1] if token.endswith("s") and not token.endswith("ss") else token
 
 
-def _part(name: str, test: dict[str, Any], part: str) -> tuple[str, list[str]]:
+def _part(home: Path, name: str, test: dict[str, Any], part: str) -> tuple[str, list[str]]:
     try:
         category, examples = test[part]["category"], test[part]["examples"]
     except (KeyError, TypeError) as error:
-        raise RowError(f"SEAT test {name}: {part} has no category and examples") from error
+        raise RowError(f"{home / name}.jsonl: {part} has no category and examples") from error
     if not isinstance(examples, list) or not all(isinstance(text, str) for text in examples):
-        raise RowError(f"SEAT test {name}: the examples of {part} are not a list of texts")
+        raise RowError(f"{home / name}.jsonl: the examples of {part} are not a list of texts")
     return str(category), examples

@@ -95,7 +95,7 @@ def load_winogender(folder: Path) -> Quarantined:
     parts = sentences["sentid"].astype("str").str.extract(r"^(.+)\.(.+)\.([01])\.(\w+)\.txt$")
     items = parts.set_axis(["occupation", "participant", "code", "gender"], axis=1)
     cases = {
-        (str(row[0]), str(row[1])): next((case for case in PRONOUNS if case in row[2]), "")
+        (str(row[0]), str(row[1])): next((case for case in PRONOUNS if case in str(row[2])), "")
         for row in templates[["occupation(0)", "answer", "sentence"]].itertuples(index=False)
     }
     case = [cases.get((o, c), "") for o, c in zip(items["occupation"], items["code"], strict=True)]

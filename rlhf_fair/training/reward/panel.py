@@ -8,8 +8,8 @@ import pandas as pd
 
 from rlhf_fair.annotators.population import Population
 from rlhf_fair.annotators.weights import design_effect, raking_weights
-from rlhf_fair.errors import ColumnError, SettingsError
-from rlhf_fair.tables import ATTRIBUTE_PREFIX, read_table
+from rlhf_fair.errors import RowError, SettingsError, about_file
+from rlhf_fair.tables import ATTRIBUTE_PREFIX, read_table, require_columns
 from rlhf_fair.training.reward.config import Attribute
 
 CENSUS_AGE = "age_category"
@@ -19,11 +19,13 @@ _AGE_SUFFIX = " years old"
 def read_census(path: Path, attributes: list[str]) -> Population:
     """Margins of ``attributes`` (age, race, gender) from a table: age bands down, shares ``{race}_{gender}`` across."""
     table = read_table(path)
-    if CENSUS_AGE not in table:
-        raise ColumnError("census table", CENSUS_AGE, table.columns)
-    bands = table[~table[CENSUS_AGE].str.startswith("All")].set_index(CENSUS_AGE)
-    cells = bands[[c for c in bands.columns if "_" in str(c) and not str(c).startswith("All")]]
-    cells.index = pd.Index([str(band).removesuffix(_AGE_SUFFIX) for band in cells.index])
+    require_columns(table, [CENSUS_AGE], f"census table {path}")
+    names = [c for c in table.columns if "_" in str(c) and c != CENSUS_AGE and not str(c).startswith("All")]
+    bands = table[~table[CENSUS_AGE].astype("str").str.startswith("All").fillna(False).astype(bool)]
+    cells = bands[names].apply(pd.to_numeric, errors="coerce")
+    if cells.empty or cells.isna().any(axis=None) or bands[CENSUS_AGE].isna().any():
+        raise RowError(f"census table {path}: every row needs {CENSUS_AGE!r} and a share in every column RACE_GENDER")
+    cells.index = pd.Index([str(band).removesuffix(_AGE_SUFFIX) for band in bands[CENSUS_AGE]])
     cells.columns = pd.MultiIndex.from_tuples([tuple(str(c).rsplit("_", 1)) for c in cells.columns])
     margins = {
         "age": cells.sum(axis=1),
@@ -33,9 +35,10 @@ def read_census(path: Path, attributes: list[str]) -> Population:
     unknown = sorted(set(attributes) - set(margins))
     if unknown:
         raise SettingsError(f"census table {path.name} has no margin {unknown[0]!r}; allowed: {', '.join(margins)}")
-    return Population.from_shares(
-        {name: {str(level): share for level, share in margins[name].items()} for name in attributes}
-    )
+    with about_file(path):
+        return Population.from_shares(
+            {name: {str(level): share for level, share in margins[name].items()} for name in attributes}
+        )
 
 
 def rater_attributes(ratings: pd.DataFrame, attributes: dict[str, Attribute]) -> pd.DataFrame:
