@@ -1,26 +1,37 @@
-"""The README's Python examples run, and print what stands below them."""
+"""The READMEs' Python examples run, and print what stands below them."""
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-README = Path(__file__).parents[1] / "README.md"
-EXAMPLES = re.findall(r"```python\n([^`]*)```\n\n((?:    [^\n]*\n)+)", README.read_text(encoding="utf-8"))
+from tests.guides import printed_by, printing_examples, spaced
+
+ROOT = Path(__file__).parents[1]
+README, PENALTY = ROOT / "README.md", ROOT / "rlhf_fair" / "training" / "fairness" / "README.md"
 
 
-@pytest.mark.parametrize(("code", "shown"), EXAMPLES)
+def check(printed: str, shown: str) -> None:
+    lines = [spaced(line) for line in printed.splitlines()]
+    for line in filter(str.strip, shown.splitlines()):
+        assert spaced(line) in lines, printed
+
+
+@pytest.mark.parametrize(("code", "shown"), printing_examples(README))
 def test_example(code: str, shown: str) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
-    printed = [" ".join(line.split()) for line in done.stdout.splitlines()]
-    for line in filter(str.strip, shown.splitlines()):
-        assert " ".join(line.split()) in printed
+    check(done.stdout, shown)
+
+
+@pytest.mark.parametrize(("code", "shown"), printing_examples(PENALTY))
+def test_the_penalty_by_hand(code: str, shown: str) -> None:
+    check(printed_by(code), shown)
 
 
 def test_there_are_examples() -> None:
-    assert EXAMPLES
+    assert printing_examples(README)
+    assert len(printing_examples(PENALTY)) == 5
