@@ -38,6 +38,10 @@ def bias_audit(
     ----------
     outcomes: (n,) 0 and 1 (``measure="selection"``) or scores (``"scoring"``); NaN: no outcome.
     sex, race_ethnicity: (n,) labels; None and NaN are unknown. In the third table one unknown part makes a row unknown.
+
+    Raises
+    ------
+    RowError: columns of different lengths, or a selection that is not 0 or 1.
     """
     both = {"sex": np.asarray(sex, dtype=object), "race_ethnicity": np.asarray(race_ethnicity, dtype=object)}
     table = {"selection": selection_rates, "scoring": scoring_rates}[_known_measure(measure)]

@@ -50,7 +50,11 @@ def demographic_parity(
     alpha: float = 0.05,
     rng: np.random.Generator,
 ) -> Disparity:
-    """Equal selection rates P(ŷ = 1) (Calders, Kamiran & Pechenizkiy 2009). Parameters as in `group_metrics`."""
+    """Equal selection rates P(ŷ = 1) (Calders, Kamiran & Pechenizkiy 2009); null value: a difference of 0.
+
+    Parameters as in `group_metrics`. ``rng`` draws what p-value and interval are simulated with; the interval covers
+    1 - ``alpha``.
+    """
     data = (None, y_pred, sensitive_features, clusters, weights)
     return _disparity("demographic_parity", [selection_rate], data, alpha, rng)
 
@@ -65,7 +69,7 @@ def equal_opportunity(
     alpha: float = 0.05,
     rng: np.random.Generator,
 ) -> Disparity:
-    """Equal true positive rates (Hardt, Price & Srebro 2016)."""
+    """Equal true positive rates (Hardt, Price & Srebro 2016). Parameters as in `demographic_parity`."""
     data = (y_true, y_pred, sensitive_features, clusters, weights)
     return _disparity("equal_opportunity", [true_positive_rate], data, alpha, rng)
 
@@ -83,6 +87,7 @@ def equalized_odds(
 ) -> Disparity:
     """Equal true positive and equal false positive rates (Hardt, Price & Srebro 2016).
 
+    Parameters as in `demographic_parity`.
     ``agg``: difference and ratio are those of the worse rate, or the mean of both; interval and test are the worse's.
     """
     if agg not in ("worst_case", "mean"):
@@ -101,7 +106,7 @@ def predictive_parity(
     alpha: float = 0.05,
     rng: np.random.Generator,
 ) -> Disparity:
-    """Equal precision P(y = 1 | ŷ = 1) (Chouldechova 2017)."""
+    """Equal precision P(y = 1 | ŷ = 1) (Chouldechova 2017). Parameters as in `demographic_parity`."""
     data = (y_true, y_pred, sensitive_features, clusters, weights)
     return _disparity("predictive_parity", [precision], data, alpha, rng)
 

@@ -59,7 +59,8 @@ def mean_change(
 ) -> Estimate:
     """Mean of counterfactual less original; unit of the score; 0 = parity; above 0 = the counterfactual scores higher.
 
-    Opposite changes cancel: see `individual_change` for their size.
+    ``original``, ``counterfactual``: (n,) scores of the same items; a pair without both is left out. ``clusters``,
+    ``weights``: as in `contrast_estimate`. Opposite changes cancel: see `individual_change` for their size.
     """
     rows = _pairs(original, counterfactual, clusters, weights)
     return _mean(rows["counterfactual"] - rows["original"], rows, alpha)
@@ -145,7 +146,9 @@ def individual_change(
     * ``squared``: mean product of the changes in two independent scorings, an unbiased estimate of the mean squared
       change of the items' expected scores. May be below 0, as an unbiased estimate of 0 must.
 
-    The repeats must be independent of the first scores given the text: another sample, not a copy.
+    ``original``, ``counterfactual``: (n,) scores of the same items; ``original_repeat``, ``counterfactual_repeat``:
+    (n,) a second scoring of each, without which only ``absolute`` can be told. The repeats must be independent of the
+    first scores given the text: another sample, not a copy. ``clusters``: as in `contrast_estimate`.
     """
     columns = {"a": original, "b": counterfactual}
     if original_repeat is None or counterfactual_repeat is None:

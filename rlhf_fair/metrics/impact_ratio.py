@@ -98,7 +98,7 @@ def selection_rates(
     """Selection rates and impact ratios of one attribute.
 
     ``selected``: (n,) of 0 and 1 or booleans, NaN where there is no outcome. ``categories``: (n,) labels, or a table
-    whose rows' combinations are the categories; None and NaN are unknown.
+    whose rows' combinations are the categories; None and NaN are unknown. A `RowError` names a value that is neither.
     """
     x = numbers("selected", selected)
     check_among("selected", x, (0, 1))
@@ -108,8 +108,9 @@ def selection_rates(
 def scoring_rates(
     scores: ArrayLike, categories: Any, *, attribute: str = "category", options: ImpactRatioOptions | None = None
 ) -> ImpactRatioTable:
-    """Scoring rates and impact ratios of one attribute; parameters as in `selection_rates`.
+    """Scoring rates and impact ratios of one attribute; parameters as in `selection_rates`, but numbers for 0 and 1.
 
+    ``scores``: (n,), NaN where there is none.
     The median is that of all rows with a score, those of unknown category among them. A score equal to the median is
     not above it: of [1, 2, 2, 2, 3] a fifth is.
     """

@@ -61,7 +61,8 @@ def win_rates(
 ) -> ByGroup:
     """Win rate against a baseline by group, ties half; range [0, 1]; null value 0.5; of a gap 0 = parity.
 
-    ``outcomes``: (n,) 1 win, 0 loss, 1/2 tie, as `wins` makes them from scores.
+    ``outcomes``: (n,) 1 win, 0 loss, 1/2 tie, as `wins` makes them from scores. ``clusters``, ``weights``: as in
+    `contrast_estimate`.
     """
     return mean_by_group(
         _shares(outcomes, "outcomes"),
@@ -94,6 +95,7 @@ def preference_quality(
     * Brier: range [0, 1], 0.25 = no opinion, low is better.
 
     ``agreement``: (n,) share of judgements for the chosen answer, default 1. Gaps are group less reference.
+    ``clusters``, ``weights``: as in `contrast_estimate`.
     """
     m = numbers("margins", margins)
     share = np.ones(m.shape) if agreement is None else _shares(agreement, "agreement")

@@ -95,6 +95,8 @@ def subgroup_aucs(
 ) -> tuple[SubgroupAUC, ...]:
     """Subgroup, BPSN and BNSP AUC of every subgroup with their gaps to the ``baseline`` AUC.
 
+    ``scores``: (n,), higher for what is likelier positive; ``outcomes``: (n,) 0 or 1. ``clusters``, ``weights``: as in
+    `contrast_estimate`.
     ``membership``: subgroup -> (n,) 1 where a row belongs to it, 0 where not, NaN where that is unknown; a data frame
     of such columns serves too, and `one_column_per_label` makes one from labels. Gaps are paired: rows that serve in
     both AUCs, and clusters that reach into both, are not taken for independent.
@@ -134,9 +136,9 @@ def bias_aucs(
 ) -> BiasAUCs:
     """One number over many subgroups: ``M_p = (mean of auc**p)**(1/p)`` of each kind, and their combination.
 
-    The combination gives ``overall_weight`` to the overall AUC and shares the rest equally among the three means. Range
-    [0, 1], high is better. Intervals by the delta method from the rows' summed influence. An undefined subgroup cannot
-    enter a mean: it is named in ``left_out`` and in the reason.
+    Parameters as in `subgroup_aucs`. The combination gives ``overall_weight`` to the overall AUC and shares the rest
+    equally among the three means. Range [0, 1], high is better. Intervals by the delta method from the rows' summed
+    influence. An undefined subgroup cannot enter a mean: it is named in ``left_out`` and in the reason.
     """
     rows = scored_rows(scores, outcomes, clusters, weights)
     positive = rows["outcomes"] == 1

@@ -80,6 +80,11 @@ def krippendorff_alpha(units: ArrayLike, values: ArrayLike, *, level: Level) -> 
     level
         What a distance means: ``nominal`` (same or not), ``ordinal`` (ranks), ``interval``, ``ratio`` (values >= 0).
 
+    Raises
+    ------
+    SettingsError
+        An unknown level, or values that it has no distance for.
+
     Examples
     --------
     >>> krippendorff_alpha(["x", "x", "y", "y"], [1, 1, 2, 2], level="nominal").alpha

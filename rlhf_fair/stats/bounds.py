@@ -99,8 +99,10 @@ def gap_bounds(
     reference: Hashable,
     options: BoundsOptions | None = None,
 ) -> Bounds:
-    """Bounds of mean(``group``) - mean(``reference``); null value 0; parameters as in `mean_bounds`.
+    """Bounds of mean(``group``) - mean(``reference``); null value 0.
 
+    ``values``: (n,) outcomes, NaN where missing. ``groups``: (n,) labels or a table of them; None and NaN are unknown.
+    `SettingsError` where outcomes are missing and ``options`` does not say what they can be.
     One row cannot be in both groups, so these are narrower than the difference of the two means' bounds. Time and
     memory are linear in the rows of unknown group, times the rows that lack group *and* outcome.
     """

@@ -82,6 +82,10 @@ def contrast_estimate(
     null: the value that ``p_value`` is of; default 0, for a rate none (no p-value, which is also what NaN says).
     alpha: the interval covers 1 - ``alpha``. power: for the minimum detectable effect.
 
+    Raises
+    ------
+    RowError: columns of different lengths, or weights that are not positive. SettingsError: ``rates`` outside [0, 1].
+
     Returns
     -------
     Estimate with a jackknife standard error and Satterthwaite degrees of freedom. The interval is the t interval; for
@@ -100,13 +104,20 @@ def contrast_estimate(
         weights=weights,
         control_features=control_features,
     )
+    a = np.array([coefficients[label] for label in rows.labels], dtype=float)
+    return _contrast(rows, a, rates=rates, null=null, alpha=alpha, power=power)
+
+
+def _contrast(
+    rows: Sample, a: Floats, *, rates: bool | None, null: float | None, alpha: float, power: float
+) -> Estimate:
+    """`contrast_estimate` of rows that are lined up; ``a``: (G,) the coefficient of each of their labels."""
     left_out = rows.n_missing + rows.n_unknown
     n = len(rows.values)
     counts = rows.rows_per_group
     if not counts.all():
         empty = ", ".join(str(label) for label, count in zip(rows.labels, counts, strict=True) if not count)
         return Estimate.not_estimable(f"no measured rows in group {empty}", n=n, n_left_out=left_out)
-    a = np.array([coefficients[label] for label in rows.labels], dtype=float)
     cell_coefficients, used = _standardised(rows, a)
     cell = rows.cell
     if not used.any():

@@ -104,7 +104,10 @@ def versus_reference(
     alpha: float = 0.05,
     rng: np.random.Generator,
 ) -> AllPairs:
-    """Every group against ``reference``: a smaller family, hence narrower intervals than `all_pairs` (Dunnett 1955)."""
+    """Every group against ``reference``: a smaller family, hence narrower intervals than `all_pairs` (Dunnett 1955).
+
+    Parameters as in `all_pairs`. A ``reference`` that is no group is a `SettingsError`.
+    """
     rows = sample(values, groups, clusters=clusters, weights=weights, control_features=control_features)
     if reference not in rows.labels:
         raise SettingsError(f"reference is {reference!r}; groups are {', '.join(map(repr, rows.labels))}")
