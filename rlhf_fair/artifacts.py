@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import rfc8785
 
-from rlhf_fair.errors import IntegrityError, MissingFileError, OutputError, SettingsError
+from rlhf_fair.disk import atomic_path as atomic_path
+from rlhf_fair.disk import make_folder as make_folder
+from rlhf_fair.disk import replaced_files as replaced_files
+from rlhf_fair.disk import sole_writer as sole_writer
+from rlhf_fair.disk import write_bytes as write_bytes
+from rlhf_fair.disk import writing as writing
+from rlhf_fair.errors import IntegrityError, MissingFileError, RlhfFairError, SettingsError
 from rlhf_fair.records import Results
 
 MOST_EXACT = 2**53 - 1
@@ -75,64 +78,6 @@ def sha256_tree(root: Path) -> str:
     return sha256_bytes(canonical_json(entries))
 
 
-def make_folder(path: Path) -> Path:
-    """Create ``path`` and prove that it can be written to; raise `OutputError` else."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            pass
-    except OSError as error:
-        raise OutputError(path, error.strerror or error) from error
-    return path
-
-
-@contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary sibling that replaces ``path`` only if the block succeeds; works for files and for folders."""
-    temporary = path.with_name(f".{path.name}.partial")
-    try:
-        _remove(temporary)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        if path.is_dir():
-            _remove(path)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise OutputError(path, error.strerror or error) from error
-    finally:
-        _remove(temporary)
-
-
-@contextmanager
-def replaced_files(folder: Path, names: Iterable[str]) -> Iterator[Path]:
-    """A temporary folder whose files become those of ``folder`` if the block succeeds.
-
-    Of ``names``, all files that one command may write there, those that this run has not written go, so that what lies
-    side by side is of one run. Files of other names stay.
-    """
-    make_folder(folder)
-    temporary = folder / ".partial"
-    try:
-        _remove(temporary)
-        temporary.mkdir()
-        yield temporary
-        written = {path.name for path in temporary.iterdir()}
-        for name in set(names) - written:
-            _remove(folder / name)
-        for name in sorted(written):
-            os.replace(temporary / name, folder / name)
-    except OSError as error:
-        raise OutputError(folder, error.strerror or error) from error
-    finally:
-        _remove(temporary)
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write ``data`` so that a reader sees the old file or the new one, never half."""
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(data)
-
-
 def write_json(path: Path, value: object) -> None:
     """Write `sorted_json` with a final newline: for what a later run reads again."""
     write_bytes(path, sorted_json(value) + b"\n")
@@ -143,18 +88,38 @@ def write_canonical_json(path: Path, value: object) -> None:
     write_bytes(path, canonical_json(value) + b"\n")
 
 
-def read_json(path: Path, what: str) -> Any:
-    """Parse a JSON file; a missing or broken one is one clear error naming the line."""
+def read_text(path: Path, what: str) -> str:
+    """A text file's content, without a byte order mark; a missing or unreadable one is one clear error."""
     if not path.is_file():
         raise MissingFileError(path, what)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise SettingsError(f"{what} {path} is not JSON: line {error.lineno}, {error.msg}") from error
+        return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise SettingsError(f"{what} {path} is not UTF-8 text") from error
+    except OSError as error:
+        raise MissingFileError(path, what, error.strerror or "it cannot be read") from error
+
+
+def read_json(path: Path, what: str) -> Any:
+    """Parse a JSON file; a missing or broken one is one clear error naming the line."""
+    return parse_json(read_text(path, what), f"{what} {path}")
+
+
+def parse_json(text: str, name: str, fault: type[RlhfFairError] = SettingsError) -> Any:
+    """The content of a JSON text; ``fault`` is raised for what is none, ``name`` is what its message begins with."""
+    try:
+        content = json.loads(text)
+        if "\\ud" in text.lower():
+            json.dumps(content, ensure_ascii=False).encode()  # half a surrogate pair is no text
+    except json.JSONDecodeError as error:
+        raise fault(f"{name} is not JSON: line {error.lineno}, {error.msg}") from error
+    except UnicodeEncodeError as error:
+        raise fault(f"{name} holds an unpaired surrogate, which is not text") from error
     except RecursionError as error:
-        raise SettingsError(f"{what} {path} is nested too deeply") from error
+        raise fault(f"{name} is nested too deeply") from error
+    except ValueError as error:  # Python refuses to read whole numbers of thousands of digits
+        raise fault(f"{name} holds a number that is too long to be read") from error
+    return content
 
 
 def write_results(folder: Path, results: Results) -> Path:
@@ -264,12 +229,3 @@ def _installed(name: str) -> bool:
     except metadata.PackageNotFoundError:
         return False
     return True
-
-
-def _remove(path: Path) -> None:
-    import shutil
-
-    if path.is_dir():
-        shutil.rmtree(path)
-    elif os.path.lexists(path):  # unlink(missing_ok=True) still fails where a parent is a file
-        path.unlink()

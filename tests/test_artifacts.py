@@ -3,6 +3,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -115,9 +117,24 @@ def test_a_set_of_files_that_fails_leaves_the_old_one(tmp_path: Path) -> None:
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a.csv": "old"}
 
 
-def test_what_a_killed_run_left_behind_is_overwritten(tmp_path: Path) -> None:
-    (tmp_path / ".a.json.partial").mkdir()
-    write_json(tmp_path / "a.json", 1)
+WRITE_AND_DIE = """
+import os, signal, sys
+from pathlib import Path
+from rlhf_fair.artifacts import atomic_path
+with atomic_path(Path(sys.argv[1])) as temporary:
+    temporary.write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_run_left_behind_is_removed_by_the_next_and_that_of_a_live_one_is_not(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-c", WRITE_AND_DIE, str(tmp_path / "a.json")], check=False)
+    assert [path.suffix for path in tmp_path.iterdir()] == [".partial"]
+    with atomic_path(tmp_path / "a.json") as ours:
+        ours.write_text("2\n")
+        write_json(tmp_path / "a.json", 1)
+        assert {path.name for path in tmp_path.iterdir()} == {ours.name, "a.json"}
+    assert (tmp_path / "a.json").read_text() == "2\n"
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
 
 

@@ -66,6 +66,12 @@ def main() -> None:
     except RlhfFairError as error:
         quiet()  # where it is the interrupt itself, with what is kept
         _fail(error)
+    except Exception as error:
+        from rlhf_fair.disk import why_not_written
+
+        if (said := why_not_written(error)) is None:
+            raise
+        _fail(RlhfFairError(f"{getattr(error, 'filename', None) or 'the disk, or where output goes'}: {said}"))
     except KeyboardInterrupt:  # before or after typer's own handling
         _fail(_interrupted())
     except SystemExit as stop:

@@ -80,8 +80,8 @@ def carried(table: pd.DataFrame) -> Carried:
     return keeper.carried()
 
 
-def records(table: pd.DataFrame, items: pd.DataFrame | None = None) -> list[dict[str, Any]]:
-    """Records of a table as `carried` returns it; ``items`` adds prompt and answers as fields."""
+def records(table: pd.DataFrame, items: pd.DataFrame | None = None, first: int = 1) -> list[dict[str, Any]]:
+    """Records of a table as `carried` returns it; ``items`` adds prompt and answers as fields. They have no numbers."""
     texts = {} if items is None else items.set_index("item_id")[list(TEXTS)].astype(str).to_dict("index")
     found: dict[tuple[str, str, str | None], dict[str, Any]] = {}
     for row in table.to_dict("records"):

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import numpy as np
 import pandas as pd
 
 from rlhf_fair.annotators.exchange import argilla, label_studio, tabular
 from rlhf_fair.annotators.exchange.losses import Carried, Imported, Loss, Lost
-from rlhf_fair.artifacts import read_json, write_bytes
+from rlhf_fair.artifacts import atomic_path, read_json
 from rlhf_fair.errors import RowError, SettingsError
 
 Format = Literal["jsonl", "csv", "parquet", "label-studio", "argilla"]
@@ -25,12 +27,14 @@ SUFFIX: dict[Format, str] = {
     "argilla": ".json",
 }
 
+ITEMS_AT_ONCE = 2000
+
 
 @dataclass(frozen=True)
 class _Tool:
     losses: tuple[Loss, ...]
     carried: Callable[[pd.DataFrame], Carried]
-    entries: Callable[[pd.DataFrame, pd.DataFrame | None], list[dict[str, Any]]]
+    entries: Callable[[pd.DataFrame, pd.DataFrame | None, int], list[dict[str, Any]]]
 
 
 _TOOLS: dict[str, _Tool] = {
@@ -61,7 +65,7 @@ def export_feedback(
     if kept.table.empty:
         raise RowError(f"no feedback row is left that {name} can carry")
     if name in _TOOLS:
-        write_entries(path, _TOOLS[name].entries(kept.table, items))
+        write_entries(path, _entries(_TOOLS[name], kept.table, items))
     else:
         tabular.write(kept.table, path)
     return kept.lost
@@ -85,12 +89,30 @@ def import_feedback(
         raise RowError(f"{path} is nested too deeply") from error
 
 
-def write_entries(path: Path, entries: list[dict[str, Any]]) -> None:
-    """A JSON list, one entry a line."""
-    lines = ",\n".join(json.dumps(entry, ensure_ascii=False, allow_nan=False) for entry in entries)
-    write_bytes(path, f"[\n{lines}\n]\n".encode())
+def write_entries(path: Path, entries: Iterable[dict[str, Any]]) -> None:
+    """A JSON list, one entry a line, written as the entries come."""
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as stream:
+        stream.write("[\n")
+        for number, entry in enumerate(entries):
+            stream.write((",\n" if number else "") + json.dumps(entry, ensure_ascii=False, allow_nan=False))
+        stream.write("\n]\n")
+
+
+def _entries(tool: _Tool, table: pd.DataFrame, items: pd.DataFrame | None) -> Iterator[dict[str, Any]]:
+    """A tool's entries, made for `ITEMS_AT_ONCE` items at a time: as objects, a large table would fill the memory."""
+    number, _ = pd.factorize(table["item_id"])
+    order = np.argsort(number, kind="stable")
+    ends = np.searchsorted(number[order], np.arange(0, number.max() + ITEMS_AT_ONCE, ITEMS_AT_ONCE))
+    first = 1
+    for start, end in itertools.pairwise([*ends.tolist(), len(order)]):
+        part = table.iloc[order[start:end]]
+        known = None if items is None else items[items["item_id"].isin(part["item_id"])]
+        found = tool.entries(part, known, first)
+        first += len(found)
+        yield from found
 
 
 def _require_suffix(path: Path, name: Format) -> None:
-    if not path.name.lower().removesuffix(".gz").endswith(SUFFIX[name]):
+    plain = path.name.lower() if name in _TOOLS else path.name.lower().removesuffix(".gz")  # theirs are never packed
+    if not plain.endswith(SUFFIX[name]):
         raise SettingsError(f"{path}: the format {name} is kept in a file that ends with {SUFFIX[name]}")

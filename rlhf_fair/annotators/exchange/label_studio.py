@@ -65,13 +65,13 @@ def carried(table: pd.DataFrame) -> Carried:
     return keep_answers(table, CONTROLS).carried()
 
 
-def tasks(table: pd.DataFrame, items: pd.DataFrame | None = None) -> list[dict[str, Any]]:
-    """Annotated tasks of a table as `carried` returns it; ``items`` adds prompt and answers."""
+def tasks(table: pd.DataFrame, items: pd.DataFrame | None = None, first: int = 1) -> list[dict[str, Any]]:
+    """Annotated tasks of a table as `carried` returns it, from number ``first`` on; ``items`` adds prompt and answers."""
     texts = _item_texts(items)
     found: dict[tuple[str, str | None], dict[str, Any]] = {}
     for row in table.to_dict("records"):
         order = row["order"] if present(row.get("order")) else None
-        task = found.setdefault((row["item_id"], order), _task(len(found) + 1, row["item_id"], order, texts))
+        task = found.setdefault((row["item_id"], order), _task(len(found) + first, row["item_id"], order, texts))
         task["annotations"].append(_annotation({str(name): cell for name, cell in row.items()}, order, task["id"]))
     return list(found.values())
 
