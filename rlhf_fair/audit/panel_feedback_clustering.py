@@ -76,7 +76,10 @@ def as_rated(measurements: Sequence[Measurement]) -> list[Measurement]:
 
 
 def clustering_rows(records: pd.DataFrame, gaps: Sequence[Measurement], plan: FeedbackPlan) -> list[dict[str, object]]:
-    """A row for every gap that has a test: p with independent ratings, p with clusters, and how many ratings count."""
+    """A row for every gap that has a test: p with independent ratings, p with clusters, and the design effect.
+
+    Counts are left to the findings and the table of means, where those that would give small groups away are withheld.
+    """
     rows: list[dict[str, object]] = []
     for gap in as_rated(gaps):
         effect = clustering_effect(records, gap, plan)
@@ -86,16 +89,14 @@ def clustering_rows(records: pd.DataFrame, gaps: Sequence[Measurement], plan: Fe
             {
                 "attribute": gap.attribute,
                 "comparison": f"{gap.group} against {gap.reference}",
-                "ratings": effect.naive.n,
-                "p, ratings independent": _two_digits(effect.naive.p_value),
-                "p, clustered": _two_digits(effect.clustered.p_value),
-                "design effect": _two_digits(effect.design_effect),
-                "worth independent ratings": round(effect.effective_ratings),
+                "as independent: p": _p_text(effect.naive.p_value),
+                "clustered: p": _p_text(effect.clustered.p_value),
+                "design effect": float(f"{effect.design_effect:.2g}"),
                 "note": "only if ratings were independent" if effect.artefact(plan.policy.alpha) else "",
             }
         )
     return rows
 
 
-def _two_digits(number: float) -> float:
-    return float(f"{number:.2g}")
+def _p_text(p_value: float) -> str:
+    return "< 0.0001" if p_value < 0.0001 else f"{p_value:.4f}"

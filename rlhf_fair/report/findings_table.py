@@ -96,8 +96,8 @@ def _cells(finding: Finding, told: dict[str, str], terms: Terms) -> dict[str, Ce
         "Interval": Cell(num.interval(finding.ci_low, finding.ci_high, places) if measured else "–"),
         "Adjusted p": Cell(num.p_value(finding.p_adjusted)),
         "MDE": Cell(_detectable(finding)),
-        "n": Cell(num.count(finding.n)),
-        "Clusters": Cell(num.count(finding.n_clusters)),
+        "n": Cell(num.behind(finding.n, finding.estimate)),
+        "Clusters": Cell(num.behind(finding.n_clusters, finding.estimate)),
     }
 
 

@@ -55,7 +55,7 @@ def _row(name: str, members: Sequence[Finding]) -> tuple[Cell, ...]:
     references = list(dict.fromkeys(f.reference for f in members if f.reference))
     groups = dict.fromkeys(f.group for f in members if not say.is_overall(f))
     measured = [f for f in members if is_measured(f)]
-    smallest = min(measured, key=lambda f: f.n, default=None)
+    smallest = min((f for f in measured if f.n), key=lambda f: f.n, default=None)  # 0: withheld
     against = references[0] if len(references) == 1 else f"{len(references)} references" if references else "–"
     return (
         Cell(say.words(name)),

@@ -159,6 +159,11 @@ def count(number: int) -> str:
     return f"{number:,}"
 
 
+def behind(number: int, value: float) -> str:
+    """How many rows or clusters a number rests on. One that is told rests on some, so none means "not to be told"."""
+    return "withheld" if number == 0 and finite(value) else count(number)
+
+
 def share(rate: float) -> str:
     """A rate in [0, 1] as a percentage, a dash where there is none."""
     return f"{100 * rate:.1f} %" if finite(rate) else "–"

@@ -77,5 +77,5 @@ def _detail(finding: Finding, several_stages: bool) -> str:
     parts += [say.words(finding.variant)] if finding.variant else []
     parts += [where_it_stopped(finding)] if where_it_stopped(finding) else []
     parts += ["exploratory"] if finding.role != "claim" else []
-    parts += [f"n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{num.count(finding.n)}"]
+    parts += [f"n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{num.behind(finding.n, finding.estimate)}"]
     return " · ".join(dict.fromkeys(parts))

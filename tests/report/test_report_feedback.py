@@ -56,6 +56,16 @@ def test_every_table_is_on_the_page_once(feedback):
         assert sum(caption.lower() == name.lower() for caption in captions) == 1
 
 
+def test_counts_that_were_withheld_are_not_shown_as_none(feedback):
+    """Where a small group could be worked out, a companion keeps its gap and loses its counts: n = 0 in the file."""
+    kept = [f.model_copy(update={"n": 0, "n_clusters": 0}) if f.attribute == "age" else f for f in feedback.findings]
+    shown = {s.id: s for s in page(feedback.model_copy(update={"findings": tuple(kept)})).sections}
+    cells = [[cell.text for cell in row] for table in shown["all"].tables for row in table.rows]
+    measured = [row for row, f in zip(cells, kept, strict=True) if f.attribute == "age" and f.estimate == f.estimate]
+    assert measured
+    assert all(row[-2:] == ["withheld", "withheld"] for row in measured)
+
+
 def test_a_file_that_names_no_raters_says_so_first(feedback):
     data = {key: value for key, value in feedback.audit["data"].items() if key != "raters"}
     first = page(feedback.model_copy(update={"audit": {**feedback.audit, "data": data}})).sections[0]
