@@ -1,8 +1,8 @@
 """What READMEs show: Python with what it prints, files to save, and console sessions; tests run them as they stand.
 
-A fenced ``python`` block that is followed by an indented block prints that. A fenced block of any language whose first line
-is ``# NAME`` with a suffix is a file to save under that name. A fenced ``console`` block is a session: lines after ``$ `` are
-commands, continued by a backslash, the others what they print; ``…`` alone stands for lines left out.
+A fenced ``python`` block that is followed by an indented block prints that. A fenced block of any language whose first
+line is ``# NAME`` with a suffix is a file to save under that name. A fenced ``console`` block is a session: lines after
+``$ `` are commands, continued by a backslash, the others what they print; ``…`` alone stands for lines left out.
 """
 
 from __future__ import annotations
