@@ -71,13 +71,17 @@ def sole_writer(folder: Path) -> Iterator[Path]:
     """``folder``, made if need be, which no other process fills meanwhile; a second one is told so at once.
 
     The lock ends with the process, however that ends, and leaves no file; folders made for it go if nothing was put
-    there. Where the system or the file system knows no such locks there is none.
+    there. Of several processes that a launcher started for one run (``RANK``) the first holds it. Where the system or
+    the file system knows no such locks there is none.
 
     Raises
     ------
     OutputError
         Another process is at work in the folder, or it cannot be written to.
     """
+    if os.environ.get("RANK", "0") != "0":
+        yield folder
+        return
     made = [place for place in (folder, *folder.parents) if not place.exists()]
     make_folder(folder)
     try:
@@ -96,6 +100,8 @@ def _locked(folder: Path) -> Iterator[None]:
 
         descriptor = os.open(folder, os.O_RDONLY)
     except (ImportError, OSError):  # Windows
+        descriptor = -1
+    if descriptor < 0:
         yield
         return
     try:

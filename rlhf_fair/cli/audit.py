@@ -2,62 +2,43 @@
 
 from __future__ import annotations
 
-import json
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import typer
-from rich.console import Console
 
+from rlhf_fair.cli import audit_options as opt
+from rlhf_fair.cli.options import Json, Quiet, show
 from rlhf_fair.cli.progress import progress_bar
 
 if TYPE_CHECKING:
     from rlhf_fair.attestation.log import Event
     from rlhf_fair.records import Results
 
-Precision = Literal["float32", "bfloat16", "float16"]
-Chat = Literal["auto", "yes", "no"]
-
-ONE: Any = {"rich_help_panel": "What is audited (one of these)"}
-HOW: Any = {"rich_help_panel": "How a model or server is asked"}
-
 
 def audit(
-    plan: Annotated[str, typer.Argument(metavar="PLAN", help="Folder with a plan.toml, the file, or a shipped audit.")],
-    model: Annotated[str | None, typer.Option(help="Language model or encoder: directory or hub id.", **ONE)] = None,
-    endpoint: Annotated[
-        str | None, typer.Option(metavar="URL", help="Server, OpenAI protocol, up to /v1.", **ONE)
-    ] = None,
-    endpoint_model: Annotated[str, typer.Option(metavar="NAME", help="The model's name at the endpoint.", **ONE)] = "",
-    reward_model: Annotated[str | None, typer.Option(help="Reward model: directory or hub id.", **ONE)] = None,
-    predictions: Annotated[Path | None, typer.Option(help="File of answers, instead of a model.", **ONE)] = None,
-    feedback: Annotated[Path | None, typer.Option(help="Table of ratings by people with known groups.", **ONE)] = None,
-    data_dir: Annotated[str, typer.Option(help="Folder with the public data the plan names, or hub:OWNER/NAME.")] = "",
-    out: Annotated[Path | None, typer.Option(help="Folder for the report; default reports/PLAN.")] = None,
-    until_decisive: Annotated[
-        bool, typer.Option("--until-decisive", help="Ask in random order and stop once every claim is decided.")
-    ] = False,
-    partial: Annotated[
-        bool, typer.Option("--partial", help="Ask nothing more: report from the answers that are kept so far.")
-    ] = False,
-    minimum_cell: Annotated[
-        int | None,
-        typer.Option("--minimum-cell", min=1, help="Fewest raters or applicants of a group whose numbers are shown."),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON instead of text.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing; the exit code tells.")] = False,
-    device: Annotated[str, typer.Option(help="cpu, cuda, or auto: the GPU if there is one.", **HOW)] = "auto",
-    precision: Annotated[Precision, typer.Option(help="Of the model's weights.", **HOW)] = "float32",
-    device_map: Annotated[str | None, typer.Option(help="Spread over devices: auto, balanced, …", **HOW)] = None,
-    chat: Annotated[
-        Chat, typer.Option(help="Send prompts as chat messages; auto: if the model has a template.", **HOW)
-    ] = "auto",
-    server: Annotated[Path | None, typer.Option(help="TOML file: the endpoint's api, concurrency, …", **HOW)] = None,
-    cache: Annotated[
-        Path | None, typer.Option(help="Folder for kept answers; default: the user's cache.", **HOW)
-    ] = None,
-    no_cache: Annotated[bool, typer.Option("--no-cache", help="Keep no answers outside the report.", **HOW)] = False,
+    plan: opt.PlanName,
+    model: opt.Model = None,
+    endpoint: opt.Endpoint = None,
+    endpoint_model: opt.EndpointModel = "",
+    reward_model: opt.RewardModel = None,
+    predictions: opt.Predictions = None,
+    feedback: opt.Feedback = None,
+    data_dir: opt.DataDir = "",
+    out: opt.Out = None,
+    until_decisive: opt.UntilDecisive = False,
+    partial: opt.Partial = False,
+    minimum_cell: opt.MinimumCell = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    device: opt.Device = "auto",
+    precision: opt.Precision = "float32",
+    device_map: opt.DeviceMap = None,
+    chat: opt.Chat = "auto",
+    server: opt.Server = None,
+    cache: opt.Cache = None,
+    no_cache: opt.NoCache = False,
 ) -> None:
     """Audit a model, a served model, a reward model, a file of predictions or a table of human feedback.
 
@@ -74,8 +55,8 @@ def audit(
     from rlhf_fair.audit.plan import find_plan, report_name
     from rlhf_fair.audit.run import run_audit
     from rlhf_fair.audit.target import Access, Target, default_cache
+    from rlhf_fair.disk import sole_writer
     from rlhf_fair.records import exit_code
-    from rlhf_fair.report.headline import claim_lines
 
     plan_file = find_plan(plan)
     if not quiet:
@@ -83,35 +64,32 @@ def audit(
     folder = out or Path("reports") / report_name(plan_file)
     target = Target(model, reward_model, endpoint, predictions, feedback, endpoint_model)
     kept = None if no_cache else cache or default_cache()
+    access = Access(device, precision, device_map, server, kept, partial, chat)
     start = begun(plan=sha256_file(plan_file)) if plan_file.is_file() else begun()
-    with progress_bar(hidden=quiet or as_json) as progress:
-        results = run_audit(
-            plan_file,
-            target,
-            data_dir=data_dir,
-            out=folder,
-            access=Access(device, precision, device_map, server, kept, partial, chat),
-            until_decisive=until_decisive,
-            progress=progress,
-        )
-    results = _as_shown(folder, results, minimum_cell)
-    _write_pages(folder, results, start)
+    with sole_writer(folder):
+        with progress_bar(hidden=quiet or as_json) as progress:
+            asked: Any = {"access": access, "until_decisive": until_decisive, "progress": progress}
+            results = run_audit(plan_file, target, data_dir=data_dir, out=folder, **asked)
+        results = _as_shown(folder, results, minimum_cell)
+        _write_pages(folder, results, start)
     code = exit_code(results.findings)
-    if as_json:
-        told = {"report": str(folder / "index.html"), "exit_code": code, **_tally(results), **_simulated(results)}
-        typer.echo(json.dumps(told))
-    elif not quiet:
-        console = Console(soft_wrap=True)
-        if results.audit.get("simulated"):
-            console.print(results.audit["simulated"].capitalize(), markup=False, highlight=False)
-        for line in claim_lines(results):
-            console.print(line, markup=False, highlight=False)
-        if "partial" in results.audit:
-            console.print(f"Partial: {results.audit['partial']}", markup=False, highlight=False)
-        if "sequential" in results.audit:
-            console.print(results.audit["sequential"]["stopped"].capitalize(), markup=False, highlight=False)
-        console.print(f"Report: {folder / 'index.html'}", markup=False, highlight=False)
+    told = {"report": str(folder / "index.html"), "exit_code": code, **_tally(results), **_simulated(results)}
+    show(told, _lines(results, folder), as_json=as_json, quiet=quiet)
     raise typer.Exit(code)
+
+
+def _lines(results: Results, folder: Path) -> list[str]:
+    """What is printed: each claim in a line, how the audit came about where that is not as usual, and the report."""
+    from rlhf_fair.report.headline import claim_lines
+
+    said, lines = results.audit, claim_lines(results)
+    if said.get("simulated"):
+        lines = [said["simulated"].capitalize(), *lines]
+    if "partial" in said:
+        lines.append(f"Partial: {said['partial']}")
+    if "sequential" in said:
+        lines.append(said["sequential"]["stopped"].capitalize())
+    return [*lines, f"Report: {folder / 'index.html'}"]
 
 
 def _as_shown(folder: Path, results: Results, minimum_cell: int | None) -> Results:

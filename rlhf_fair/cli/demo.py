@@ -28,9 +28,10 @@ def demo(
     Example: rlhf-fair demo --out reports/demo --seed 0
     """
     from rlhf_fair.demo.run import run_demo
+    from rlhf_fair.disk import sole_writer
 
     started = time.perf_counter()
-    with progress_bar(hidden=quiet or as_json) as progress:
+    with sole_writer(out), progress_bar(hidden=quiet or as_json) as progress:
         results = run_demo(out, seed=seed, bias=bias, progress=progress)
     seconds = time.perf_counter() - started
     if as_json:

@@ -37,13 +37,14 @@ def mitigations(
 
     Example: rlhf-fair mitigations --methods fair-ppo,best-of-n-fair --seeds 0,1,2 --out reports/mitigations
     """
+    from rlhf_fair.disk import sole_writer
     from rlhf_fair.mitigations.comparison import compare
     from rlhf_fair.mitigations.files import write_comparison
 
     settings = read_settings(config, world, methods, seeds, quick=quick)
-    with progress_bar(hidden=quiet or as_json) as progress:
+    with sole_writer(out), progress_bar(hidden=quiet or as_json) as progress:
         found = compare(settings, out, progress=progress)
-    content = write_comparison(out, found)
+        content = write_comparison(out, found)
     page = out / "comparison.html"
     summary = {"report": str(page), "summary": content["summary"], "fronts": content["fronts"]}
     show(summary, [*summary_lines(found), f"Report: {page}"], as_json=as_json, quiet=quiet)

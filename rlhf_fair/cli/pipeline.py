@@ -39,13 +39,14 @@ def pipeline(
 
     Example: rlhf-fair pipeline rounds.toml --rounds 3 --out reports/pipeline
     """
+    from rlhf_fair.disk import sole_writer
     from rlhf_fair.records import Verdict
     from rlhf_fair.rounds.files import verdict_of, write_rounds
     from rlhf_fair.rounds.run import run_rounds
     from rlhf_fair.rounds.tables import drift_lines
 
     settings = read_config(config, rounds, seed, quick=quick)
-    with progress_bar(hidden=quiet or as_json) as progress:
+    with sole_writer(out), progress_bar(hidden=quiet or as_json) as progress:
         found = run_rounds(settings, out, progress=progress)
         write_rounds(out, found)
     overall, page = verdict_of(found), out / "index.html"

@@ -35,15 +35,15 @@ def ppo(
 
     Example: rlhf-fair train ppo audits/train-ppo/fair.toml --data-dir data --out models/fair-ppo
     """
+    from rlhf_fair.disk import sole_writer
     from rlhf_fair.report import HTML_NAME
     from rlhf_fair.report.folder import render_again
     from rlhf_fair.training.ppo.job.processes import is_first
     from rlhf_fair.training.ppo.job.run import train_ppo
 
-    with training_display(hidden=quiet or as_json or not is_first()) as display:
-        job = train_ppo(
-            config, data_dir, out or Path("models") / config.stem, progress=display.progress, on_step=display.step
-        )
+    folder = out or Path("models") / config.stem
+    with sole_writer(folder), training_display(hidden=quiet or as_json or not is_first()) as display:
+        job = train_ppo(config, data_dir, folder, progress=display.progress, on_step=display.step)
     if not is_first():  # of several processes one speaks
         return
     page = job.folder / HTML_NAME

@@ -46,11 +46,11 @@ def reward(
 
     Example: rlhf-fair train reward audits/reward-identity/train-inoffensiveness.toml --data-dir data --out models/rm
     """
+    from rlhf_fair.disk import sole_writer
     from rlhf_fair.training.reward.job import train_reward
 
-    with progress_bar(hidden=quiet or as_json) as progress:
-        chosen = _levels(only or [])
-        folder = out or Path("models") / config.stem
+    chosen, folder = _levels(only or []), out or Path("models") / config.stem
+    with sole_writer(folder), progress_bar(hidden=quiet or as_json) as progress:
         job = train_reward(config, data_dir, folder, only=chosen, members=members, progress=progress)
     if as_json:
         typer.echo(json.dumps({"model": str(job.folder), "already_done": job.already_done, **job.metrics}))

@@ -28,12 +28,12 @@ def sft(
 
     Example: rlhf-fair train sft audits/train-ppo/sft.toml --data-dir data --out models/sft
     """
+    from rlhf_fair.disk import sole_writer
     from rlhf_fair.training.sft_job import train_sft
 
-    with training_display(hidden=quiet or as_json) as display:
-        job = train_sft(
-            config, data_dir, out or Path("models") / config.stem, progress=display.progress, on_step=display.step
-        )
+    folder = out or Path("models") / config.stem
+    with sole_writer(folder), training_display(hidden=quiet or as_json) as display:
+        job = train_sft(config, data_dir, folder, progress=display.progress, on_step=display.step)
     summary = {"model": str(job.folder), "already_done": job.already_done, **job.metrics}
     lines = [*summary_lines(job.metrics, already_done=job.already_done), f"Model: {job.folder}"]
     show(summary, lines, as_json=as_json, quiet=quiet)

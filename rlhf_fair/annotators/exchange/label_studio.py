@@ -66,7 +66,7 @@ def carried(table: pd.DataFrame) -> Carried:
 
 
 def tasks(table: pd.DataFrame, items: pd.DataFrame | None = None, first: int = 1) -> list[dict[str, Any]]:
-    """Annotated tasks of a table as `carried` returns it, from number ``first`` on; ``items`` adds prompt and answers."""
+    """Annotated tasks of a table as `carried` returns it, numbered from ``first``; ``items`` adds the texts."""
     texts = _item_texts(items)
     found: dict[tuple[str, str | None], dict[str, Any]] = {}
     for row in table.to_dict("records"):

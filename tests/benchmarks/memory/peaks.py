@@ -35,46 +35,29 @@ class Task:
     before: tuple[str, ...] = field(default=())
 
 
+COMMANDS = {
+    "feedback validate (JSONL)": "feedback validate {work}/feedback.jsonl --out {out}/checked",
+    "feedback validate (CSV)": "feedback validate {work}/feedback.csv --out {out}/checked-csv",
+    "feedback validate (Parquet)": "feedback validate {work}/feedback.parquet",
+    "feedback aggregate": "feedback aggregate {work}/feedback.jsonl --out {out}/mean.csv",
+    "feedback aggregate --rule max-min": "feedback aggregate {work}/feedback.jsonl --rule max-min "
+    "--panel {work}/panel.csv --by gender --out {out}/max-min.csv",
+    "feedback quality": "feedback quality {work}/feedback.jsonl --gold {work}/gold.csv --no-audit "
+    "--panel {work}/panel.csv --by gender --out {out}/quality",
+    "feedback export": "feedback export {work}/feedback.jsonl --format csv --out {out}/sent.csv",
+    "feedback export --format label-studio": "feedback export {work}/feedback.jsonl --format label-studio "
+    "--out {out}/tasks.json",
+    "panel weigh --responded": "panel weigh --panel {work}/panel.csv --population {work}/population.toml "
+    "--responded {work}/feedback.jsonl --out {out}/weights.csv",
+    "panel agree": "panel agree --feedback {work}/feedback.jsonl --panel {work}/panel.csv --by gender "
+    "--permutations 199 --out {out}/agreement",
+}
+
+
 def tasks(work: Path, rows: int) -> list[Task]:
     """Every command that takes a large table or the folder of an audit of one."""
-    jsonl, csv, parquet = (str(work / f"feedback.{kind}") for kind in ("jsonl", "csv", "parquet"))
-    panel, population, out = str(work / "panel.csv"), str(work / "population.toml"), work / "out"
-    feedback = [
-        Task("feedback validate (JSONL)", ["feedback", "validate", jsonl, "--out", str(out / "checked")], rows),
-        Task("feedback validate (CSV)", ["feedback", "validate", csv, "--out", str(out / "checked-csv")], rows),
-        Task("feedback validate (Parquet)", ["feedback", "validate", parquet], rows),
-        Task("feedback aggregate", ["feedback", "aggregate", jsonl, "--out", str(out / "mean.csv")], rows),
-        Task(
-            "feedback aggregate --rule max-min",
-            ["feedback", "aggregate", jsonl, "--rule", "max-min", "--panel", panel, "--by", "gender"]
-            + ["--out", str(out / "max-min.csv")],
-            rows,
-        ),
-        Task(
-            "feedback quality",
-            ["feedback", "quality", jsonl, "--gold", str(work / "gold.csv"), "--no-audit", "--panel", panel]
-            + ["--by", "gender", "--out", str(out / "quality")],
-            rows,
-        ),
-        Task("feedback export", ["feedback", "export", jsonl, "--format", "csv", "--out", str(out / "sent.csv")], rows),
-        Task(
-            "feedback export --format label-studio",
-            ["feedback", "export", jsonl, "--format", "label-studio", "--out", str(out / "tasks.json")],
-            rows,
-        ),
-        Task(
-            "panel weigh --responded",
-            ["panel", "weigh", "--panel", panel, "--population", population, "--responded", jsonl]
-            + ["--out", str(out / "weights.csv")],
-            rows,
-        ),
-        Task(
-            "panel agree",
-            ["panel", "agree", "--feedback", jsonl, "--panel", panel, "--by", "gender", "--permutations", "199"]
-            + ["--out", str(out / "agreement")],
-            rows,
-        ),
-    ]
+    jsonl, out = str(work / "feedback.jsonl"), work / "out"
+    feedback = [Task(name, line.format(work=work, out=out).split(), rows) for name, line in COMMANDS.items()]
     audits = [
         ("panel-feedback", ["--feedback", jsonl], rows),
         ("ll144", ["--predictions", str(work / "people.csv")], rows),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -95,9 +96,8 @@ def make_answers(folder: Path, rows: int, *, seed: int = 2) -> None:
     rng = np.random.default_rng(seed)
     plan = folder / "hiring"
     plan.mkdir(exist_ok=True)
-    names = [
-        (f"Name{g}{r}{k}", GENDERS[g], RACES[r]) for g in range(2) for r in range(4) for k in range(NAMES_PER_GROUP)
-    ]
+    people = itertools.product(GENDERS, RACES, range(NAMES_PER_GROUP))
+    names = [(f"{gender}-{race}-{k}", gender, race) for gender, race, k in people]
     prompts = pd.DataFrame(
         [
             (f"{t}-{name}", f"Please write about {name} in case {t}.\nAnswer:", name, gender, race, f"case-{t}")
