@@ -20,6 +20,9 @@ class Settings(BaseModel):
 
 S = TypeVar("S", bound=BaseModel)
 
+MOST_LINES, LONGEST_MESSAGE = 8, 600
+"""So many faults of a file are told at once, so many characters of each."""
+
 
 def read_toml(path: Path, model: type[S], what: str = "config") -> S:
     """Read ``path`` into ``model``.
@@ -55,19 +58,29 @@ def read_toml_table(path: Path, what: str = "config") -> dict[str, Any]:
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> list[str]:
-    """One line for each problem: the dotted key, the value found, and what is allowed there."""
+    """One line for each problem: the dotted key, the value found, and what is allowed there.
+
+    Of many problems the first `MOST_LINES` are told, and long keys and values by their beginning.
+    """
+    problems = error.errors()
     lines = []
-    for problem in error.errors():
-        key = ".".join(str(part) for part in problem["loc"])
+    for problem in problems[:MOST_LINES]:
+        key = _shortened(".".join(str(part) for part in problem["loc"]))
         if problem["type"] == "extra_forbidden":
             lines.append(f"unknown key {key!r}; allowed here: {', '.join(_allowed(model, problem['loc'][:-1]))}")
         elif problem["type"] == "missing":
             lines.append(f"missing key {key!r}")
         elif not key:  # of the whole: to repeat it would bury the message
-            lines.append(problem["msg"])
+            lines.append(_shortened(problem["msg"], LONGEST_MESSAGE))
         else:
-            lines.append(f"{key} = {problem['input']!r}: {problem['msg']}")
-    return lines
+            told = _shortened(repr(problem["input"]), LONGEST_MESSAGE)
+            lines.append(f"{key} = {told}: {_shortened(problem['msg'], LONGEST_MESSAGE)}")
+    more = len(problems) - MOST_LINES
+    return [*lines, f"and {more} more problems"] if more > 0 else lines
+
+
+def _shortened(text: str, longest: int = 120) -> str:
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 def plain(settings: BaseModel) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import gzip
 import json
 import warnings
+import zlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from rlhf_fair.artifacts import atomic_path
-from rlhf_fair.errors import ColumnError, MissingFileError, RowError, SettingsError
+from rlhf_fair.errors import ColumnError, MissingFileError, RowError, SettingsError, about_file
 
 ATTRIBUTE_PREFIX = "attr."
 FORMATS = (".csv", ".tsv", ".jsonl", ".json", ".csv.gz", ".tsv.gz", ".jsonl.gz", ".json.gz", ".parquet")
@@ -200,7 +201,8 @@ def read_validated(
 ) -> Quarantined:
     """`read_table` and `validate` in one, with malformed JSONL lines among the rejects."""
     read = _read(path, missing_values)
-    checked = validate(read.table, contract, known=known)
+    with about_file(path):
+        checked = validate(read.table, contract, known=known)
     rejects = pd.concat([read.rejects, checked.rejects]) if len(read.rejects) else checked.rejects
     return Quarantined(checked.table, rejects.sort_values("row", ignore_index=True))
 
@@ -276,7 +278,7 @@ class _Faults:
         values = self.original.loc[new, column] if column in self.original else pd.Series(None, index=new.index[new])
         texts = ["" if pd.isna(value) else str(value) for value in values.astype(object)]
         messages = [
-            f"{self.name} row {row}, column {column!r}: {text!r} {message}"
+            f"{self.name} row {row}, column {column!r}: {_shortened(text)!r} {message}"
             for row, text in zip(values.index, texts, strict=True)
         ]
         self._parts.append(_rejects(values.index, column, texts, code, messages))
@@ -284,6 +286,11 @@ class _Faults:
     def rejects(self) -> pd.DataFrame:
         parts = [part for part in self._parts if len(part)]
         return pd.concat(parts).sort_values("row", ignore_index=True) if parts else _rejects([], "", [], "", [])
+
+
+def _shortened(text: str, longest: int = 200) -> str:
+    """A cell as messages quote it; the whole of it stands in the column ``value``."""
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 def _rejects(
@@ -365,7 +372,15 @@ def _read(path: Path, missing_values: Sequence[str]) -> Quarantined:
                 table, rejects = _read_json(path, lines=kind == ".jsonl")
     except UnicodeDecodeError as error:
         raise RowError(f"{path} is not UTF-8 text") from error
-    except (pd.errors.EmptyDataError, pd.errors.ParserError, ValueError, RecursionError, EOFError, OSError) as error:
+    except (
+        pd.errors.EmptyDataError,
+        pd.errors.ParserError,
+        ValueError,
+        RecursionError,
+        EOFError,
+        zlib.error,
+        OSError,
+    ) as error:
         raise RowError(f"{path} cannot be read as {extension}: {error}") from error
     if len(table) + len(rejects) == 0:
         raise RowError(f"{path} has no rows")

@@ -19,8 +19,8 @@ from rlhf_fair.annotate.questions import KINDS, MAX_TEXT, NEEDS, plain_text
 from rlhf_fair.annotate.schema import APPLICATION_ID, SCHEMA, SCHEMA_VERSION, connect
 from rlhf_fair.annotate.study_settings import LANGUAGE, StudySettings
 from rlhf_fair.annotate.tokens import new_token, token_hash
-from rlhf_fair.artifacts import atomic_path, sha256_bytes
-from rlhf_fair.errors import MissingFileError, OutputError, RowError, SettingsError
+from rlhf_fair.artifacts import atomic_path, read_text, sha256_bytes
+from rlhf_fair.errors import OutputError, RowError, SettingsError
 from rlhf_fair.tables import require_columns
 
 TEXTS = ("prompt", "response_a", "response_b", "response")
@@ -96,12 +96,7 @@ def create_study(
 
 def read_consent(path: Path) -> str:
     """The text raters agree to, from a UTF-8 file."""
-    if not path.is_file():
-        raise MissingFileError(path, "consent text")
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise SettingsError(f"consent text {path} is not UTF-8 text") from error
+    return read_text(path, "consent text")
 
 
 class _private:

@@ -56,7 +56,9 @@ def completed(content: Any) -> Any:
     names = content["counterfactual"].get("attributes", ())
     known = [name for name in names if name in ATTRIBUTES] if isinstance(names, list | tuple) else []
     references = [{"column": name, "reference": load_lexicon(name).groups[0]} for name in known]
-    clusters = [PAIR, *(name for name in content.get("clusters", ()) if name != PAIR)]
+    clusters = content.get("clusters", [])
+    if isinstance(clusters, list | tuple):  # else it stays as it is and is told with the rest
+        clusters = [PAIR, *(name for name in clusters if name != PAIR)]
     return {"attributes": references} | content | {"clusters": clusters, "intersections": False}
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from rlhf_fair.errors import MissingFileError, SettingsError
+from rlhf_fair.artifacts import read_text
+from rlhf_fair.errors import SettingsError
 from rlhf_fair.metrics.term_counts import count_terms
 from rlhf_fair.models.lexicon import LexiconScorer
 
@@ -52,9 +53,7 @@ class ToxicTerms:
         """A text file with one term per line (severity 1), or JSON ``{"phrases": {term: severity}}``."""
         if path.suffix == ".json":
             return cls(LexiconScorer.load(path).phrases, name=path.stem)
-        if not path.is_file():
-            raise MissingFileError(path, "toxicity list")
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        lines = [line.strip() for line in read_text(path, "toxicity list").splitlines()]
         return cls(dict.fromkeys(filter(None, lines), 1.0), name=path.stem)
 
     def score(self, texts: Sequence[str]) -> NDArray[np.float64]:

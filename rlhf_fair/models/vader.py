@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from rlhf_fair.artifacts import read_text
 from rlhf_fair.errors import MissingFileError, SettingsError
 from rlhf_fair.models.refusal import straightened
 
@@ -233,9 +234,7 @@ def _punctuation(text: str) -> float:
 
 def _two_columns(path: Path) -> list[tuple[str, str]]:
     """The first two tab-separated cells of every line; quotes and blanks are part of a token."""
-    if not path.is_file():
-        raise MissingFileError(path, "VADER lexicon")
-    rows = [line.split("\t") for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
+    rows = [line.split("\t") for line in read_text(path, "VADER lexicon").split("\n") if line.strip()]
     short = [row for row in rows if len(row) < 2]
     if short or not rows:
         raise SettingsError(f"{path} is not tab-separated in two or more columns; see vader_lexicon.txt")

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from rlhf_fair.errors import MissingFileError, RowError, SettingsError
+from rlhf_fair.artifacts import read_text
+from rlhf_fair.errors import RowError, SettingsError
 from rlhf_fair.probes.counterfactual_text import Mode, Replacement, groups_in, swap
 from rlhf_fair.probes.counterfactual_text_lexicon import Lexicon, load_lexicon
 from rlhf_fair.tables import read_table, require_columns
@@ -45,9 +46,7 @@ def read_prompts(path: Path) -> pd.DataFrame:
     Lines get the ids line-1, line-2 … (blank ones have none), rows without a ``prompt_id`` row-1, row-2 …
     """
     if path.suffix == ".txt":
-        if not path.is_file():
-            raise MissingFileError(path, "prompts file")
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_text(path, "prompts file").splitlines()
         named = {f"line-{k}": line.strip() for k, line in enumerate(lines, 1) if line.strip()}
         table = pd.DataFrame({"prompt_id": list(named), "prompt": list(named.values())}, dtype="str")
     else:

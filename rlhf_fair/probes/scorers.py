@@ -86,7 +86,7 @@ class ScorerPlan(Settings):
     @classmethod
     def _has_a_unit(cls, content: object) -> object:
         if isinstance(content, dict) and not content.get("unit"):
-            return content | {"unit": UNITS.get(content.get("kind", ""), "points")}
+            return content | {"unit": UNITS.get(str(content.get("kind", "")), "points")}
         return content
 
     @model_validator(mode="after")

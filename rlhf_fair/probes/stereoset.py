@@ -6,8 +6,6 @@ sentence, intersentence items three sentences that may follow a context. `rlhf_f
 
 from __future__ import annotations
 
-import gzip
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -15,9 +13,10 @@ from typing import Any, Literal, get_args
 import numpy as np
 import pandas as pd
 
-from rlhf_fair.errors import MissingFileError, RowError, SettingsError
+from rlhf_fair.errors import MissingFileError, RowError, SettingsError, about_file
 from rlhf_fair.models.requests import Likelihood, LogLikelihood, PseudoLogLikelihood, Tokens
 from rlhf_fair.probes.likelihoods import DUPLICATE, MALFORMED, MISSING, first_problem
+from rlhf_fair.probes.upstream_files import read_json_object
 from rlhf_fair.stats.sample import Floats
 from rlhf_fair.tables import Column, Contract, Quarantined, Rule, read_jsonl_with_rejects, require_columns, validate
 
@@ -76,8 +75,9 @@ def load_stereoset(folder: Path) -> Quarantined:
         raw, malformed = pd.DataFrame(_upstream_items(path)), None
     for text in TEXTS:
         if f"{text}_id" not in raw:
-            raw[f"{text}_id"] = raw["item_id"] + f"/{text}"
-    checked = validate(raw, CONTRACT)
+            raw[f"{text}_id"] = [f"{item_id}/{text}" for item_id in raw["item_id"]]
+    with about_file(path):
+        checked = validate(raw, CONTRACT)
     rejects = checked.rejects if malformed is None else pd.concat([malformed, checked.rejects])
     columns = [*CONTRACT.columns, *(f"{text}_id" for text in TEXTS)]
     return Quarantined(checked.table[columns], rejects.sort_values("row", ignore_index=True))
@@ -216,12 +216,12 @@ def _texts(items: pd.DataFrame) -> list[tuple[str, str, str, str]]:
 
 def _upstream_items(path: Path) -> list[dict[str, Any]]:
     """Rows of upstream's layout: data -> type -> items -> sentences, each with its label."""
-    content = path.read_bytes()
+    content = read_json_object(path)
     try:
-        data = json.loads(gzip.decompress(content) if path.suffix == ".gz" else content)["data"]
+        data = content["data"]
         return [_upstream_item(kind, entry) for kind, entries in data.items() for entry in entries]
-    except (ValueError, OSError, KeyError, TypeError, AttributeError) as error:
-        raise SettingsError(f"{path} is not laid out as StereoSet's dev.json: {error!r}") from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise SettingsError(f"{path} is not laid out as StereoSet's dev.json: {repr(error)[:200]}") from error
 
 
 def _upstream_item(kind: str, entry: dict[str, Any]) -> dict[str, Any]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import gzip
-import json
+import zlib
 from pathlib import Path
 from typing import Any
 
+from rlhf_fair.artifacts import parse_json
 from rlhf_fair.errors import MissingFileError, RowError
 
 
@@ -23,7 +24,7 @@ def read_text(path: Path) -> str:
     try:
         raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
         return raw.decode("utf-8-sig")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise RowError(f"{path} cannot be read as UTF-8 text: {error}") from error
 
 
@@ -34,10 +35,7 @@ def read_lines(path: Path) -> list[str]:
 
 def read_json_object(path: Path) -> dict[str, Any]:
     """A file that is one JSON object, whatever its extension promises."""
-    try:
-        content = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise RowError(f"{path} is not JSON: line {error.lineno}, {error.msg}") from error
+    content = parse_json(read_text(path), str(path), RowError)
     if not isinstance(content, dict):
         raise RowError(f"{path} holds a JSON {type(content).__name__}; allowed: one object")
     return content

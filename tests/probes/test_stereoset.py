@@ -287,7 +287,7 @@ def test_malformed_items_are_set_aside(tmp_path: Path) -> None:
         load_stereoset(tmp_path / "nowhere")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "dev.json").write_text("[]")
-    with pytest.raises(SettingsError, match="not laid out"):
+    with pytest.raises(RowError, match="allowed: one object"):
         load_stereoset(tmp_path / "other")
 
 
