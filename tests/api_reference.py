@@ -29,7 +29,7 @@ OPENING = """\
 
 Every public name, by the job it is for: `from rlhf_fair import NAME`. Other modules may change between versions.
 Importing the package loads neither torch nor pandas. Blocks hold signatures, or the fields of a class and what its
-methods (with a dot) take and return. `python -m tests.api_reference` writes this page from the sources, and a test holds
+methods (with a dot) take and return. `python -m tests.api_reference` writes this page from the sources; a test holds
 it to them.
 
 Ten-minute walks: [audits](../audits/README.md), [training](../audits/train-ppo/README.md),
