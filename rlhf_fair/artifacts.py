@@ -90,9 +90,9 @@ def write_canonical_json(path: Path, value: object) -> None:
 
 def read_text(path: Path, what: str) -> str:
     """A text file's content, without a byte order mark; a missing or unreadable one is one clear error."""
-    if not path.is_file():
-        raise MissingFileError(path, what)
     try:
+        if not path.is_file():
+            raise MissingFileError(path, what)
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise SettingsError(f"{what} {path} is not UTF-8 text") from error

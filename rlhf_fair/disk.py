@@ -13,6 +13,7 @@ import platform
 import re
 import secrets
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -21,6 +22,7 @@ from pathlib import Path
 from rlhf_fair.errors import OutputError
 
 DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+SQLITE_FAULTS = ("disk I/O error", "database or disk is full", "attempt to write a readonly", "unable to open")
 
 
 def make_folder(path: Path) -> Path:
@@ -39,8 +41,8 @@ def writing(path: Path) -> Iterator[None]:
     """A full or read-only disk, told by whatever library the block writes with, becomes one `OutputError`."""
     try:
         yield
-    except OSError as error:
-        raise OutputError(path, error.strerror or error) from error
+    except OSError as error:  # pyarrow puts a whole story into ``strerror``
+        raise OutputError(path, os.strerror(error.errno) if error.errno else error) from error
     except Exception as error:
         if (said := why_not_written(error)) is None:
             raise
@@ -62,6 +64,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
             if path.is_dir():
                 _remove(path)
             os.replace(temporary, path)
+    except OutputError as error:
+        raise _told_of(error, temporary, path) from error
     finally:
         _remove(temporary)
 
@@ -135,6 +139,8 @@ def replaced_files(folder: Path, names: Iterable[str]) -> Iterator[Path]:
                 _remove(folder / name)
             for name in sorted(written):
                 os.replace(temporary / name, folder / name)
+    except OutputError as error:
+        raise _told_of(error, temporary, folder) from error
     finally:
         _remove(temporary)
 
@@ -165,6 +171,13 @@ def _this_machine() -> str:
     return hashlib.sha256(platform.node().encode()).hexdigest()[:6]
 
 
+def _told_of(error: OutputError, temporary: Path, path: Path) -> OutputError:
+    """The error with the name that a person knows, where it is about something in ``temporary``."""
+    if not error.path.is_relative_to(temporary):
+        return error
+    return OutputError(path / error.path.relative_to(temporary), error.why)
+
+
 def _is_alive(process: int) -> bool:
     try:
         os.kill(process, 0)
@@ -178,11 +191,13 @@ def _is_alive(process: int) -> bool:
 def why_not_written(error: Exception) -> str | None:
     """What a library's error says of a disk that takes no more or nothing at all; None where it is about other things.
 
-    safetensors and torch have errors of their own for that, which are no `OSError`.
+    SQLite, safetensors and torch have errors of their own for that, which are no `OSError`.
     """
     if isinstance(error, OSError):
-        return error.strerror if error.errno in DISK_FAULTS else None
+        return os.strerror(error.errno) if error.errno in DISK_FAULTS else None
     text = str(error).strip()
+    if isinstance(error, sqlite3.OperationalError):
+        return text if text.startswith(SQLITE_FAULTS) else None
     if type(error).__name__ == "SafetensorError" and "os error" in text:
         return text.partition(": ")[2] or text
     if isinstance(error, RuntimeError) and ("inline_container" in text or "PytorchStream" in text):

@@ -57,6 +57,7 @@ class OutputError(RlhfFairError):
 
     def __init__(self, path: str | Path, why: object) -> None:
         super().__init__(f"cannot write to {path}: {why}")
+        self.path, self.why = Path(path), why
 
 
 class InfeasibleError(RlhfFairError):

@@ -20,6 +20,7 @@ from rlhf_fair.annotate.records import Rater, Task, Time
 from rlhf_fair.annotate.schema import APPLICATION_ID, NOW, SCHEMA_VERSION, connect
 from rlhf_fair.annotate.study_settings import StudySettings
 from rlhf_fair.annotate.tokens import new_token, same_hash, token_hash
+from rlhf_fair.disk import writing
 from rlhf_fair.errors import MissingFileError, SettingsError
 
 
@@ -59,12 +60,13 @@ class Store:
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
         """One transaction: on disk when the block has ended, gone without a trace if it raises."""
-        with self._turn, closing(connect(self.path)) as db:
+        with self._turn, writing(self.path), closing(connect(self.path)) as db:
             db.execute("BEGIN IMMEDIATE")
             try:
                 yield db
             except BaseException:
-                db.execute("ROLLBACK")
+                if db.in_transaction:  # a full disk has ended it already
+                    db.execute("ROLLBACK")
                 raise
             db.execute("COMMIT")
 

@@ -39,7 +39,7 @@ def validate(
 
     Example: rlhf-fair feedback validate feedback.jsonl --annotators panel/panel.csv --out checked/
     """
-    from rlhf_fair.artifacts import make_folder
+    from rlhf_fair.artifacts import replaced_files
     from rlhf_fair.tables import FEEDBACK, read_table, read_validated, require_columns, simulated_rows, write_table
 
     known: dict[str, pd.Series] = {}
@@ -60,9 +60,9 @@ def validate(
     summary["simulated_rows"] = simulated_rows(checked.table)
     lines += simulated_lines(checked.table)
     if out is not None:
-        make_folder(out)
-        write_table(out / "accepted.jsonl", checked.table)
-        write_table(out / "rejects.csv", checked.rejects)
+        with replaced_files(out, ("accepted.jsonl", "rejects.csv")) as folder:
+            write_table(folder / "accepted.jsonl", checked.table)
+            write_table(folder / "rejects.csv", checked.rejects)
         summary["out"] = str(out)
     show(summary, lines, as_json=as_json, quiet=quiet)
     if bad:

@@ -91,7 +91,7 @@ def measure(task: Task) -> dict[str, object]:
         command, capture_output=True, text=True, check=False, env=os.environ | {"OMP_NUM_THREADS": "1"}
     )
     said = found.stderr.strip().splitlines()
-    if found.returncode not in ENDS_WELL:
+    if found.returncode not in ENDS_WELL or "Traceback" in found.stderr:
         print(f"{task.name}: exit code {found.returncode}\n{found.stderr}", file=sys.stderr)
     wall, user, system, kib = (float(part) for part in said[-1].split())
     return {
