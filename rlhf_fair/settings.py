@@ -43,9 +43,9 @@ def read_toml(path: Path, model: type[S], what: str = "config") -> S:
 
 def read_toml_table(path: Path, what: str = "config") -> dict[str, Any]:
     """The file's content, unchecked; raises as `read_toml` does where it is missing or not TOML."""
-    if not path.is_file():
-        raise MissingFileError(path, f"{what} file")
     try:
+        if not path.is_file():
+            raise MissingFileError(path, f"{what} file")
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # some editors put a byte order mark in front
     except UnicodeDecodeError as error:
         raise SettingsError(f"{what} {path} is not UTF-8 text") from error

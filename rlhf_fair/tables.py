@@ -19,6 +19,7 @@ from typing import IO, Any, Literal
 
 import numpy as np
 import pandas as pd
+from pyarrow import ArrowException
 
 from rlhf_fair.artifacts import atomic_path
 from rlhf_fair.errors import ColumnError, MissingFileError, RowError, SettingsError, about_file
@@ -355,9 +356,16 @@ def _format(path: Path) -> str:
     raise SettingsError(f"{path} has an unknown extension; allowed: {', '.join(FORMATS)}")
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long for any file
+        return False
+
+
 def _read(path: Path, missing_values: Sequence[str]) -> Quarantined:
     extension = _format(path)
-    if not path.is_file():
+    if not _is_file(path):
         raise MissingFileError(path, "table")
     rejects = _rejects([], "", [], "", [])
     try:
@@ -380,8 +388,12 @@ def _read(path: Path, missing_values: Sequence[str]) -> Quarantined:
         EOFError,
         zlib.error,
         OSError,
+        ArrowException,
     ) as error:
         raise RowError(f"{path} cannot be read as {extension}: {error}") from error
+    if not table.columns.is_unique:
+        repeated = sorted(map(str, table.columns[table.columns.duplicated()].unique()))
+        raise RowError(f"{path} cannot be read as {extension}: repeated column names {repeated}")
     if len(table) + len(rejects) == 0:
         raise RowError(f"{path} has no rows")
     if missing_values:
@@ -431,6 +443,9 @@ def _read_json(path: Path, *, lines: bool) -> tuple[pd.DataFrame, pd.DataFrame]:
             except json.JSONDecodeError as error:
                 bad.append((number, entry.strip()[:200], f"is not JSON: {error.msg} at character {error.pos + 1}"))
                 continue
+            except ValueError:  # Python refuses to read whole numbers of thousands of digits
+                bad.append((number, entry.strip()[:200], "holds a number that is too long to be read"))
+                continue
             if isinstance(record, dict):
                 rows.append(number)
                 records.append(record)
@@ -444,10 +459,20 @@ def _read_json(path: Path, *, lines: bool) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def _json_array(stream: IO[str]) -> list[Any]:
-    content = json.load(stream)
+    text = stream.read()
+    content = json.loads(text)
     if not isinstance(content, list):
         raise ValueError("its top level is not an array of objects")
+    if "\\ud" in text.lower():
+        _refuse_half_characters(content)
     return content
+
+
+def _refuse_half_characters(content: object) -> None:
+    try:
+        json.dumps(content, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("it holds an unpaired surrogate, which is not text") from error
 
 
 def _open_text(path: Path) -> IO[str]:

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from pydantic import Field, NonNegativeInt
 
-from rlhf_fair.errors import InfeasibleError, SettingsError
+from rlhf_fair.errors import InfeasibleError, SettingsError, about_file
 from rlhf_fair.settings import Settings, read_toml
 from rlhf_fair.tables import ATTRIBUTE_PREFIX, read_table
 
@@ -124,8 +124,11 @@ class Population:
         """
         if path.suffix == ".toml":
             content = read_toml(path, _PopulationFile, "population")
-            return cls.from_shares(content.margins, multi_select=content.multi_select, minimums=content.minimums)
-        return cls.from_table(read_table(path))
+            with about_file(path):
+                return cls.from_shares(content.margins, multi_select=content.multi_select, minimums=content.minimums)
+        table = read_table(path)
+        with about_file(path):
+            return cls.from_table(table)
 
     @property
     def attributes(self) -> tuple[str, ...]:

@@ -26,6 +26,10 @@ class BudgetError(SettingsError):
     """An answer would cost more than what is left of the privacy budget."""
 
 
+MOST_DIGITS = 100
+"""Of a number that is given; as the fraction that the ledger keeps it may be a few times as long."""
+
+
 @dataclass(frozen=True)
 class Balance:
     """Epsilons, exact: ``total`` = ``spent`` + ``left``; ``entries`` counts what was paid for."""
@@ -128,9 +132,9 @@ def _balance(path: Path, lines: Sequence[bytes]) -> Balance:
     for number, line in enumerate(lines, start=1):
         try:
             entry: dict[str, Any] = json.loads(line)
-            amount = Fraction(entry["budget" if number == 1 else "epsilon"])
+            amount = _fraction(str(entry["budget" if number == 1 else "epsilon"]), 10 * MOST_DIGITS)
             linked = entry["previous"] == previous
-        except (ValueError, KeyError, TypeError, ZeroDivisionError) as error:
+        except (ValueError, KeyError, TypeError, ZeroDivisionError, RecursionError) as error:
             raise IntegrityError(f"{path} line {number} is no entry of a privacy budget") from error
         if not linked or amount <= 0:
             raise IntegrityError(f"{path} line {number} does not follow from the line before: the ledger was changed")
@@ -139,12 +143,20 @@ def _balance(path: Path, lines: Sequence[bytes]) -> Balance:
     return Balance(total, spent, len(lines) - 1)
 
 
+def _fraction(text: str, longest: int) -> Fraction:
+    """Exact; a number of very many digits, which an exponent makes out of a few letters, is a `ValueError`."""
+    _, _, exponent = text.lower().partition("e")
+    if len(text) > longest or (exponent and abs(int(exponent)) > longest):
+        raise ValueError(text)
+    return Fraction(text)
+
+
 def _epsilon(value: str | float) -> Fraction:
     """Exact: 0.1 is a tenth, so ten of them are 1."""
     try:
-        epsilon = Fraction(str(value))
+        epsilon = _fraction(str(value), MOST_DIGITS)
     except (ValueError, ZeroDivisionError) as error:
-        raise SettingsError(f"epsilon is {value!r}; allowed: a number above 0") from error
+        raise SettingsError(f"epsilon is {str(value)[:80]!r}; allowed: a number above 0") from error
     if epsilon <= 0:
         raise SettingsError(f"epsilon is {value}; allowed: a number above 0")
     return epsilon

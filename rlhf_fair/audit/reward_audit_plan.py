@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -29,6 +30,16 @@ class CounterfactualPlan(Settings):
     edits: dict[str, tuple[str, str]] = Field(default_factory=dict)
     per_prompt: int = Field(2, ge=1)
     least_unit: float = Field(0.05, ge=0, lt=1)
+
+    @field_validator("edits")
+    @classmethod
+    def _expressions(cls, edits: dict[str, tuple[str, str]]) -> dict[str, tuple[str, str]]:
+        for name, (pattern, replacement) in edits.items():
+            try:
+                re.sub(pattern, replacement, "")
+            except (re.error, OverflowError, RecursionError) as error:
+                raise ValueError(f"edit {name!r} is no [pattern, replacement] of re: {error}") from error
+        return edits
 
     @field_validator("terms")
     @classmethod

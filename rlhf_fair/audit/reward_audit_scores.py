@@ -18,7 +18,7 @@ from rlhf_fair.errors import RowError, SettingsError
 from rlhf_fair.metrics.preference import within_prompt_sd
 from rlhf_fair.probes import reward_pairs
 from rlhf_fair.stats.columns import Floats
-from rlhf_fair.tables import Column, Contract, read_table, validate, write_table
+from rlhf_fair.tables import Column, Contract, read_validated, write_table
 
 TEXTS_NAME = "texts.csv"
 ID_LENGTH = 16
@@ -140,7 +140,7 @@ def _from_model(source: str, texts: Sequence[str], hear: Hear) -> Scores:
 
 
 def _from_file(path: Path, texts: Sequence[str]) -> Scores:
-    read = validate(read_table(path), SCORES)
+    read = read_validated(path, SCORES)
     duplicates = read.rejects[read.rejects["code"] == "duplicate"]
     if len(duplicates):
         raise RowError(f"{path}: {duplicates['message'].iloc[0]}")

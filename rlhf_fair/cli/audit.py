@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -120,7 +120,7 @@ def _warn_of_expiry(plan_file: Path, today: date) -> None:
 
     policy = read_toml_table(plan_file, "plan").get("policy")
     expires = policy.get("expires") if isinstance(policy, dict) else None
-    if isinstance(expires, date) and expires < today:
+    if isinstance(expires, date) and not isinstance(expires, datetime) and expires < today:
         typer.echo(f"warning: the policy of {plan_file} expired on {expires}: look at its thresholds afresh", err=True)
 
 

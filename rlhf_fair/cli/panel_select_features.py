@@ -104,8 +104,6 @@ def _feature_file(path: Path) -> pd.DataFrame:
 
 
 def _archive(path: Path) -> pd.DataFrame:
-    import zipfile
-
     import numpy as np
     import pandas as pd
 
@@ -116,13 +114,18 @@ def _archive(path: Path) -> pd.DataFrame:
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except MemoryError as error:
+        raise RowError(f"{path} cannot be read as .npz: it claims to hold more than fits into memory") from error
+    except Exception as error:  # numpy, zipfile, zlib and struct each have their own for bytes that make no sense
         raise RowError(f"{path} cannot be read as .npz: {error}") from error
     wanted = ("item_id", "differences") if "differences" in arrays else ("item_id", "a", "b")
     for name in wanted:
         if name not in arrays:
             raise ColumnError(f"features {path}", name, arrays)
-    values = arrays[wanted[1]] if len(wanted) == 2 else arrays["a"] - arrays["b"]
+    try:
+        values = np.asarray(arrays[wanted[1]] if len(wanted) == 2 else arrays["a"] - arrays["b"], dtype=np.float64)
+    except (ValueError, TypeError) as error:
+        raise RowError(f"{path}: the features are no numbers of one shape: {error}") from error
     if values.ndim != 2 or arrays["item_id"].shape != values.shape[:1]:
         raise RowError(f"{path}: {arrays['item_id'].shape} ids for features of shape {values.shape}; needed: (n, d)")
     return _checked(path, pd.DataFrame(values, index=arrays["item_id"].astype(str)))

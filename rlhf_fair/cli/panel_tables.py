@@ -43,7 +43,7 @@ def attribute_names(table: pd.DataFrame, attributes: Sequence[str]) -> list[str]
 def read_groups(panel: Path | None, attributes: Sequence[str]) -> pd.Series | None:
     """Each annotator's group, crossed levels joined by ``*``; None where no attribute is asked for."""
     from rlhf_fair.annotators.population import CROSS
-    from rlhf_fair.errors import SettingsError
+    from rlhf_fair.errors import SettingsError, about_file
     from rlhf_fair.tables import ANNOTATORS
 
     if not attributes:
@@ -51,6 +51,7 @@ def read_groups(panel: Path | None, attributes: Sequence[str]) -> pd.Series | No
     if panel is None:
         raise SettingsError(f"--by {attributes[0]} needs --panel FILE to say who is in which group")
     members = accepted(panel, ANNOTATORS)
-    columns = attribute_names(members, attributes)
+    with about_file(panel):
+        columns = attribute_names(members, attributes)
     group = members[columns].fillna("").agg(CROSS.join, axis=1).where(members[columns].notna().all(axis=1))
     return group.set_axis(members["annotator_id"])

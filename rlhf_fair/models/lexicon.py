@@ -15,9 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlhf_fair.artifacts import read_json, write_json
-from rlhf_fair.errors import SettingsError
+from rlhf_fair.errors import SettingsError, about_file
 
 Combine = Literal["mean", "sum"]
+
+HUGE = 1e100
+"""No score is as large; a whole number in JSON may be larger than any float."""
 
 
 class LexiconScorer:
@@ -40,9 +43,9 @@ class LexiconScorer:
     ) -> None:
         if not phrases:
             raise SettingsError(f"lexicon {name!r} has no phrases")
-        unusable = [phrase for phrase, score in phrases.items() if not phrase.strip() or not math.isfinite(score)]
+        unusable = [phrase for phrase, score in phrases.items() if not phrase.strip() or not abs(score) < HUGE]
         if unusable:
-            raise SettingsError(f"lexicon {name!r}: phrase {unusable[0]!r} is blank or has no finite score")
+            raise SettingsError(f"lexicon {name!r}: phrase {unusable[0][:80]!r} is blank or has no finite score")
         self.name = name
         self.source = source
         self.combine = combine
@@ -59,10 +62,11 @@ class LexiconScorer:
         if not isinstance(phrases, dict) or not all(isinstance(score, int | float) for score in phrases.values()):
             raise SettingsError(f"lexicon {path}: 'phrases' must map each phrase to a number")
         combine, offset = content.get("combine", "mean"), content.get("offset", 0.0)
-        if combine not in get_args(Combine) or not isinstance(offset, int | float):
-            raise SettingsError(f"lexicon {path}: 'combine' must be mean or sum, 'offset' a number")
+        if combine not in get_args(Combine) or not isinstance(offset, int | float) or not abs(offset) < HUGE:
+            raise SettingsError(f"lexicon {path}: 'combine' must be mean or sum, 'offset' a finite number")
         name, source = str(content.get("name", path.stem)), str(content.get("source", ""))
-        return cls(name, phrases, source, combine=combine, offset=float(offset))
+        with about_file(path):
+            return cls(name, phrases, source, combine=combine, offset=float(offset))
 
     @property
     def bounds(self) -> tuple[float, float]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from rlhf_fair.errors import ModelLoadError, SettingsError
+from rlhf_fair.errors import ModelLoadError, RlhfFairError, SettingsError
 from rlhf_fair.models.reward_heads import declared_heads
 
 Kind = Literal["SequenceClassification", "CausalLM", "MaskedLM", "Encoder"]
@@ -209,11 +209,11 @@ def quiet_transformers() -> Iterator[None]:
 @contextmanager
 def _loading(source: str | Path) -> Iterator[None]:
     """Turn what the library raises into one line."""
-    from safetensors import SafetensorError
-
     try:
         with quiet_transformers():
             yield
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+    except RlhfFairError:
+        raise
+    except Exception as error:  # a broken config or tokenizer.json ends in any error, in bare Exception too
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelLoadError(f"model {source} cannot be loaded: {first}") from error

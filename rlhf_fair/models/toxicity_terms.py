@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlhf_fair.artifacts import read_text
-from rlhf_fair.errors import SettingsError
+from rlhf_fair.errors import SettingsError, about_file
 from rlhf_fair.metrics.term_counts import count_terms
 from rlhf_fair.models.lexicon import LexiconScorer
 
@@ -52,9 +52,12 @@ class ToxicTerms:
     def load(cls, path: Path) -> ToxicTerms:
         """A text file with one term per line (severity 1), or JSON ``{"phrases": {term: severity}}``."""
         if path.suffix == ".json":
-            return cls(LexiconScorer.load(path).phrases, name=path.stem)
+            phrases = LexiconScorer.load(path).phrases
+            with about_file(path):
+                return cls(phrases, name=path.stem)
         lines = [line.strip() for line in read_text(path, "toxicity list").splitlines()]
-        return cls(dict.fromkeys(filter(None, lines), 1.0), name=path.stem)
+        with about_file(path):
+            return cls(dict.fromkeys(filter(None, lines), 1.0), name=path.stem)
 
     def score(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """(n,) in the order of ``texts``."""

@@ -128,8 +128,10 @@ class VaderScorer:
         for number, (token, rating) in enumerate(_two_columns(path), start=1):
             try:
                 valences[token] = float(rating)
+                if not math.isfinite(valences[token]):
+                    raise ValueError(rating)
             except ValueError as error:
-                raise SettingsError(f"{path} row {number}: {rating!r} is not a number") from error
+                raise SettingsError(f"{path} row {number}: {rating[:80]!r} is not a finite number") from error
         return cls(valences, emoji=None if emoji_path is None else dict(_two_columns(emoji_path)))
 
     def score(self, texts: Sequence[str]) -> NDArray[np.float64]:

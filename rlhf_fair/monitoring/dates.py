@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rlhf_fair.artifacts import LOG_NAME
 from rlhf_fair.attestation.log import FINISHED, read_log
-from rlhf_fair.errors import SettingsError
+from rlhf_fair.errors import IntegrityError, SettingsError
 from rlhf_fair.tables import read_table, require_columns
 
 _PREFIX = re.compile(r"\d{4}-?\d{2}-?\d{2}(?:[T_]\d{2}[-:]?\d{2}(?:[-:]?\d{2})?Z?)?")
@@ -36,7 +36,10 @@ def moment_of(text: str) -> datetime:
     ('2026-11-21T00:00:00+00:00', '2026-11-21T08:30:00+00:00')
     """
     moment = datetime.fromisoformat(text.strip())
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    try:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except OverflowError as error:  # in UTC it lies before the year 1 or after 9999
+        raise ValueError(f"{text!r} is out of range") from error
 
 
 def read_dates(path: Path) -> dict[str, datetime]:
@@ -73,11 +76,18 @@ def date_of(folder: Path, dates: Mapping[str, datetime] | None = None) -> Dated:
     if (folder / LOG_NAME).is_file():
         times = [entry.time for entry in read_log(folder) if entry.event == FINISHED and entry.time]
         if times:
-            return Dated(moment_of(times[-1]), "audit log")
+            return Dated(_logged(times[-1], folder), "audit log")
     raise SettingsError(
         f"{folder}: nothing says when this audit was made; allowed: a folder's name that begins as 2026-11-21, an "
         f"{LOG_NAME} in it, or a table of {' and '.join(COLUMNS)} given with --dates"
     )
+
+
+def _logged(time: object, folder: Path) -> datetime:
+    try:
+        return moment_of(str(time))
+    except ValueError as error:
+        raise IntegrityError(f"{folder / LOG_NAME}: time {time!r} is no moment") from error
 
 
 def _iso(text: str) -> str:

@@ -167,7 +167,7 @@ def read_store(path: Path) -> list[DatedAudit]:
     names = list(Finding.model_fields)
     require_columns(table, [*AUDIT_COLUMNS, *names], f"store {path}")
     found = []
-    for _, rows in table.groupby(["results_sha256", "date"], sort=False):
+    for _, rows in table.groupby(["results_sha256", "date"], sort=False, dropna=False):
         head = rows.iloc[0]
         try:
             findings = tuple(Finding.model_validate(row) for row in rows[names].to_dict("records"))
@@ -184,7 +184,7 @@ def read_store(path: Path) -> list[DatedAudit]:
                     findings=findings,
                 )
             )
-        except (ValidationError, ValueError) as error:
+        except (ValidationError, ValueError, TypeError) as error:
             raise SettingsError(f"store {path}: audit {head['audit']!r} is not as it was written") from error
     return found
 

@@ -13,7 +13,7 @@ from typing import Literal
 
 import pandas as pd
 
-from rlhf_fair.errors import ColumnError
+from rlhf_fair.errors import ColumnError, about_file
 from rlhf_fair.tables import (
     ATTRIBUTE_PREFIX,
     Contract,
@@ -52,7 +52,8 @@ class FeedbackFile:
 
     def accepted(self, kind: Kind, contract: Contract) -> Quarantined:
         """The rows of one kind that keep ``contract``, and the others with their place in the file."""
-        return validate(self.by_kind.get(kind, self.rows.table.iloc[:0]), contract)
+        with about_file(self.path):
+            return validate(self.by_kind.get(kind, self.rows.table.iloc[:0]), contract)
 
 
 def read_feedback_file(

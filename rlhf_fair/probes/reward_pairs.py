@@ -28,7 +28,7 @@ from rlhf_fair.probes.reward_people import FIRST, NEUTRAL, Kind, Person, check_s
 from rlhf_fair.records import Estimate
 from rlhf_fair.stats.contrasts import contrast_estimate, mean_estimate
 from rlhf_fair.stats.no_change import with_no_change_limits
-from rlhf_fair.tables import Column, Contract, read_table, validate
+from rlhf_fair.tables import Column, Contract, read_validated
 
 PROBE = "counterfactual_pairs"
 ANSWERS = ("better", "worse")
@@ -61,7 +61,7 @@ def read_prompt_pairs(path: Path) -> pd.DataFrame:
     RowError
         A row is incomplete, repeated, or has a slot that nothing fills.
     """
-    read = validate(read_table(path), PAIRS)
+    read = read_validated(path, PAIRS)
     if len(read.rejects):
         raise RowError(f"{path}: {read.rejects['message'].iloc[0]}")
     for column in ("prompt", *ANSWERS):

@@ -16,7 +16,15 @@ import pandas as pd
 from rlhf_fair.errors import ColumnError, RowError
 from rlhf_fair.probes.reward_feedback import SUBJECT, FeedbackFile
 from rlhf_fair.probes.reward_pairs import lay_out
-from rlhf_fair.tables import Column, Contract, Quarantined, attribute_columns, read_table, require_columns, validate
+from rlhf_fair.tables import (
+    Column,
+    Contract,
+    Quarantined,
+    attribute_columns,
+    read_table,
+    read_validated,
+    require_columns,
+)
 
 PROBE = "feedback_ratings"
 TOLD = "subject of the text"
@@ -104,7 +112,7 @@ def strata(table: pd.DataFrame) -> pd.Series:
 
 
 def _with_items(table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, int]:
-    read = validate(read_table(path), ITEMS)
+    read = read_validated(path, ITEMS)
     if len(read.rejects):
         raise RowError(f"{path}: {read.rejects['message'].iloc[0]}")
     more = [name for name in _TEXTS if name in read.table]

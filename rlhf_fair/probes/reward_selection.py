@@ -22,7 +22,7 @@ from rlhf_fair.probes.reward_people import Person, check_slots, in_turn
 from rlhf_fair.records import NAN
 from rlhf_fair.stats.group_sums import GroupMeans
 from rlhf_fair.stats.smallest_p import critical_level, smallest_p_values
-from rlhf_fair.tables import Column, Contract, read_table, validate
+from rlhf_fair.tables import Column, Contract, read_validated
 
 PROBE = "best_of_n"
 METRIC, QUALITY = "selection_gap", "selected_quality"
@@ -56,7 +56,7 @@ def read_templates(path: Path) -> pd.DataFrame:
     RowError
         A row is incomplete, repeated, or has a slot that nothing fills.
     """
-    read = validate(read_table(path), TEMPLATES)
+    read = read_validated(path, TEMPLATES)
     if len(read.rejects):
         raise RowError(f"{path}: {read.rejects['message'].iloc[0]}")
     check_slots(read.table["answer"], path.name)
@@ -92,7 +92,7 @@ def read_candidates(path: Path, layout: str) -> tuple[pd.DataFrame, pd.DataFrame
     RowError
         No row can be used.
     """
-    read = validate(read_table(path), CANDIDATES)
+    read = read_validated(path, CANDIDATES)
     table = read.table
     if table.empty:
         raise RowError(f"{path}: no usable candidate; the first fault: {read.rejects['message'].iloc[0]}")

@@ -61,7 +61,7 @@ class GroupState:
             cells = {Cell(*map(str, row[:3])): RunningMoments(*map(float, row[3:])) for row in content["cells"]}
             rows = float(content.get("rows", 0.0))  # states of old checkpoints have none
             return cls(cells, int(content["version"]), float(content["steps"]), content.get("multipliers"), rows)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
             raise RlhfFairError(f"this is no state of group statistics: {error!r}") from error
 
 

@@ -31,6 +31,8 @@ def read_feedback(source: FeedbackSource, data_dir: Path) -> Source:
     items = read_validated(data_dir / source.items, ITEMS)
     people = None if source.annotators is None else read_validated(data_dir / source.annotators, ANNOTATORS)
     pairs = read.table[read.table["kind"] == "pair"]
+    if pairs.empty:
+        raise RowError(f"source {source.name!r}: no usable choice in {source.path}")
     judgements = pd.DataFrame(
         {"item_id": pairs["item_id"], "rater_id": pairs["annotator_id"], "value": pairs["choice"].map(CHOICE_VALUES)}
     )

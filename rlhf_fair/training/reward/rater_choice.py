@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from rlhf_fair.errors import ColumnError, RowError
+from rlhf_fair.errors import ColumnError, RowError, about_file
 from rlhf_fair.tables import ATTRIBUTE_PREFIX, Column, Contract, read_table, validate
 from rlhf_fair.training.reward.rows import judgement_means
 from rlhf_fair.training.reward.sources import Source
@@ -38,7 +38,8 @@ def read_members(path: Path) -> pd.DataFrame:
     """
     raw = read_table(path)
     key = ("source", *MEMBERS.key) if "source" in raw else MEMBERS.key
-    checked = validate(raw, replace(MEMBERS, key=key))
+    with about_file(path):
+        checked = validate(raw, replace(MEMBERS, key=key))
     if len(checked.rejects):
         first = checked.rejects.iloc[0]
         raise RowError(f"{path}: {first['message']}")

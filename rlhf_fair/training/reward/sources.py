@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from rlhf_fair.errors import RowError
+from rlhf_fair.errors import RowError, about_file
 from rlhf_fair.tables import (
     ATTRIBUTE_PREFIX,
     REJECT_COLUMNS,
@@ -71,7 +71,8 @@ def text_key(text: str) -> str:
 def read_ratings(source: RatingSource, data_dir: Path, panel: Panel | None) -> Source:
     """One item per text, its rating the mean over raters, weighted to the census where a panel is asked for."""
     raw = read_table(data_dir / source.path, missing_values=source.missing)
-    checked = _check_ratings(raw, source)
+    with about_file(source.path):
+        checked = _check_ratings(raw, source)
     ratings = checked.table.drop(columns="text", errors="ignore")
     texts, text_rejects = _texts(source, data_dir, checked.table)
     with_text = ratings["item_id"].isin(texts.index)
@@ -103,7 +104,8 @@ def read_pairs(source: PairSource, data_dir: Path) -> Source:
     path = data_dir / source.path
     if source.format == "hh_rlhf":
         read = read_jsonl_with_rejects(path, missing_values=source.missing)
-        checked = validate(read.table, HH_PAIRS)
+        with about_file(path):
+            checked = validate(read.table, HH_PAIRS)
         table = checked.table.rename(columns={"chosen": "text_a", "rejected": "text_b"})
         table["p_a"] = 1.0
         for side in ("a", "b"):
@@ -113,7 +115,8 @@ def read_pairs(source: PairSource, data_dir: Path) -> Source:
     else:
         raw = read_table(path, missing_values=source.missing)
         read = Quarantined(raw, pd.DataFrame(columns=list(REJECT_COLUMNS)))
-        checked = validate(raw, PAIRS)
+        with about_file(path):
+            checked = validate(raw, PAIRS)
         table, prompts = checked.table.copy(), checked.table["prompt"]
         table["text_a"] = prompts + source.separator + table["response_a"]
         table["text_b"] = prompts + source.separator + table["response_b"]
@@ -160,7 +163,7 @@ def _texts(source: RatingSource, data_dir: Path, ratings: pd.DataFrame) -> tuple
         return texts[texts.str.strip() != ""], empty
     raw = read_table(data_dir / source.texts.path, missing_values=source.missing)
     name = f"texts of source {source.name!r}"
-    require_columns(raw, [source.texts.item, source.texts.text], name)
+    require_columns(raw, [source.texts.item, source.texts.text], f"{name} ({source.texts.path})")
     table = raw[[source.texts.item, source.texts.text]].set_axis(["item_id", "text"], axis=1)
     checked = validate(table, Contract(name, {"item_id": Column(), "text": Column()}, key=("item_id",)))
     return checked.table.set_index("item_id")["text"], checked.rejects

@@ -21,6 +21,8 @@ from rlhf_fair.models.endpoint_replies import MalformedReplyError, UnansweredErr
 from rlhf_fair.models.endpoint_settings import EndpointSettings, Patience, checked_url, read_key
 from rlhf_fair.training.ppo.rewards.sources import EndpointReward
 
+HUGE = 1e100
+"""No reward is as large; a whole number in JSON may be larger than any float."""
 KEY_VARIABLE = "RLHF_FAIR_REWARD_KEY"
 """Where the key is looked for. A config, which may come from elsewhere, cannot ask for another variable."""
 
@@ -93,8 +95,8 @@ def read_rewards(content: object, count: int) -> list[float]:
     if len(rewards) != count:
         raise MalformedReplyError(f"{len(rewards)} rewards for {count} answers")
     for place, value in enumerate(rewards, start=1):
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise MalformedReplyError(f"reward {place} is {value!r}, not a finite number")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < HUGE:  # NaN is in no range
+            raise MalformedReplyError(f"reward {place} is {str(value)[:40]}, not a finite number")
     return [float(value) for value in rewards]
 
 
