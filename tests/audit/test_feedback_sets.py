@@ -125,6 +125,23 @@ def test_committed_verdicts_follow_from_the_numbers(gaps: pd.DataFrame, family: 
     assert gaps.loc[gaps["verdict"] == family.UNMEASURED, "reason"].notna().all()
 
 
+@pytest.mark.parametrize("name", ["sbic", "gbv-attitudes", "perspective-taking"])
+def test_the_table_and_the_audits_tell_the_same(name: str, gaps: pd.DataFrame) -> None:
+    results = json.loads((STUDY / name / "results.json").read_text())
+    found = {
+        (f["attribute"], f["group"]): f
+        for f in results["findings"]
+        if f["metric"] == "mean_rating_gap" and not f["variant"] and f["estimate"] is not None
+    }
+    rows = gaps[(gaps["set"] == name) & gaps["p_clustered"].notna()]
+    assert {(row.attribute, row.group) for row in rows.itertuples()} == set(found)
+    for row in rows.itertuples():
+        finding = found[row.attribute, row.group]
+        told = [finding[key] for key in ("estimate", "ci_low", "ci_high", "p_value", "mde", "margin")]
+        numbers = [row.estimate, row.ci_low, row.ci_high, row.p_clustered, row.mde, row.margin]
+        assert numbers == pytest.approx(told, rel=1e-4)
+
+
 def estimate(gap: float, error: float, df: float = 50.0) -> Estimate:
     return t_interval(gap, error, df)
 

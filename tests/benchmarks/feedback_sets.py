@@ -38,7 +38,7 @@ from rlhf_fair.audit.panel_feedback import RECORDS_NAME, REJECTS_NAME, input_fil
 from rlhf_fair.audit.panel_feedback_attributes import NO_GROUPS, declared_attributes, label_ratings
 from rlhf_fair.audit.panel_feedback_cells import UNMAPPED
 from rlhf_fair.audit.panel_feedback_clustering import as_rated, clustering_effect
-from rlhf_fair.audit.panel_feedback_estimates import SAME_ITEMS, measure
+from rlhf_fair.audit.panel_feedback_estimates import SAME_ITEMS, contrast, measure
 from rlhf_fair.audit.panel_feedback_plan import AttributePlan, FeedbackPlan, load_feedback_plan
 from rlhf_fair.audit.panel_feedback_table import read_ratings
 from rlhf_fair.audit.panel_feedback_tables import agreement_table
@@ -92,6 +92,9 @@ def gap_row(records: pd.DataFrame, gap: Measurement, plan: FeedbackPlan, same_it
     e, policy = gap.estimate, plan.policy
     rows = {who: records[records[gap.attribute] == label] for who, label in (("g", gap.group), ("r", gap.reference))}
     effect = clustering_effect(records, gap, plan)
+    # the same test were these items the only ones that anybody asks about
+    signs = {gap.group: 1.0, gap.reference: -1.0}
+    these_items = contrast(records.drop(columns="item"), records[gap.attribute], signs, plan)
     return {
         "attribute": gap.attribute,
         "group": gap.group,
@@ -105,6 +108,7 @@ def gap_row(records: pd.DataFrame, gap: Measurement, plan: FeedbackPlan, same_it
         "same_items_low": same_items.ci_low,
         "same_items_high": same_items.ci_high,
         "p_naive": effect.naive.p_value,
+        "p_rater": these_items.p_value if np.isfinite(e.p_value) else np.nan,
         **tests_of(e, margin=policy.margin, alpha=policy.alpha),
         "design_effect": effect.design_effect,
         "mde": e.mde,

@@ -46,17 +46,17 @@ def verdict_table(gaps: pd.DataFrame) -> str:
 def artefact_table(gaps: pd.DataFrame, alpha: float) -> str:
     """For each set: gaps tested, and how many are "significant" naively, clustered, and after correction."""
     lines = [
-        "| set | gaps tested | p < .05 naive | naive, corrected | p < .05 clustered | clustered, corrected | artefacts "
-        "| design effect, median (max) |",
-        "|---|---|---|---|---|---|---|---|",
+        "| set | gaps tested | p < .05 naive | naive, corrected | p < .05 by rater alone | p < .05 clustered "
+        "| clustered, corrected | artefacts | design effect, median (max) |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     tested = gaps[gaps["p_clustered"].notna()]
-    names = ("p_naive", "p_naive_adjusted", "p_clustered", "p_clustered_adjusted")
+    names = ("p_naive", "p_naive_adjusted", "p_rater", "p_clustered", "p_clustered_adjusted")
     for name, rows in [*tested.groupby("set"), ("**all**", tested)]:
         n = [int((rows[column] < alpha).sum()) for column in names]
         artefacts = int(((rows["p_naive"] < alpha) & ~(rows["p_clustered"] < alpha)).sum())
         effect = f"{rows['design_effect'].median():.1f} ({rows['design_effect'].max():.0f})"
-        lines.append(f"| {name} | {len(rows)} | {n[0]} | {n[1]} | {n[2]} | {n[3]} | {artefacts} | {effect} |")
+        lines.append(f"| {name} | {len(rows)} | {' | '.join(map(str, n))} | {artefacts} | {effect} |")
     return "\n".join(lines)
 
 
@@ -86,7 +86,7 @@ def agreement_summary(agreement: pd.DataFrame, alpha: float) -> str:
     for name, rows in agreement.groupby("set"):
         apart = rows[rows["adjusted p"] < alpha]
         which = "; ".join(f"{row['attribute']}: {row['group']} {row['GAI']:.2f}" for _, row in apart.iterrows())
-        spans = [f"{rows[c].min():.2f} to {rows[c].max():.2f}" for c in ("inside", "icc_rater")]
+        spans = [f"{rows[c].min():z.2f} to {rows[c].max():z.2f}" for c in ("inside", "icc_rater")]
         lines.append(f"| {name} | {len(rows)} | {spans[0]} | {spans[1]} | {len(apart)} | {which or '–'} |")
     return "\n".join(lines)
 
