@@ -58,15 +58,9 @@ def assign(
         Fewer members than ratings per item, less capacity than items × ratings, or items that too few are eligible
         for: `shortages` says which, and what would mend it.
     """
-    require_columns(items, ["item_id"], "items")
-    require_columns(members, ["annotator_id", *group_columns], "panel")
+    _require_usable(items, members, group_columns)
     if not 1 <= distinct_groups <= ratings_per_item:
         raise SettingsError(f"distinct_groups = {distinct_groups}; allowed: 1 to ratings_per_item = {ratings_per_item}")
-    for name, ids in (("items", items["item_id"]), ("panel", members["annotator_id"])):
-        if ids.empty or not ids.is_unique:
-            raise RowError(
-                f"{name}: needs rows with distinct {ids.name}; has {len(ids)} rows, {ids.nunique()} distinct"
-            )
     n = len(items)
     capacity = capacities(members, capacity_column, n)
     _require_room(capacity, n, ratings_per_item)
@@ -81,16 +75,7 @@ def assign(
         loads = _loads(capacity, group, n, ratings_per_item, distinct_groups, rng)
         person = wind(loads, group, n, rng).reshape(ratings_per_item, n).T[rng.permutation(n)]
         shuffle(person, group, distinct_groups, rng)
-    item, slot = np.repeat(np.arange(n), ratings_per_item), np.tile(np.arange(ratings_per_item), n)
-    first = balanced_coin(item, person.ravel(), rng).astype(np.int64)
-    return pd.DataFrame(
-        {
-            "item_id": items["item_id"].take(item).array,
-            "annotator_id": members["annotator_id"].take(person.ravel()).array,
-            "slot": slot,
-            "order": pd.Series(["ba", "ab"], dtype="str").take(first).array,
-        }
-    )
+    return _in_rows(items["item_id"], members["annotator_id"], person, rng)
 
 
 def coverage(assignments: pd.DataFrame, members: pd.DataFrame, group_columns: Sequence[str]) -> pd.DataFrame:
@@ -100,6 +85,32 @@ def coverage(assignments: pd.DataFrame, members: pd.DataFrame, group_columns: Se
     group = assignments["annotator_id"].map(pd.Series(groups.to_numpy(), index=members["annotator_id"].to_numpy()))
     counted = assignments.assign(group=group).groupby("item_id", sort=False)
     return counted.agg(annotators=("annotator_id", "nunique"), groups=("group", "nunique")).reset_index()
+
+
+def _in_rows(item_ids: pd.Series, annotator_ids: pd.Series, person: IntArray, rng: np.random.Generator) -> pd.DataFrame:
+    """The assignments table of who judges what; ``person``: (items, slots), places among the annotators."""
+    n, slots = person.shape
+    item, slot = np.repeat(np.arange(n), slots), np.tile(np.arange(slots), n)
+    first = balanced_coin(item, person.ravel(), rng).astype(np.int64)
+    return pd.DataFrame(
+        {
+            "item_id": item_ids.take(item).array,
+            "annotator_id": annotator_ids.take(person.ravel()).array,
+            "slot": slot,
+            "order": pd.Series(["ba", "ab"], dtype="str").take(first).array,
+        }
+    )
+
+
+def _require_usable(items: pd.DataFrame, members: pd.DataFrame, group_columns: Sequence[str]) -> None:
+    """Raise if a column is missing, or a table is empty or repeats an id."""
+    require_columns(items, ["item_id"], "items")
+    require_columns(members, ["annotator_id", *group_columns], "panel")
+    for name, ids in (("items", items["item_id"]), ("panel", members["annotator_id"])):
+        if ids.empty or not ids.is_unique:
+            raise RowError(
+                f"{name}: needs rows with distinct {ids.name}; has {len(ids)} rows, {ids.nunique()} distinct"
+            )
 
 
 def _require_room(capacity: IntArray, n: int, slots: int) -> None:

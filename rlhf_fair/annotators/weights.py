@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from rlhf_fair.annotators.population import DISAGREEMENT, Population
 from rlhf_fair.annotators.weights_raking import (
+    Cells,
     FloatArray,
     largest_miss,
     margin_cells,
@@ -173,44 +174,31 @@ def weigh_panel(
 ) -> PanelWeights:
     """Weights under which those who responded have the population's margins.
 
-    A member whose attribute is unknown keeps its weight in that margin. Cells without members hand on their share
-    (`weights_raking.collapse`).
+    A member whose attribute is unknown keeps its weight in that margin. Cells without members hand on their share, see
+    `weights_raking.collapse`. `InfeasibleError`: none meet all margins, and one is missed by more than ``accept_gap``.
 
     Parameters
     ----------
-    members
-        Panel rows: annotator_id, ``attr.*``, optionally inclusion_probability in (0, 1] (empty for who joined after
-        the draw), unreached_share and responded (yes or no).
-    responded
-        (n,) who responded; default: the column of that name, and everybody where there is none.
-    rng
-        Deals members to replicates; needed for these alone.
-    heard
-        Is told how many replicates are done, and of how many.
-
-    Raises
-    ------
-    InfeasibleError
-        No weights meet all margins, and raking misses one by more than ``accept_gap``.
+    members: panel rows: annotator_id, ``attr.*``, optionally inclusion_probability in (0, 1] (empty for who joined
+        after the draw), unreached_share and responded (yes or no).
+    responded: (n,) who responded; default: the column of that name, and everybody where there is none.
+    rng: deals members to replicates; needed for these alone.
+    heard: is told how many replicates are done, and of how many.
     """
     chosen = settings or Weighting()
     require_columns(members, ["annotator_id"], "panel")
     start = _Start.of(members, chosen, responded)
+    index = pd.Index(members["annotator_id"][start.here], name="annotator_id")
     cells, base = margin_cells(members[start.here], population), start.weights(start.drawn)
-    free = rake_cells(base, cells)
-    miss, conflicts = largest_miss(free.weights, cells), [] if free.settled else out_of_reach(base, cells)
-    refuse_conflicts(miss, conflicts, chosen.accept_gap)
+    conflicts, notes = _conflicts(base, cells, chosen.accept_gap)
     cap = least_error_cap(base, cells) if chosen.trim == "auto" else chosen.trim
 
     def weigh(drawn: FloatArray) -> FloatArray:
         return rake_under_cap(start.weights(drawn), cells, cap)
 
     weights = weigh(start.drawn)
-    index = pd.Index(members["annotator_id"][start.here], name="annotator_id")
-    notes = [] if free.settled else [conflict_note(miss, conflicts)]
-    notes += (
-        design_notes(members) + response_notes(start.response, start.drawn) + margin_notes(cells, base, weights, cap)
-    )
+    notes += design_notes(members) + response_notes(start.response, start.drawn)
+    notes += margin_notes(cells, base, weights, cap)
     replicates = None
     if chosen.replicates:
         assert rng is not None
@@ -224,14 +212,24 @@ def weigh_panel(
         unknown={one.margin.name: int((~one.known).sum()) for one in cells},
         cap=cap,
         capped=weights >= cap * (1 - 1e-9),
-        settled=free.settled,
-        conflicts=conflicts,
+        settled=conflicts is None,
+        conflicts=conflicts or [],
         response=start.response,
         replicates=replicates,
         notes=notes,
         unreached_share=unreached_share(members),
         leans=leans(start.drawn),
     )
+
+
+def _conflicts(base: FloatArray, cells: list[Cells], accept_gap: float) -> tuple[list[str] | None, list[str]]:
+    """Margins that no weights meet together, None where raking meets all; and what is said of it."""
+    free = rake_cells(base, cells)
+    if free.settled:
+        return None, []
+    miss, conflicts = largest_miss(free.weights, cells), out_of_reach(base, cells)
+    refuse_conflicts(miss, conflicts, accept_gap)
+    return conflicts, [conflict_note(miss, conflicts)]
 
 
 @dataclass(frozen=True)

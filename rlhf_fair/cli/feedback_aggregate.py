@@ -77,8 +77,7 @@ def aggregate(
     import pandas as pd
 
     from rlhf_fair.annotators import aggregation_rules as rules
-    from rlhf_fair.annotators.aggregation import aggregate_pairs, converged, flips
-    from rlhf_fair.annotators.flip_reasons import why_no_value
+    from rlhf_fair.annotators.aggregation import converged
     from rlhf_fair.tables import FEEDBACK, simulated_rows, write_table
 
     table = accepted(feedback, FEEDBACK)
@@ -86,38 +85,46 @@ def aggregate(
     _require_inputs(rule, inputs)
     inputs, told = count_groups(inputs, table["annotator_id"], min_group, count_undisclosed)
     texts, found = rules.collected_only(table), aggregatable(table, kind)
-    for name in found:
-        _require_kind(rule, name)
+    _require_kinds(rule, found)
     parts: list[pd.DataFrame] = []
-    simulated = simulated_rows(table)
-    summary: dict[str, Any] = {"out": str(out), "judgements": len(table), "simulated_rows": simulated, **told}
+    summary = {"out": str(out), "judgements": len(table), "simulated_rows": simulated_rows(table), **told}
     lines = [*simulated_lines(table), *group_lines(told)]
     for name in found:
         own = table[table["kind"] == name]
         chosen = rules.aggregate(own, rule, inputs)
-        parts.append(_marked(chosen.assign(kind=name), own) if simulated else chosen.assign(kind=name))
-        summary[f"{name}_items"] = len(chosen)
+        named = chosen.assign(kind=name)
+        parts.append(_marked(named, own) if summary["simulated_rows"] else named)
         if (stood := converged(chosen)) is not None:
             summary["converged"] = stood and summary.get("converged", True)
-        if name == "pair":
-            moved = flips(aggregate_pairs(own), chosen)
-            summary |= {"flipped": moved.flipped, "tied": moved.tied}
-            lines.append(f"{len(chosen)} pairs; against the plain mean {moved.flipped} flip, {moved.tied} are tied")
-        else:
-            lines.append(f"{len(chosen)} {'rated' if name == 'rating' else 'rewarded'} items")
-        if empty := int(chosen["p_a" if name == "pair" else "value"].isna().sum()):
-            summary[f"{name}_items_undecided"] = empty
-            summary[f"{name}_reason"] = why_no_value(chosen)
-            lines.append(f"{empty} of them without a value under this rule: {why_no_value(chosen)}")
+        numbers, said = _told(name, own, chosen)
+        summary |= numbers
+        lines += said
     if texts:
         summary["collected_only"] = texts
         lines.append("collected, not aggregated: " + ", ".join(f"{n} of kind {name}" for name, n in texts.items()))
     write_table(out, pd.concat(parts, ignore_index=True))
-    if summary.get("converged") is False:
-        lines.append(NOT_CONVERGED.format(rule))
-    show(summary, [*lines, f"written to {out}"], as_json=as_json, quiet=quiet)
-    if summary.get("converged") is False:
+    unsettled = [NOT_CONVERGED.format(rule)] if summary.get("converged") is False else []
+    show(summary, [*lines, *unsettled, f"written to {out}"], as_json=as_json, quiet=quiet)
+    if unsettled:
         raise typer.Exit(3)
+
+
+def _told(kind: str, judgements: pd.DataFrame, chosen: pd.DataFrame) -> tuple[dict[str, Any], list[str]]:
+    """What is said of the items of one kind: numbers for ``--json``, and lines."""
+    from rlhf_fair.annotators.aggregation import aggregate_pairs, flips
+    from rlhf_fair.annotators.flip_reasons import why_no_value
+
+    numbers: dict[str, Any] = {f"{kind}_items": len(chosen)}
+    if kind == "pair":
+        moved = flips(aggregate_pairs(judgements), chosen)
+        numbers |= {"flipped": moved.flipped, "tied": moved.tied}
+        lines = [f"{len(chosen)} pairs; against the plain mean {moved.flipped} flip, {moved.tied} are tied"]
+    else:
+        lines = [f"{len(chosen)} {'rated' if kind == 'rating' else 'rewarded'} items"]
+    if empty := int(chosen["p_a" if kind == "pair" else "value"].isna().sum()):
+        numbers |= {f"{kind}_items_undecided": empty, f"{kind}_reason": why_no_value(chosen)}
+        lines.append(f"{empty} of them without a value under this rule: {why_no_value(chosen)}")
+    return numbers, lines
 
 
 def _marked(chosen: pd.DataFrame, judgements: pd.DataFrame) -> pd.DataFrame:
@@ -228,11 +235,11 @@ def _require_inputs(rule: RuleName, inputs: RuleInputs) -> None:
             raise SettingsError(f"--seats names group {unknown[0]!r}; the panel has: {known}")
 
 
-def _require_kind(rule: RuleName, kind: str) -> None:
+def _require_kinds(rule: RuleName, kinds: Sequence[str]) -> None:
     from rlhf_fair.annotators.aggregation_rules import RULES
     from rlhf_fair.errors import SettingsError
 
-    if kind not in RULES[rule].kinds:
+    for kind in [name for name in kinds if name not in RULES[rule].kinds]:
         own = " and ".join(NAMES[name] for name in RULES[rule].kinds)
         allowed = ", ".join(name for name, known in RULES.items() if kind in known.kinds)
         raise SettingsError(

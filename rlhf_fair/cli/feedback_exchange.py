@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -23,6 +23,14 @@ Format = Annotated[
 ]
 KeyFile = Annotated[Path | None, typer.Option(help="Pseudonyms for the annotators: file (mode 600) with the key.")]
 KeyEnv = Annotated[str | None, typer.Option(help="Or the environment variable that holds the key.")]
+
+Diversity = Annotated[
+    int | None, typer.Option("--l", help="Least different values of a sensitive attribute. Default: 2.")
+]
+AllowBelowK = Annotated[
+    float, typer.Option(min=0, max=1, help="Share of people who may be among fewer than k in all that leaves.")
+]
+History = Annotated[Path | None, typer.Option(help="File of what has left before. Default: beside --key-file.")]
 
 
 def import_(
@@ -75,19 +83,13 @@ def export(
     quasi: Annotated[list[str] | None, typer.Option(help="Attribute that may single people out; repeat.")] = None,
     sensitive: Annotated[list[str] | None, typer.Option(help="Sensitive attribute, see --l; repeat.")] = None,
     k: Annotated[int, typer.Option(help="Least people who share all --quasi attributes.")] = 5,
-    l: Annotated[  # noqa: E741
-        int | None, typer.Option("--l", help="Least different values of a sensitive attribute. Default: 2.")
-    ] = None,
-    allow_below_k: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of people who may be among fewer than k in all that leaves.")
-    ] = 0.0,
+    l: Diversity = None,  # noqa: E741
+    allow_below_k: AllowBelowK = 0.0,
     keep: Annotated[list[str] | None, typer.Option(help="Further column that may leave; repeat.")] = None,
     key_file: KeyFile = None,
     key_env: KeyEnv = None,
     purpose: Annotated[str, typer.Option(help="Whom it is for: pseudonyms of their own, from the same key.")] = "",
-    history: Annotated[
-        Path | None, typer.Option(help="File of what has left before. Default: beside --key-file.")
-    ] = None,
+    history: History = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -99,55 +101,99 @@ def export(
 
     Example: rlhf-fair feedback export feedback.jsonl --format label-studio --items items.jsonl --out tasks.json
     """
-    from rlhf_fair.annotators.exchange.formats import export_feedback, write_entries
-    from rlhf_fair.annotators.exchange.label_studio import blank_tasks
-    from rlhf_fair.annotators.privacy_cells import Gate
-    from rlhf_fair.annotators.privacy_history import earlier_columns, history_beside, record_release
+    from rlhf_fair.annotators.exchange.formats import export_feedback
+    from rlhf_fair.annotators.privacy_history import history_beside
     from rlhf_fair.annotators.privacy_release import columns_about_people, leaving_columns
-    from rlhf_fair.errors import SettingsError
-    from rlhf_fair.tables import FEEDBACK, ITEMS, attribute_columns, simulated_rows
+    from rlhf_fair.tables import FEEDBACK, ITEMS, simulated_rows
 
     texts = accepted(items, ITEMS) if items is not None else None
     if feedback is None:
-        if texts is None or form != "label-studio":
-            raise SettingsError("give FEEDBACK, or --items and --format label-studio for tasks to label")
-        write_entries(out, blank_tasks(texts))
-        told = {"out": str(out), "tasks": len(texts)}
-        show(told, [f"{len(texts)} tasks to label: {out}"], as_json=as_json, quiet=quiet)
+        told, lines = _write_tasks(texts, form, out)
+        show(told, lines, as_json=as_json, quiet=quiet)
         return
     key, table = pseudonym_key(key_file, key_env, purpose), accepted(feedback, FEEDBACK)
     leaving, kept_home = leaving_columns(table, keep or [])
     personal = columns_about_people(table, keep or [])
-    summary: dict[str, Any] = {"out": str(out), "rows": len(table), "attributes": []}
-    summary["simulated_rows"] = simulated_rows(table)
+    summary = {"out": str(out), "rows": len(table), "attributes": [], "simulated_rows": simulated_rows(table)}
     lines = simulated_lines(table)
     if with_attributes or personal:
-        if with_attributes and form in ("label-studio", "argilla"):
-            raise SettingsError(f"--with-attributes: {form} keeps no attributes; allowed: jsonl, csv, parquet")
-        least = l if l is not None else 2 if sensitive else 1
-        gate = Gate(k=k, l=least, sensitive=tuple(sensitive or ()))
+        _require_room_for_attributes(form, with_attributes)
         before = history or (history_beside(key_file) if key_file else None)
-        earlier = earlier_columns(before) if before is not None else ()
-        people = _people(table, panel, [*personal, *earlier])
-        columns, hidden = attribute_names(people, quasi or []), attribute_names(people, gate.sensitive)
-        if with_attributes and not columns:
-            columns = [name for name in attribute_columns(people) if name not in hidden]
-        released, told, gate_lines = _released(people, [*columns, *personal], gate, earlier, allow_below_k)
+        terms = _Terms(_gate(k, l, sensitive), with_attributes, tuple(quasi or ()), allow_below_k, before, purpose)
+        released, told, gate_lines = _let_through(table, panel, personal, terms)
         table = table[[name for name in leaving if name not in personal]]
         table = table.merge(released, on="annotator_id", how="left", validate="many_to_one")
-        if before is not None:
-            record_release(before, [*columns, *personal, *hidden], purpose)
         kept_home = [name for name in kept_home if name not in table]
         summary |= told
         lines += gate_lines
     else:
         table = table[leaving]
-    summary["kept_home"] = kept_home
     lines += [f"{len(kept_home)} columns stay at home: {', '.join(kept_home)}"] if kept_home else []
     lost = export_feedback(hide(table, key), out, form, items=texts)
-    summary["lost"] = [asdict(entry) for entry in lost]
+    summary |= {"kept_home": kept_home, "lost": [asdict(entry) for entry in lost]}
     lines += [*loss_lines("lost", lost), f"{len(table)} rows of feedback: {out}"]
     show(summary, lines, as_json=as_json, quiet=quiet)
+
+
+def _write_tasks(texts: pd.DataFrame | None, form: str, out: Path) -> tuple[dict[str, Any], list[str]]:
+    """The items as tasks to label, nothing answered."""
+    from rlhf_fair.annotators.exchange.formats import write_entries
+    from rlhf_fair.annotators.exchange.label_studio import blank_tasks
+    from rlhf_fair.errors import SettingsError
+
+    if texts is None or form != "label-studio":
+        raise SettingsError("give FEEDBACK, or --items and --format label-studio for tasks to label")
+    write_entries(out, blank_tasks(texts))
+    return {"out": str(out), "tasks": len(texts)}, [f"{len(texts)} tasks to label: {out}"]
+
+
+def _require_room_for_attributes(form: str, with_attributes: bool) -> None:
+    from rlhf_fair.errors import SettingsError
+
+    if with_attributes and form in ("label-studio", "argilla"):
+        raise SettingsError(f"--with-attributes: {form} keeps no attributes; allowed: jsonl, csv, parquet")
+
+
+def _gate(k: int, least_values: int | None, sensitive: Sequence[str] | None) -> Gate:
+    """Two different values of a sensitive attribute, unless asked otherwise."""
+    from rlhf_fair.annotators.privacy_cells import Gate
+
+    values = least_values if least_values is not None else 2 if sensitive else 1
+    return Gate(k=k, l=values, sensitive=tuple(sensitive or ()))
+
+
+@dataclass(frozen=True)
+class _Terms:
+    """On what terms attributes leave.
+
+    ``quasi``: those named; none means all but the sensitive ones, if ``with_attributes``. ``allow_below_k``: share of
+    people who may be told apart. ``history``: the file of what has left before, where one is kept.
+    """
+
+    gate: Gate
+    with_attributes: bool
+    quasi: tuple[str, ...]
+    allow_below_k: float
+    history: Path | None
+    purpose: str
+
+
+def _let_through(
+    table: pd.DataFrame, panel: Path | None, personal: Sequence[str], terms: _Terms
+) -> tuple[pd.DataFrame, dict[str, Any], list[str]]:
+    """The attributes, and the ``personal`` columns, that pass the gate, by annotator; what leaves is written down."""
+    from rlhf_fair.annotators.privacy_history import earlier_columns, record_release
+    from rlhf_fair.tables import attribute_columns
+
+    earlier = earlier_columns(terms.history) if terms.history is not None else ()
+    people = _people(table, panel, [*personal, *earlier])
+    columns, hidden = attribute_names(people, terms.quasi), attribute_names(people, terms.gate.sensitive)
+    if terms.with_attributes and not columns:
+        columns = [name for name in attribute_columns(people) if name not in hidden]
+    passed = _released(people, [*columns, *personal], terms.gate, earlier, terms.allow_below_k)
+    if terms.history is not None:
+        record_release(terms.history, [*columns, *personal, *hidden], terms.purpose)
+    return passed
 
 
 def pseudonym_key(key_file: Path | None, key_env: str | None, purpose: str = "") -> bytes | None:

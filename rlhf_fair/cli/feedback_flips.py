@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -31,28 +32,29 @@ if TYPE_CHECKING:
     from rlhf_fair.annotators.aggregation_rules import RuleInputs
     from rlhf_fair.annotators.flips import FlipReport
 
+Compared = Annotated[
+    list[str], typer.Option("--by", help="Attribute whose groups are compared; repeat to cross several.")
+]
+Rules = Annotated[
+    list[str] | None, typer.Option("--rule", help="Rule to compare; repeat. Default: all that apply but mace, glad.")
+]
+Cut = Annotated[float | None, typer.Option(help="Ratings above it are one side. Default: middle of the range.")]
 FILES = ("flips.json", "rules.csv", "groups.csv", "items.csv")
 
 
 def flips(
     feedback: FeedbackFile,
     panel: Annotated[Path, typer.Option("--panel", help="Panel table: annotator_id and attr.* columns.")],
-    by: Annotated[
-        list[str], typer.Option("--by", help="Attribute whose groups are compared; repeat to cross several.")
-    ],
+    by: Compared,
     out: Annotated[Path, typer.Option(help="Folder for flips.json, rules.csv, groups.csv and items.csv.")],
-    rule: Annotated[
-        list[str] | None, typer.Option(help="Rule to compare; repeat. Default: all that apply but mace, glad.")
-    ] = None,
+    rule: Rules = None,
     baseline: Annotated[RuleName, typer.Option(help="Rule the others are compared with.")] = "majority",
     weights: Weights = None,
     seats: Seats = None,
     min_group: MinGroup = 5,
     count_undisclosed: CountUndisclosed = False,
     kind: Kind = None,
-    cut: Annotated[
-        float | None, typer.Option(help="Ratings above it are one side. Default: middle of the range.")
-    ] = None,
+    cut: Cut = None,
     minimum_raters: Annotated[int, typer.Option(min=1, help="Raters of a group on an item to have a majority.")] = 1,
     lots: Annotated[int, typer.Option(min=0, help="Times groups are dealt to raters by lot, for p-values.")] = 999,
     seed: Seed = 0,
@@ -75,46 +77,78 @@ def flips(
 
     from rlhf_fair.annotators import aggregation_rules as rules
     from rlhf_fair.annotators.flips import FlipSettings, flip_report
-    from rlhf_fair.artifacts import replaced_files, write_json
     from rlhf_fair.cli.progress import progress_bar
     from rlhf_fair.errors import SettingsError
-    from rlhf_fair.tables import FEEDBACK, simulated_rows, write_table
+    from rlhf_fair.tables import simulated_rows
+
+    if cut is not None and not math.isfinite(cut):
+        raise SettingsError(f"--cut {cut}; allowed: a finite number; without it, the middle of the range")
+    settings = FlipSettings(baseline, float("nan") if cut is None else cut, minimum_raters, lots)
+    one_kind, own = _of_one_kind(feedback, kind)
+    everybody = read_inputs(weights, panel, by, seats)
+    inputs, told, no_groups = _counted(everybody, own["annotator_id"], min_group, count_undisclosed)
+    usable, skipped = _usable(one_kind, inputs, [baseline, *(rule or rules.default_rules())], no_groups)
+    for name in {baseline, *(rule or ())} & set(skipped):
+        raise SettingsError(f"--rule {name} {skipped[name]}")
+    with progress_bar(hidden=quiet or as_json) as progress:
+        results = _results(own, usable, inputs, progress)
+    aware = [name for name in usable if rules.RULES[name].needs]
+    found = flip_report(own, results, everybody.groups, settings, group_aware=aware, rng=np.random.default_rng(seed))
+    summary = {"kind": one_kind, "by": by, "seed": seed, "simulated_rows": simulated_rows(own), **told}
+    summary |= {**found.as_dict(), "skipped": skipped}
+    _write(out, found, summary)
+    lines = [*simulated_lines(own), *group_lines(told), *_lines(found, skipped), f"written to {out}"]
+    show({"out": str(out), **summary}, lines, as_json=as_json, quiet=quiet)
+    if found.rules["converged"].eq(False).any():
+        raise typer.Exit(3)
+
+
+def _of_one_kind(feedback: Path, kind: str | None) -> tuple[str, pd.DataFrame]:
+    """The kind that is compared, and its rows."""
+    from rlhf_fair.errors import SettingsError
+    from rlhf_fair.tables import FEEDBACK
 
     table = accepted(feedback, FEEDBACK)
     kinds = aggregatable(table, kind)
     if len(kinds) > 1:
         raise SettingsError(f"feedback holds kinds {', '.join(kinds)}; choose one with --kind")
-    own = table[table["kind"] == kinds[0]]
-    everybody = read_inputs(weights, panel, by, seats)
-    inputs, told, no_groups = _counted(everybody, own["annotator_id"], min_group, count_undisclosed)
-    usable, skipped = rules.usable_rules(kinds[0], inputs, [baseline, *(rule or rules.default_rules())])
-    skipped |= {name: no_groups for name in skipped if no_groups and rules.RULES[name].needs == "groups"}
-    usable = list(dict.fromkeys(usable))
-    for name in {baseline, *(rule or ())} & set(skipped):
-        raise SettingsError(f"--rule {name} {skipped[name]}")
-    if cut is not None and not math.isfinite(cut):
-        raise SettingsError(f"--cut {cut}; allowed: a finite number; without it, the middle of the range")
-    settings = FlipSettings(baseline, float("nan") if cut is None else cut, minimum_raters, lots)
+    return kinds[0], table[table["kind"] == kinds[0]]
+
+
+def _results(
+    own: pd.DataFrame, names: list[str], inputs: RuleInputs, progress: Callable[[str, int, int], None]
+) -> dict[str, pd.DataFrame]:
+    """Each rule's table."""
+    from rlhf_fair.annotators.aggregation_rules import compare_rules
+
     results: dict[str, pd.DataFrame] = {}
-    with progress_bar(hidden=quiet or as_json) as progress:
-        for done, name in enumerate(usable, start=1):
-            results |= rules.compare_rules(own, [name], inputs)
-            progress("rules", done, len(usable))
-    aware = [name for name in usable if rules.RULES[name].needs]
-    found = flip_report(own, results, everybody.groups, settings, group_aware=aware, rng=np.random.default_rng(seed))
-    summary = {"kind": kinds[0], "by": by, "seed": seed, "simulated_rows": simulated_rows(own), **told}
-    summary |= {**found.as_dict(), "skipped": skipped}
+    for done, name in enumerate(names, start=1):
+        results |= compare_rules(own, [name], inputs)
+        progress("rules", done, len(names))
+    return results
+
+
+def _usable(kind: str, inputs: RuleInputs, names: list[str], no_groups: str) -> tuple[list[str], dict[str, str]]:
+    """Each rule that can be compared, once, and why the others cannot; ``no_groups``: why there are none, or ""."""
+    from rlhf_fair.annotators import aggregation_rules as rules
+
+    usable, skipped = rules.usable_rules(kind, inputs, names)
+    for name in skipped:
+        if no_groups and rules.RULES[name].needs == "groups":
+            skipped[name] = no_groups
+    return list(dict.fromkeys(usable)), skipped
+
+
+def _write(out: Path, found: FlipReport, summary: dict[str, Any]) -> None:
+    """All of `FILES`, or none of them."""
+    from rlhf_fair.artifacts import replaced_files, write_json
+    from rlhf_fair.tables import write_table
+
     with replaced_files(out, FILES) as folder:
         write_table(folder / "rules.csv", found.rules)
         write_table(folder / "groups.csv", found.groups)
         write_table(folder / "items.csv", found.items)
         write_json(folder / "flips.json", summary)
-    moving = found.rules["rule"][found.rules["converged"].eq(False)].tolist()
-    unsettled = [NOT_CONVERGED.format(name) for name in moving]
-    lines = [*simulated_lines(own), *group_lines(told), *_lines(found, skipped), *unsettled, f"written to {out}"]
-    show({"out": str(out), **summary}, lines, as_json=as_json, quiet=quiet)
-    if moving:
-        raise typer.Exit(3)
 
 
 def _counted(
@@ -160,6 +194,7 @@ def _lines(found: FlipReport, skipped: dict[str, str]) -> list[str]:
     ]
     silent = [f"{r['rule']}: {r['reason']}{_advice(r)}" for r in found.rules.to_dict("records") if r["reason"]]
     left = [f"{name}: {reason}" for name, reason in skipped.items()]
+    left += [NOT_CONVERGED.format(name) for name in found.rules["rule"][found.rules["converged"].eq(False)]]
     return [*_aligned([head, *rules]), "", *_aligned([titles, *groups]), "", *notes, *silent, *left]
 
 

@@ -14,6 +14,8 @@ from rlhf_fair.cli.panel_tables import simulated_lines
 if TYPE_CHECKING:
     import pandas as pd
 
+    from rlhf_fair.annotators.quality import Quality
+
 EXIT_CODES = {"within_threshold": 0, "exceeds_threshold": 1, "inconclusive": 3, "not_measured": 3}
 SCENARIO_WORDS = {
     "neutral": "gold is a matter of fact, all read at one pace (decides)",
@@ -27,13 +29,15 @@ VERDICT_WORDS = {
     "not_measured": "not measured: whether a group loses honest raters more than {limit:g} more often",
 }
 
+SettingsFile = Annotated[
+    Path | None, typer.Option(help="Thresholds (TOML): sections gold, timing, duplicates, straight_lining, audit.")
+]
+
 
 def quality(
     feedback: FeedbackFile,
     out: Annotated[Path, typer.Option(help="Folder for kept.jsonl, excluded.jsonl and tables of what was checked.")],
-    settings: Annotated[
-        Path | None, typer.Option(help="Thresholds (TOML): sections gold, timing, duplicates, straight_lining, audit.")
-    ] = None,
+    settings: SettingsFile = None,
     gold: Annotated[Path | None, typer.Option(help="Items with known answers: item_id, choice and/or value.")] = None,
     panel: PanelOption = None,
     by: By = None,
@@ -63,16 +67,13 @@ def quality(
     from rlhf_fair.artifacts import make_folder, write_json
     from rlhf_fair.cli.progress import progress_bar
     from rlhf_fair.settings import read_toml
-    from rlhf_fair.tables import FEEDBACK, simulated_rows, write_table
+    from rlhf_fair.tables import FEEDBACK, simulated_rows
 
     s = read_toml(settings, QualitySettings, "quality settings") if settings else QualitySettings()
     table, groups, known = accepted(feedback, FEEDBACK), read_groups(panel, by or []), _read_gold(gold)
     _require_covered(table, groups)
+    make_folder(out)  # a folder that cannot be written to is told before the long work
     found = check_quality(table, s, gold=known)
-    kept, excluded = found.split(table)
-    make_folder(out)
-    write_table(out / "kept.jsonl", kept)
-    write_table(out / "excluded.jsonl", excluded)
     parts: dict[str, pd.DataFrame] = {"raters": found.raters, "checks": found.checks}
     if groups is not None:
         parts["observed"] = observed_rates(found, groups, s.audit.largest_gap)
@@ -82,30 +83,29 @@ def quality(
         with progress_bar(hidden=quiet or as_json) as progress:
             own = None if groups is None else groups[groups.index.isin(table["annotator_id"])]
             parts["audit"] = audit_quality(s, np.random.default_rng(seed), groups=own, progress=progress)
+    excluded = _write(out, table, found, parts)
+    said = control_verdict(parts.get("audit"), parts.get("observed"))
+    summary: dict[str, Any] = {"verdict": said.verdict.value, "verdict_reason": said.reason}
+    summary |= {"raters": len(found.raters), "excluded_raters": int(found.excluded.sum())}
+    summary |= {"rows": len(table), "simulated_rows": simulated_rows(table), "excluded_rows": excluded}
+    summary |= {"checks_not_made": found.not_made, "settings": s.model_dump(), "seed": seed}
+    summary |= {name: json_rows(part) for name, part in parts.items() if name not in ("raters", "checks")}
+    write_json(out / "quality.json", summary)
+    lines = [*simulated_lines(table), *_lines(summary, found.checks, parts), f"written to {out}"]
+    show({"out": str(out), **summary}, lines, as_json=as_json, quiet=quiet)
+    raise typer.Exit(EXIT_CODES[said.verdict.value])
+
+
+def _write(out: Path, table: pd.DataFrame, found: Quality, parts: dict[str, pd.DataFrame]) -> int:
+    """The rows that are kept and those that are not, and what was checked; returns how many are not kept."""
+    from rlhf_fair.tables import write_table
+
+    kept, excluded = found.split(table)
+    write_table(out / "kept.jsonl", kept)
+    write_table(out / "excluded.jsonl", excluded)
     for name, part in parts.items():
         write_table(out / f"{name}.csv", part)
-    said = control_verdict(parts.get("audit"), parts.get("observed"))
-    summary: dict[str, Any] = {
-        "verdict": said.verdict.value,
-        "verdict_reason": said.reason,
-        "raters": len(found.raters),
-        "excluded_raters": int(found.excluded.sum()),
-        "rows": len(table),
-        "simulated_rows": simulated_rows(table),
-        "excluded_rows": len(excluded),
-        "checks_not_made": found.not_made,
-        "settings": s.model_dump(),
-        "seed": seed,
-        **{name: json_rows(part) for name, part in parts.items() if name not in ("raters", "checks")},
-    }
-    write_json(out / "quality.json", summary)
-    show(
-        {"out": str(out), **summary},
-        [*simulated_lines(table), *_lines(summary, found.checks, parts), f"written to {out}"],
-        as_json=as_json,
-        quiet=quiet,
-    )
-    raise typer.Exit(EXIT_CODES[said.verdict.value])
+    return len(excluded)
 
 
 def _read_gold(path: Path | None) -> pd.DataFrame | None:

@@ -18,6 +18,7 @@ ItemsFile = Annotated[Path, typer.Option("--items", help="Items table: item_id, 
 AssignmentsFile = Annotated[Path, typer.Option("--assignments", help="Assignments table.")]
 Ratings = Annotated[int, typer.Option(min=1, help="Different annotators for each item.")]
 Groups = Annotated[int, typer.Option(min=1, help="Different groups (see --by) for each item.")]
+HeedNeeds = Annotated[bool, typer.Option("--eligibility/--no-eligibility", help="Heed the items' language and skills.")]
 NEEDS = ("language", "skills")
 SHOWN = 5
 """Broken promises that are printed; all of them go to --out."""
@@ -30,9 +31,7 @@ def assign(
     ratings_per_item: Ratings = 3,
     distinct_groups: Groups = 1,
     by: By = None,
-    eligibility: Annotated[
-        bool, typer.Option("--eligibility/--no-eligibility", help="Heed the items' language and skills.")
-    ] = True,
+    eligibility: HeedNeeds = True,
     strict: Annotated[bool, typer.Option("--strict", help="Fail where an item would see too few groups.")] = False,
     seed: Seed = 0,
     as_json: Json = False,
@@ -61,38 +60,19 @@ def assign(
         work = work if eligibility else work.drop(columns=[name for name in NEEDS if name in work])
         columns = attribute_names(members, by or [])
         progress("sharing out", 1, 3)
-        table = assign_items(
-            work,
-            members,
-            ratings_per_item=ratings_per_item,
-            distinct_groups=distinct_groups,
-            group_columns=columns,
-            rng=np.random.default_rng(seed),
-        )
+        wanted: Any = {"ratings_per_item": ratings_per_item, "distinct_groups": distinct_groups}
+        wanted["group_columns"] = columns
+        table = assign_items(work, members, **wanted, rng=np.random.default_rng(seed))
         progress("sharing out", 2, 3)
-        seen = coverage(table, members, columns)["groups"] if columns else None
-        short = 0 if seen is None else int((seen < distinct_groups).sum())
-        lacking = None
-        if short:
-            lacking = shortages(
-                work,
-                members,
-                ratings_per_item=ratings_per_item,
-                distinct_groups=distinct_groups,
-                group_columns=columns,
-            )
-            if strict:
-                raise InfeasibleError(str(lacking))
+        short = int((coverage(table, members, columns)["groups"] < distinct_groups).sum()) if columns else 0
+        lacking = shortages(work, members, **wanted) if short else None
+        if lacking is not None and strict:
+            raise InfeasibleError(str(lacking))
         write_table(out, table)
         progress("sharing out", 3, 3)
     load = table["annotator_id"].value_counts().reindex(members["annotator_id"], fill_value=0)
-    summary: dict[str, Any] = {
-        "out": str(out),
-        "items": len(work),
-        "judgements": len(table),
-        "least_load": int(load.min()),
-        "greatest_load": int(load.max()),
-    }
+    summary: dict[str, Any] = {"out": str(out), "items": len(work), "judgements": len(table)}
+    summary |= {"least_load": int(load.min()), "greatest_load": int(load.max())}
     lines = [f"{len(table)} judgements of {len(work)} items, {load.min()} to {load.max()} for each annotator: {out}"]
     if columns:
         summary["items_short_of_groups"] = short

@@ -27,30 +27,33 @@ if TYPE_CHECKING:
     from rlhf_fair.annotators.assignment_leavers import Leavers
     from rlhf_fair.annotators.assignment_repair import Repair
 
+Dropped = Annotated[
+    str | None, typer.Option(help="Who dropped out: ids separated by commas, or a table of annotator_id.")
+]
+Answered = Annotated[Path | None, typer.Option(help="Feedback so far: what is judged stays, of drop-outs as well.")]
+Open = Annotated[
+    Path | None,
+    typer.Option("--open", help="Just these are given to others: item_id, annotator_id, as simulate --unanswered."),
+]
+PanelOut = Annotated[
+    Path | None, typer.Option(help="Panel to write, with those of --pool who stand in: use it from then on.")
+]
+
 
 def repair(
     assignments: AssignmentsFile,
     panel: PanelFile,
     out: Annotated[Path, typer.Option(help="Assignments table to write.")],
-    dropped: Annotated[
-        str | None, typer.Option(help="Who dropped out: ids separated by commas, or a table of annotator_id.")
-    ] = None,
-    answered: Annotated[
-        Path | None, typer.Option(help="Feedback so far: what is judged stays, of drop-outs as well.")
-    ] = None,
-    open_: Annotated[
-        Path | None,
-        typer.Option("--open", help="Just these are given to others: item_id, annotator_id, as simulate --unanswered."),
-    ] = None,
+    dropped: Dropped = None,
+    answered: Answered = None,
+    open_: Open = None,
     pool: Annotated[Path | None, typer.Option(help="People besides the panel who may stand in.")] = None,
     items: Annotated[Path | None, typer.Option(help="Items table; needed to heed language and skills.")] = None,
     distinct_groups: Groups = 1,
     by: By = None,
     unreplaced: Annotated[Path | None, typer.Option(help="Table of judgements nobody could take, with why.")] = None,
     rest: Annotated[Path | None, typer.Option(help="Table of assignments still to be judged.")] = None,
-    panel_out: Annotated[
-        Path | None, typer.Option(help="Panel to write, with those of --pool who stand in: use it from then on.")
-    ] = None,
+    panel_out: PanelOut = None,
     seed: Seed = 0,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -78,15 +81,9 @@ def repair(
         work = None if items is None else read_items(items)
         state = _state(table, dropped, open_, answered)
         progress("repairing", 1, 3)
-        done = repair_assignments(
-            table,
-            members,
-            state.leavers,
-            items=work,
-            replacements=others,
-            terms=RepairTerms(distinct_groups, tuple(attribute_names(members, by or []))),
-            rng=np.random.default_rng(seed),
-        )
+        terms = RepairTerms(distinct_groups, tuple(attribute_names(members, by or [])))
+        given: Any = {"items": work, "replacements": others, "terms": terms}
+        done = repair_assignments(table, members, state.leavers, **given, rng=np.random.default_rng(seed))
         progress("repairing", 2, 3)
         joined = _joined(members, others, done)
         written = {unreplaced: done.unreplaced, rest: _rest(done, state), panel_out: joined}
@@ -97,10 +94,7 @@ def repair(
     heeded = work is not None and any(name in work for name in NEEDS)
     newcomers = len(joined) - len(members)
     summary = {"out": str(out), **_summary(done, state), "newcomers": newcomers, "eligibility_heeded": heeded}
-    lines = _lines(summary, done, distinct_groups)
-    if newcomers:
-        where = f"{panel_out}: the panel from here on" if panel_out else "no panel table yet: that needs --panel-out"
-        lines.append(f"{newcomers} newcomers, without an inclusion probability, are in {where}")
+    lines = [*_lines(summary, done, distinct_groups), *_newcomer_lines(newcomers, panel_out)]
     if work is None and "languages" in members:
         lines.append("languages and skills were not looked at: that needs --items")
     show(summary, lines, as_json=as_json, quiet=quiet)
@@ -196,6 +190,13 @@ def _summary(done: Repair, state: _State) -> dict[str, Any]:
         "uneven_orders": _uneven_orders(done),
         "exhaustive": done.exhaustive,
     }
+
+
+def _newcomer_lines(newcomers: int, panel_out: Path | None) -> list[str]:
+    if not newcomers:
+        return []
+    where = f"{panel_out}: the panel from here on" if panel_out else "no panel table yet: that needs --panel-out"
+    return [f"{newcomers} newcomers, without an inclusion probability, are in {where}"]
 
 
 def _uneven_orders(done: Repair) -> int:

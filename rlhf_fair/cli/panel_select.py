@@ -28,6 +28,22 @@ UNWEIGHTED = (
     "measure accuracy and gaps on a hold-out drawn apart, or choose again with --explore (random: with lower minimums)"
 )
 
+FeaturesFile = Annotated[
+    Path | None, typer.Option(help="Own features instead: a table of item_id and numbers (a minus b), or .npz.")
+]
+ScoresFile = Annotated[
+    Path | None, typer.Option(help="Own ensemble instead: item_id, and each member's reward of a minus b.")
+]
+GroupColumns = Annotated[list[str] | None, typer.Option(help="Column of the items whose groups are counted; repeat.")]
+Minimums = Annotated[
+    list[str] | None,
+    typer.Option(help="Minimum of each group: 0.1 of the budget, 20 items, topic:0.1, topic=law:20; repeat."),
+]
+BalanceGroups = Annotated[
+    bool, typer.Option("--balance-groups", help="Serve the rater group known least; needs --panel and --by.")
+]
+Separator = Annotated[str, typer.Option(help="What stands between prompt and response.", show_default="a line break")]
+
 
 def select(
     items: Annotated[Path, typer.Option(help="Items: item_id, prompt, response_a, response_b, and group columns.")],
@@ -36,29 +52,16 @@ def select(
     strategy: Annotated[Strategy, typer.Option(help="What makes a pair worth its label.")] = "fisher",
     reward_model: Annotated[str | None, typer.Option(help="Reward model: folder, package:NAME or hub id.")] = None,
     encoder: Annotated[str | None, typer.Option(help="Encoder instead: folder, package:NAME or hub id.")] = None,
-    features: Annotated[
-        Path | None, typer.Option(help="Own features instead: a table of item_id and numbers (a minus b), or .npz.")
-    ] = None,
-    scores: Annotated[
-        Path | None, typer.Option(help="Own ensemble instead: item_id, and each member's reward of a minus b.")
-    ] = None,
+    features: FeaturesFile = None,
+    scores: ScoresFile = None,
     labelled: Annotated[Path | None, typer.Option(help="Feedback so far; its items are not chosen again.")] = None,
-    group_column: Annotated[
-        list[str] | None, typer.Option(help="Column of the items whose groups are counted; repeat.")
-    ] = None,
-    at_least: Annotated[
-        list[str] | None,
-        typer.Option(help="Minimum of each group: 0.1 of the budget, 20 items, topic:0.1, topic=law:20; repeat."),
-    ] = None,
+    group_column: GroupColumns = None,
+    at_least: Minimums = None,
     explore: Annotated[float, typer.Option(min=0, max=1, help="Share of the budget drawn at random.")] = 0.0,
-    balance_groups: Annotated[
-        bool, typer.Option("--balance-groups", help="Serve the rater group known least; needs --panel and --by.")
-    ] = False,
+    balance_groups: BalanceGroups = False,
     panel: Annotated[Path | None, typer.Option(help="Panel table: who is in which group.")] = None,
     by: By = None,
-    separator: Annotated[
-        str, typer.Option(help="What stands between prompt and response.", show_default="a line break")
-    ] = "\n",
+    separator: Separator = "\n",
     logit_sd: Annotated[float, typer.Option(help="Prior standard deviation of a typical pair's logit.")] = 2.0,
     members: Annotated[int, typer.Option(help="Heads in the ensemble of disagreement.")] = 64,
     seed: Seed = 0,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rlhf_fair.annotators.simulation_calibration import Calibration
     from rlhf_fair.annotators.simulation_feedback import Simulation
     from rlhf_fair.annotators.simulation_model import AnnotatorModel
+    from rlhf_fair.annotators.simulation_power import PowerSettings
 
 NOTE_SUFFIX = ".simulated.json"
 
@@ -59,46 +60,46 @@ def simulate(
     from rlhf_fair.annotators.simulation_design import Design
     from rlhf_fair.annotators.simulation_feedback import simulate_feedback
     from rlhf_fair.annotators.simulation_power import PowerSettings, simulated_power
-    from rlhf_fair.tables import ANNOTATORS, ASSIGNMENTS, Column, Contract
+    from rlhf_fair.tables import ANNOTATORS, ASSIGNMENTS
 
-    side = {"--truth": truth, "--unanswered": unanswered, "--panel-out": panel_out}
-    _check(out, side, None if gap is None else (gap, by, reference), {"--model": model, "--like": like})
-    members, table = accepted(panel, ANNOTATORS), accepted(assignments, ASSIGNMENTS)
-    work = None if items is None else accepted(items, Contract("items", {"item_id": Column()}, ("item_id",)))
-    columns = attribute_names(members, by or [])
-    streams = np.random.default_rng(seed).spawn(3)
+    paths = {"out": out, "truth": truth, "unanswered": unanswered, "panel_out": panel_out}
+    _check(paths, None if gap is None else (gap, by, reference), {"--model": model, "--like": like})
+    members, table, work = accepted(panel, ANNOTATORS), accepted(assignments, ASSIGNMENTS), _items(items)
+    columns, streams = attribute_names(members, by or []), np.random.default_rng(seed).spawn(3)
     sources = {"--like-panel": like_panel, "--like-assignments": like_assignments}
     found, fitted = _model(model, like, sources, by or [], streams[0])
-    found = _without_absent(found, members, columns) if like is not None else found
-    summary: dict[str, Any] = {"simulated": True, "seed": seed}
-    lines: list[str] = []
-    if fitted is not None:
-        summary["calibration"], lines = _calibration(fitted), _calibration_lines(fitted)
-    with progress_bar(hidden=as_json or quiet) as progress:
-        if out is not None:
-            drawn = simulate_feedback(found, table, members, by=columns, items=work, rng=streams[1])
-            paths = {"out": out, "truth": truth, "unanswered": unanswered, "panel_out": panel_out}
-            inputs = [panel, assignments, *filter(None, [items, model, like, *sources.values()])]
-            summary |= _write(drawn, found, paths, inputs, seed)
-            lines += _feedback_lines(summary, out)
-        if gap is not None:
-            settings = PowerSettings(gap, str(reference), repeat, alpha)
-            design = Design.of(table, members, found, by=columns, items=work)
-            rows = simulated_power(found, design, settings, rng=streams[2], heard=progress).to_dict("records")
-            summary["power"] = {**asdict(settings), "contrasts": rows}
-            lines += _power_lines(rows, gap, settings.reference, repeat)
+    found = found if fitted is None else _without_absent(found, members, columns)
+    summary, lines = {"simulated": True, "seed": seed, **_calibration(fitted)}, _calibration_lines(fitted)
+    if out is not None:
+        drawn = simulate_feedback(found, table, members, by=columns, items=work, rng=streams[1])
+        inputs = [panel, assignments, *filter(None, [items, model, like, *sources.values()])]
+        summary |= _write(drawn, found, paths, inputs, seed)
+        lines += _feedback_lines(summary, out)
+    if gap is not None:
+        asked = PowerSettings(gap, str(reference), repeat, alpha)
+        design = Design.of(table, members, found, by=columns, items=work)
+        with progress_bar(hidden=as_json or quiet) as progress:
+            power = simulated_power(found, design, asked, rng=streams[2], heard=progress).to_dict("records")
+        summary["power"] = {**asdict(asked), "contrasts": power}
+        lines += _power_lines(power, asked)
     show(summary, lines, as_json=as_json, quiet=quiet)
 
 
+def _items(path: Path | None) -> pd.DataFrame | None:
+    from rlhf_fair.tables import Column, Contract
+
+    return None if path is None else accepted(path, Contract("items", {"item_id": Column()}, ("item_id",)))
+
+
 def _check(
-    out: Path | None,
-    side: dict[str, Path | None],
+    paths: dict[str, Path | None],
     power: tuple[float, list[str] | None, str | None] | None,
     models: dict[str, Path | None],
 ) -> None:
     """Options that go together, and those that do not; ``power``: --gap, --by and --reference."""
     from rlhf_fair.errors import SettingsError
 
+    out, side = paths["out"], {f"--{name.replace('_', '-')}": path for name, path in paths.items() if name != "out"}
     if power is None and out is None:
         raise SettingsError("nothing to do; allowed: --out FILE for feedback, --gap NUMBER for power, or both")
     if out is None and (lost := next((name for name, path in side.items() if path is not None), None)):
@@ -110,9 +111,11 @@ def _check(
         raise SettingsError(f"{both}; allowed: one of them")
 
 
-def _calibration(fitted: Calibration) -> dict[str, Any]:
+def _calibration(fitted: Calibration | None) -> dict[str, Any]:
+    if fitted is None:
+        return {}
     rows = fitted.components.to_dict("records")
-    return {"components": rows, "loads": fitted.loads, "assumed": list(fitted.assumed)}
+    return {"calibration": {"components": rows, "loads": fitted.loads, "assumed": list(fitted.assumed)}}
 
 
 def _model(
@@ -195,7 +198,9 @@ def _feedback_lines(summary: dict[str, Any], out: Path) -> list[str]:
     ]
 
 
-def _calibration_lines(fitted: Calibration) -> list[str]:
+def _calibration_lines(fitted: Calibration | None) -> list[str]:
+    if fitted is None:
+        return []
     lines = ["fitted (latent scale, variance 1 within a group):"]
     for row in fitted.components.to_dict("records"):
         interval = f" [{row['ci_low']:.3f}, {row['ci_high']:.3f}]" if row["ci_low"] == row["ci_low"] else ""
@@ -204,8 +209,8 @@ def _calibration_lines(fitted: Calibration) -> list[str]:
     return [*lines, *(f"assumed: {text}" for text in fitted.assumed)]
 
 
-def _power_lines(rows: list[dict[Any, Any]], gap: float, reference: str, repeat: int) -> list[str]:
-    lines = [f"a gap of {gap:g} to {reference}, {repeat} simulated collections:"]
+def _power_lines(rows: list[dict[Any, Any]], asked: PowerSettings) -> list[str]:
+    lines = [f"a gap of {asked.gap:g} to {asked.reference}, {asked.repeats} simulated collections:"]
     for row in rows:
         power, alarms = (
             f"{row[name]:.3f} [{row[f'{name}_ci_low']:.3f}, {row[f'{name}_ci_high']:.3f}]"

@@ -16,6 +16,25 @@ if TYPE_CHECKING:
 
     from rlhf_fair.annotators.weights import PanelWeights, Weighting
 
+WeightsFile = Annotated[
+    Path, typer.Option("--out", help="Weights table to write: annotator_id, weight, base_weight, trimmed, replicates.")
+]
+Trim = Annotated[
+    str,
+    typer.Option(help="Largest weight, as a multiple of the mean; none; or auto, which bounds the mean squared error."),
+]
+Responded = Annotated[
+    Path | None,
+    typer.Option(help="Feedback table: whoever is in it responded. Default: the panel's column 'responded'."),
+]
+ResponseBy = Annotated[
+    list[str] | None,
+    typer.Option(help="Attribute whose levels stand for each other's missing responses; repeat to cross several."),
+]
+Replicates = Annotated[int, typer.Option(min=0, help="Replicate weights to add, for intervals (80, say); 0: none.")]
+AcceptGap = Annotated[
+    float, typer.Option(min=0, help="Margins that contradict each other may be missed by this share.")
+]
 
 UNREACHED = 0.01
 """Candidates left out, as a share, who are few enough to let intervals stand: a mean can be off by their share times
@@ -25,29 +44,12 @@ how much they differ."""
 def weigh(
     panel: PanelFile,
     population: PopulationFile,
-    out: Annotated[
-        Path, typer.Option(help="Weights table to write: annotator_id, weight, base_weight, trimmed, replicates.")
-    ],
-    trim: Annotated[
-        str,
-        typer.Option(
-            help="Largest weight, as a multiple of the mean; none; or auto, which bounds the mean squared error."
-        ),
-    ] = "5",
-    responded: Annotated[
-        Path | None,
-        typer.Option(help="Feedback table: whoever is in it responded. Default: the panel's column 'responded'."),
-    ] = None,
-    response_by: Annotated[
-        list[str] | None,
-        typer.Option(help="Attribute whose levels stand for each other's missing responses; repeat to cross several."),
-    ] = None,
-    replicates: Annotated[
-        int, typer.Option(min=0, help="Replicate weights to add, for intervals (80, say); 0: none.")
-    ] = 0,
-    accept_gap: Annotated[
-        float, typer.Option(min=0, help="Margins that contradict each other may be missed by this share.")
-    ] = 0.02,
+    out: WeightsFile,
+    trim: Trim = "5",
+    responded: Responded = None,
+    response_by: ResponseBy = None,
+    replicates: Replicates = 0,
+    accept_gap: AcceptGap = 0.02,
     margins: Annotated[Path | None, typer.Option(help="Table of the margins before and after, to write.")] = None,
     seed: Seed = 0,
     as_json: Json = False,

@@ -101,13 +101,7 @@ def train_reward(
     held_out = predict(learnt.model, items[items["split"] != "train"], progress)
     metrics = _summary(config, items, sources, excluded, learnt)
     if not config.raters.all_are_heard:
-        metrics["raters"] = {
-            **config.raters.model_dump(mode="json", exclude={"members"}),
-            **({"members": Path(config.raters.members).name} if config.raters.members else {}),
-            "people": {source.name: source.ratings["rater_id"].nunique() for source in teachers},
-            "judgements": {source.name: len(source.ratings) for source in teachers},
-            "items_that_none_of_them_judged": without,
-        }
+        metrics["raters"] = _teachers(config, teachers) | {"items_that_none_of_them_judged": without}
     metrics |= evaluate(held_out, sources, seed=config.split.seed)
     if learnt.model.heads.kind == "objectives":
         metrics["test_by_virtue"] = virtue_quality(held_out, learnt.model.heads)
@@ -126,6 +120,17 @@ def train_reward(
     seed = config.trees.seed if config.learner == "trees" else config.training.seed
     seal(out, inputs=inputs, seeds={"split": config.split.seed, "training": seed})
     return RewardJob(out, read_json(out / METRICS_NAME, "metrics file"), already_done=False)
+
+
+def _teachers(config: RewardConfig, teachers: Sequence[Source]) -> dict[str, Any]:
+    """Whose judgements were learnt from, where not everybody's: as the config says it, and how many they are."""
+    members = {"members": Path(config.raters.members).name} if config.raters.members else {}
+    return {
+        **config.raters.model_dump(mode="json", exclude={"members"}),
+        **members,
+        "people": {source.name: source.ratings["rater_id"].nunique() for source in teachers},
+        "judgements": {source.name: len(source.ratings) for source in teachers},
+    }
 
 
 def in_chat_form(items: pd.DataFrame, config: RewardConfig, data_dir: Path) -> pd.DataFrame:
