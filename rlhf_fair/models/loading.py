@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from rlhf_fair.artifacts import read_json
 from rlhf_fair.errors import ModelLoadError, RlhfFairError, SettingsError
 from rlhf_fair.models.reward_heads import declared_heads
 
@@ -27,6 +28,9 @@ TOKENIZER_FILES = (
     "vocab.txt",
     "vocab.json",
 )
+PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib")
+"""Opening these can run code that they hold; none is ever opened."""
+ADAPTER_NAME = "adapter_config.json"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
@@ -172,12 +176,27 @@ def _check_folder(folder: Path) -> None:
     if "config.json" not in names:
         missing.append("config.json")
     if not any(name.endswith(".safetensors") for name in names):
-        pickled = [name for name in found if name.endswith((".bin", ".pt", ".pth", ".ckpt"))]
+        pickled = [name for name in found if name.endswith(PICKLED)]
         missing.append("*.safetensors weights" + (f" (pickled {pickled[0]} is refused)" if pickled else ""))
     if not names.intersection(TOKENIZER_FILES):
         missing.append("a tokenizer (tokenizer.json or a vocabulary)")
     if missing:
         raise ModelLoadError(f"model folder {folder} lacks {' and '.join(missing)}; found {found[:12]}")
+    if ADAPTER_NAME in names:  # transformers would load the base that it names, whatever lies in this folder
+        raise ModelLoadError(f"model folder {folder} holds an adapter ({ADAPTER_NAME}): merge it into its base first")
+    _check_shards(folder)
+
+
+def _check_shards(folder: Path) -> None:
+    """An index may name weights of this folder alone: others would be no part of the digest that an audit records."""
+    for index in folder.glob("*.safetensors.index.json"):
+        content = read_json(index, "index of weights")
+        shards = content.get("weight_map") if isinstance(content, dict) else None
+        if not isinstance(shards, dict):
+            raise ModelLoadError(f"model folder {folder}: {index.name} has no weight_map")
+        for shard in dict.fromkeys(map(str, shards.values())):
+            if Path(shard).name != shard or not (folder / shard).is_file():
+                raise ModelLoadError(f"model folder {folder}: {index.name} names {shard!r}, which is not in the folder")
 
 
 def _set_pad_token(model: Any, tokenizer: Any, source: str) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -45,10 +46,43 @@ def test_what_is_missing_is_named_with_what_was_found(saved: Path, remove: str, 
     assert "found [" in str(error.value)
 
 
-def test_pickled_weights_are_refused(saved: Path) -> None:
+class Ran:
+    """Whoever unpickles it makes the file that it names."""
+
+    def __init__(self, proof: Path) -> None:
+        self.proof = proof
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.proof,)
+
+
+@pytest.mark.parametrize(
+    "name", ["pytorch_model.bin", "model.pt", "model.pth", "model.ckpt", "model.pkl", "model.joblib", "optimizer.pt"]
+)
+def test_pickled_weights_are_refused_and_never_opened(saved: Path, tmp_path: Path, name: str) -> None:
+    (saved / name).write_bytes(pickle.dumps(Ran(tmp_path / "ran")))
+    assert load_reward_model(saved).missing_weights == ()  # beside sound weights it is a file like any other
     (saved / "model.safetensors").unlink()
-    torch.save(tiny_bert().state_dict(), saved / "pytorch_model.bin")
-    with pytest.raises(ModelLoadError, match=r"pickled pytorch_model.bin is refused"):
+    with pytest.raises(ModelLoadError, match=rf"pickled {name} is refused"):
+        load_reward_model(saved)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("outside", ["../model.safetensors", "below/model.safetensors", "missing.safetensors"])
+def test_an_index_names_weights_of_its_folder_alone(saved: Path, tmp_path: Path, outside: str) -> None:
+    """Weights from elsewhere would be no part of the digest that an audit records."""
+    (saved / "below").mkdir()
+    for place in (tmp_path, saved / "below"):
+        shutil.copy(saved / "model.safetensors", place)
+    weights = dict.fromkeys(tiny_bert().state_dict(), outside)
+    (saved / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": weights}))
+    with pytest.raises(ModelLoadError, match=f"names '{outside}', which is not in the folder"):
+        load_reward_model(saved)
+
+
+def test_an_adapter_is_told_to_be_merged(saved: Path) -> None:
+    (saved / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "elsewhere"}))
+    with pytest.raises(ModelLoadError, match="merge it into its base first"):
         load_reward_model(saved)
 
 
