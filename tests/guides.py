@@ -2,7 +2,8 @@
 
 A fenced ``python`` block that is followed by an indented block prints that. A fenced block of any language whose first
 line is ``# NAME`` with a suffix is a file to save under that name. A fenced ``console`` block is a session: lines after
-``$ `` are commands, continued by a backslash, the others what they print; ``…`` alone stands for lines left out.
+``$ `` are commands, the others what they print; ``…`` alone stands for lines left out, and within one for anything. A
+backslash continues either.
 """
 
 from __future__ import annotations
@@ -69,8 +70,14 @@ def without_numbers(line: str) -> str:
     return spaced(NUMBER.sub("#", line))
 
 
+def is_printed(shown: str, printed: str) -> bool:
+    """Whether a line of ``printed`` reads as ``shown`` does, whatever its numbers."""
+    pattern = re.compile(re.escape(without_numbers(shown)).replace("…", ".*"))
+    return any(pattern.fullmatch(without_numbers(line)) for line in printed.splitlines())
+
+
 def _commands(session: str) -> Iterator[Command]:
-    joined = session.replace("\\\n", " ")
+    joined = re.sub(r"\\\n *", " ", session)
     for part in re.split(r"^\$ ", joined, flags=re.MULTILINE)[1:]:
         line, *shown = part.splitlines()
         yield Command(line.strip(), tuple(text for text in shown if text.strip() not in ("", "…")))
