@@ -68,7 +68,7 @@ def variant_in(table: pd.DataFrame, probe: str, variants: Sequence[str]) -> str:
         They speak of several, or of none.
     """
     require_columns(table, ("id",), "predictions")
-    ids = table["id"].astype("str")
+    ids = table["id"].astype("str").dropna()
     named = sorted({parts[1] for parts in ids.str.split("/") if parts[0] == probe and len(parts) > 2} & set(variants))
     if len(named) != 1:
         found = f"of {' and '.join(named)}" if named else f"none that begins with {probe}/"

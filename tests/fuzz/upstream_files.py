@@ -168,6 +168,7 @@ def holistic_bias() -> dict[str, bytes]:
         "age": {"young": ["young", {"descriptor": "old", "article": "an"}]},
         "gender": {"binary": [{"descriptor": "tall", "gender": "female"}]},
     }
+    axes |= {axis: {"all": [{"descriptor": f"{axis}-minded"}]} for axis in OTHER_AXES}
     nouns = {
         "female": [["woman", "women"], ["lady", "ladies"]],
         "male": [["man", "men"]],
