@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from statsmodels.stats.multitest import multipletests
 
-from rlhf_fair.audit.panel_feedback import input_files
+from rlhf_fair.audit.panel_feedback import build_results, input_files
 from rlhf_fair.audit.panel_feedback_attributes import CONFLICTING, UNKNOWN, label_ratings
 from rlhf_fair.audit.panel_feedback_plan import FeedbackPlan, load_feedback_plan
 from rlhf_fair.audit.panel_feedback_table import read_ratings
@@ -60,6 +60,26 @@ def test_the_nine_plans_share_the_familys_rule(family: ModuleType) -> None:
         rule = (plan.policy.alpha, plan.policy.power, plan.policy.margin, plan.policy.threshold, plan.min_raters)
         assert rule == (declared.alpha, declared.power, declared.margin, declared.margin, 10)
         assert any(attribute.role == "claim" for attribute in plan.attributes)
+
+
+@needs_data
+@pytest.mark.parametrize(
+    ("name", "n_input", "n_raters", "n_items"),
+    [  # rows, raters and items as the sets' own descriptions count them
+        ("mbic", 17_775, 809, 1_700),
+        ("multipico", 33_871, 506, 6_761),
+        ("sbic", 16_738, 199 - 1, 4_673 - 7),  # a rater and seven posts have no rating at all
+    ],
+)
+def test_the_plans_of_this_study_run_and_add_up(name: str, n_input: int, n_raters: int, n_items: int) -> None:
+    plan = load_feedback_plan(find_plan(f"panel-feedback/{name}"))
+    plan = plan.model_copy(update={"agreement": plan.agreement.model_copy(update={"permutations": 99})})
+    results, records = build_results(plan, read_ratings(plan, *input_files(plan, None, DATA)))
+    assert (records["rater"].nunique(), records["item"].nunique()) == (n_raters, n_items)
+    counts = results.audit["counts"]
+    assert counts["input"] == counts["reported"] + counts["excluded"] + counts["unknown"] == n_input
+    claimed = {attribute.name for attribute in plan.attributes if attribute.role == "claim"}
+    assert {finding.attribute for finding in results.findings if finding.role == "claim"} == claimed
 
 
 @needs_data
