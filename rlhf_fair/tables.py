@@ -1,43 +1,29 @@
-"""The tables users bring (annotators, items, assignments, feedback): read, validate, quarantine, write.
+"""The tables users bring (annotators, items, assignments, feedback): what they hold, and which rows break that.
 
 Nothing is lost on the way in: every input row is either accepted or listed among the rejects with a reason.
-Ids and attributes are text (``007`` stays ``007``; the numbers 7 and 7.0 of a format with types are both ``7``) and
-only an empty cell is missing: ``None`` may well be somebody's religion, so words that mean "missing" in a file are an
-argument.
+`rlhf_fair.table_files` reads and writes the files.
 """
 
 from __future__ import annotations
 
-import gzip
-import json
-import warnings
-import zlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
-from pyarrow import ArrowException
 
-from rlhf_fair.artifacts import atomic_path
-from rlhf_fair.errors import ColumnError, MissingFileError, RowError, SettingsError, about_file
-
-ATTRIBUTE_PREFIX = "attr."
-FORMATS = (".csv", ".tsv", ".jsonl", ".json", ".csv.gz", ".tsv.gz", ".jsonl.gz", ".json.gz", ".parquet")
-REJECT_COLUMNS = ("row", "column", "value", "code", "message")
-
-
-@dataclass(frozen=True)
-class Quarantined:
-    """Accepted rows and rejected ones, one reject per input row: ``len(table) + len(rejects)`` is the input's length.
-
-    ``rejects`` has the columns row (1-based; the line of a JSONL file), column, value, code, message.
-    """
-
-    table: pd.DataFrame
-    rejects: pd.DataFrame
+from rlhf_fair.errors import ColumnError, about_file
+from rlhf_fair.table_files import ATTRIBUTE_PREFIX as ATTRIBUTE_PREFIX
+from rlhf_fair.table_files import FORMATS as FORMATS
+from rlhf_fair.table_files import REJECT_COLUMNS as REJECT_COLUMNS
+from rlhf_fair.table_files import Quarantined as Quarantined
+from rlhf_fair.table_files import as_text as as_text
+from rlhf_fair.table_files import flatten, read_with_rejects, reject_rows, text_cells
+from rlhf_fair.table_files import read_jsonl_with_rejects as read_jsonl_with_rejects
+from rlhf_fair.table_files import read_table as read_table
+from rlhf_fair.table_files import write_table as write_table
 
 
 @dataclass(frozen=True)
@@ -165,34 +151,6 @@ def simulated_note(feedback: pd.DataFrame) -> str:
     )
 
 
-def read_table(path: Path, *, missing_values: Sequence[str] = ()) -> pd.DataFrame:
-    """Read a table, its format told by the file's extension (see `FORMATS`).
-
-    Parameters
-    ----------
-    missing_values
-        Cell texts that mean "missing" besides the empty cell, such as ``("NA", "prefer not to say")``.
-
-    Raises
-    ------
-    MissingFileError, SettingsError, RowError
-        There is no such file; its extension is unknown; it is empty, not readable as what it claims to be, or has a
-        malformed row (the message names the row).
-    """
-    read = _read(path, missing_values)
-    if len(read.rejects):
-        first = read.rejects.iloc[0]
-        raise RowError(f"{path} row {first['row']}: {first['message']}")
-    return read.table.reset_index(drop=True)
-
-
-def read_jsonl_with_rejects(path: Path, *, missing_values: Sequence[str] = ()) -> Quarantined:
-    """Read a JSONL file, setting malformed lines aside; the accepted table is indexed by line number (``row``)."""
-    if _format(path).removesuffix(".gz") != ".jsonl":
-        raise SettingsError(f"{path} is not a JSONL file; allowed: .jsonl, .jsonl.gz")
-    return _read(path, missing_values)
-
-
 def read_validated(
     path: Path,
     contract: Contract,
@@ -201,7 +159,7 @@ def read_validated(
     missing_values: Sequence[str] = (),
 ) -> Quarantined:
     """`read_table` and `validate` in one, with malformed JSONL lines among the rejects."""
-    read = _read(path, missing_values)
+    read = read_with_rejects(path, missing_values)
     with about_file(path):
         checked = validate(read.table, contract, known=known)
     rejects = pd.concat([read.rejects, checked.rejects]) if len(read.rejects) else checked.rejects
@@ -225,7 +183,7 @@ def validate(
     known = known or {}
     require_columns(table, known, contract.name)
     rows = table.index if table.index.name == "row" else pd.RangeIndex(1, len(table) + 1)
-    table = _flatten(table.set_axis(pd.Index(rows, name="row"), axis=0))
+    table = flatten(table.set_axis(pd.Index(rows, name="row"), axis=0))
     faults = _Faults(contract.name, table)
     for name, column in contract.columns.items():
         if name in table.columns:
@@ -239,28 +197,6 @@ def validate(
     duplicate[faults.sound] = table[faults.sound].duplicated(key)
     faults.add(duplicate, key[0], "duplicate", f"repeats an earlier row with the same {', '.join(key)}")
     return Quarantined(table[faults.sound].reset_index(drop=True), faults.rejects())
-
-
-def write_table(path: Path, table: pd.DataFrame) -> None:
-    """Write ``table`` (without its index) atomically, its format told by the extension; equal tables, equal bytes."""
-    extension = _format(path)
-    compression: Any = {"method": "gzip", "mtime": 0} if extension.endswith(".gz") else None
-    with atomic_path(path) as temporary:
-        match extension.removesuffix(".gz"):
-            case ".parquet":
-                table.to_parquet(temporary, index=False)
-            case ".csv" | ".tsv" as kind:
-                separator = "," if kind == ".csv" else "\t"
-                table.to_csv(temporary, index=False, sep=separator, lineterminator="\n", compression=compression)
-            case kind:
-                table.to_json(
-                    temporary,
-                    orient="records",
-                    lines=kind == ".jsonl",
-                    force_ascii=False,
-                    double_precision=15,
-                    compression=compression,
-                )
 
 
 class _Faults:
@@ -282,24 +218,16 @@ class _Faults:
             f"{self.name} row {row}, column {column!r}: {_shortened(text)!r} {message}"
             for row, text in zip(values.index, texts, strict=True)
         ]
-        self._parts.append(_rejects(values.index, column, texts, code, messages))
+        self._parts.append(reject_rows(values.index, column, texts, code, messages))
 
     def rejects(self) -> pd.DataFrame:
         parts = [part for part in self._parts if len(part)]
-        return pd.concat(parts).sort_values("row", ignore_index=True) if parts else _rejects([], "", [], "", [])
+        return pd.concat(parts).sort_values("row", ignore_index=True) if parts else reject_rows([], "", [], "", [])
 
 
 def _shortened(text: str, longest: int = 200) -> str:
     """A cell as messages quote it; the whole of it stands in the column ``value``."""
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
-
-
-def _rejects(
-    rows: Iterable[int], column: str, values: Sequence[str], code: str, messages: Sequence[str]
-) -> pd.DataFrame:
-    table = pd.DataFrame({"row": np.asarray(list(rows), dtype=np.int64), "column": column, "value": values})
-    table["code"], table["message"] = code, messages
-    return table.astype(dict.fromkeys(REJECT_COLUMNS[1:], "str"))
 
 
 def _check_column(cells: pd.Series, column: Column, faults: _Faults) -> pd.Series:
@@ -318,7 +246,7 @@ def _check_column(cells: pd.Series, column: Column, faults: _Faults) -> pd.Serie
         flags = as_flags(cells)
         faults.add(flags.isna() & ~empty, name, "not_allowed", "is not allowed; allowed: true, false")
         return flags if flags.isna().any() else flags.astype(bool)
-    texts = _as_text(cells.where(~empty))
+    texts = text_cells(cells.where(~empty))
     if column.allowed:
         allowed = f"is not allowed; allowed: {', '.join(column.allowed)}"
         faults.add(~empty & ~texts.isin(column.allowed), name, "not_allowed", allowed)
@@ -347,173 +275,3 @@ def as_flags(cells: pd.Series) -> pd.Series:
 
 def _absent(table: pd.DataFrame, column: str) -> pd.Series:
     return table[column].isna() if column in table else pd.Series(True, index=table.index)
-
-
-def _format(path: Path) -> str:
-    for extension in sorted(FORMATS, key=len, reverse=True):
-        if path.name.lower().endswith(extension):
-            return extension
-    raise SettingsError(f"{path} has an unknown extension; allowed: {', '.join(FORMATS)}")
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # a name that is too long for any file
-        return False
-
-
-def _read(path: Path, missing_values: Sequence[str]) -> Quarantined:
-    extension = _format(path)
-    if not _is_file(path):
-        raise MissingFileError(path, "table")
-    rejects = _rejects([], "", [], "", [])
-    try:
-        match extension.removesuffix(".gz"):
-            case ".parquet":
-                table = _flatten(pd.read_parquet(path))
-            case ".csv":
-                table = _read_delimited(path, ",", missing_values)
-            case ".tsv":
-                table = _read_delimited(path, "\t", missing_values)
-            case kind:
-                table, rejects = _read_json(path, lines=kind == ".jsonl")
-    except UnicodeDecodeError as error:
-        raise RowError(f"{path} is not UTF-8 text") from error
-    except (
-        pd.errors.EmptyDataError,
-        pd.errors.ParserError,
-        ValueError,
-        RecursionError,
-        EOFError,
-        zlib.error,
-        OSError,
-        ArrowException,
-    ) as error:
-        raise RowError(f"{path} cannot be read as {extension}: {error}") from error
-    if not table.columns.is_unique:
-        repeated = sorted(map(str, table.columns[table.columns.duplicated()].unique()))
-        raise RowError(f"{path} cannot be read as {extension}: repeated column names {repeated}")
-    if len(table) + len(rejects) == 0:
-        raise RowError(f"{path} has no rows")
-    if missing_values:
-        table = table.mask(table.isin(list(missing_values)))
-    for column in table.columns:
-        if _is_text(column):
-            table[column] = _as_text(table[column])
-    return Quarantined(table, rejects)
-
-
-def _read_delimited(path: Path, separator: str, missing_values: Sequence[str]) -> pd.DataFrame:
-    options: dict[str, Any] = {"sep": separator, "encoding": "utf-8-sig", "keep_default_na": False, "index_col": False}
-    header = pd.read_csv(path, header=None, nrows=1, dtype="str", **options).iloc[0].tolist()
-    repeated = sorted({name for name in header if header.count(name) > 1})
-    if repeated:
-        raise ValueError(f"repeated column names {repeated}")
-    types = {name: "str" for name in header if _is_text(name)}
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header
-        try:
-            table: pd.DataFrame = pd.read_csv(
-                path, dtype=types, na_values=["", *missing_values], low_memory=False, **options
-            )
-        except pd.errors.ParserWarning as warning:
-            raise ValueError(f"rows with more cells than the {len(header)} columns of the header") from warning
-    return table
-
-
-def _read_json(path: Path, *, lines: bool) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Rows as objects; ``lines``: one per line, malformed ones set aside with their line number."""
-    rows, records, bad = [], [], []
-    with _open_text(path) as stream:
-        source = enumerate(stream, start=1) if lines else enumerate(_json_array(stream), start=1)
-        for number, entry in source:
-            if lines and not entry.strip():
-                continue
-            try:
-                record = json.loads(entry) if lines else entry
-                if lines and "\\ud" in entry.lower():
-                    json.dumps(record, ensure_ascii=False).encode()  # half a surrogate pair is no text
-            except RecursionError:
-                bad.append((number, entry.strip()[:200], "is nested too deeply"))
-                continue
-            except UnicodeEncodeError:
-                bad.append((number, entry.strip()[:200], "holds an unpaired surrogate, which is not text"))
-                continue
-            except json.JSONDecodeError as error:
-                bad.append((number, entry.strip()[:200], f"is not JSON: {error.msg} at character {error.pos + 1}"))
-                continue
-            except ValueError:  # Python refuses to read whole numbers of thousands of digits
-                bad.append((number, entry.strip()[:200], "holds a number that is too long to be read"))
-                continue
-            if isinstance(record, dict):
-                rows.append(number)
-                records.append(record)
-            else:
-                bad.append((number, str(entry).strip()[:200], "is not a JSON object"))
-    columns = list(dict.fromkeys(name for record in records for name in record))
-    cells = {name: [_flat(record.get(name)) for record in records] for name in columns}
-    table = pd.DataFrame({name: pd.Series(c, dtype=object if _is_text(name) else None) for name, c in cells.items()})
-    table.index = pd.Index(rows, name="row")
-    return table, _rejects([b[0] for b in bad], "", [b[1] for b in bad], "malformed", [b[2] for b in bad])
-
-
-def _json_array(stream: IO[str]) -> list[Any]:
-    text = stream.read()
-    content = json.loads(text)
-    if not isinstance(content, list):
-        raise ValueError("its top level is not an array of objects")
-    if "\\ud" in text.lower():
-        _refuse_half_characters(content)
-    return content
-
-
-def _refuse_half_characters(content: object) -> None:
-    try:
-        json.dumps(content, ensure_ascii=False).encode()
-    except UnicodeEncodeError as error:
-        raise ValueError("it holds an unpaired surrogate, which is not text") from error
-
-
-def _open_text(path: Path) -> IO[str]:
-    if path.name.lower().endswith(".gz"):
-        return gzip.open(path, "rt", encoding="utf-8-sig")
-    return path.open(encoding="utf-8-sig")
-
-
-def _flatten(table: pd.DataFrame) -> pd.DataFrame:
-    table = table.copy()
-    for column in table.columns[[isinstance(dtype, np.dtype) and dtype.kind == "O" for dtype in table.dtypes]]:
-        table[column] = table[column].map(_flat)
-    return table
-
-
-def _flat(cell: object) -> object:
-    """A cell that holds a list or an object becomes its JSON text, so that every cell is a scalar."""
-    if isinstance(cell, np.ndarray):
-        cell = cell.tolist()
-    return json.dumps(cell, ensure_ascii=False) if isinstance(cell, list | dict) else cell
-
-
-def _is_text(column: object) -> bool:
-    name = str(column)
-    return name == "text" or name.endswith("_id") or name.startswith(ATTRIBUTE_PREFIX)
-
-
-def as_text(value: object) -> str:
-    """One cell as text. A whole number is the same text however a format with types spells it: 7 and 7.0 are ``"7"``.
-
-    Texts stay as they are: ``"7.0"``, ``"007"`` and ``"7"`` are three different ids.
-    """
-    if isinstance(value, float | np.floating) and (number := float(value)).is_integer() and abs(number) < 2**53:
-        return str(int(number))
-    return str(value)
-
-
-def _as_text(cells: pd.Series) -> pd.Series:
-    """Cells as text (`as_text`), missing ones kept."""
-    if pd.api.types.is_string_dtype(cells.dtype) and cells.dtype != object:
-        return cells
-    return pd.Series(
-        [None if pd.isna(v) else as_text(v) for v in cells], index=cells.index, name=cells.name, dtype="str"
-    )
