@@ -48,11 +48,8 @@ def test_a_row_of_feedback_costs_two_kilobytes_at_most(line: str, tmp_path: Path
         table = pd.DataFrame({"item_id": [f"item-{k // 10:07d}" for k in row]})
         table["annotator_id"] = [f"rater-{k % 10}-{k // 2_000:04d}" for k in row]
         table["kind"], table["value"] = "rating", rng.integers(1, 6, rows)
-        table["seconds"], table["attr.gender"] = (
-            np.round(rng.exponential(20, rows), 1),
-            rng.choice(["woman", "man"], rows),
-        )
+        table["seconds"] = np.round(rng.exponential(20, rows), 1)
+        table["attr.gender"] = rng.choice(["woman", "man"], rows)
         table.to_json(tmp_path / f"{rows}.jsonl", orient="records", lines=True)
     few, many = (peak_bytes(line.format(rows=tmp_path / str(rows))) for rows in (FEW, MANY))
-
     assert 0 < (many - few) / (MANY - FEW) < MOST_BYTES
