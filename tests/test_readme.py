@@ -1,7 +1,8 @@
-"""The READMEs' Python examples run, and print what stands below them."""
+"""The READMEs' Python examples run and print what stands below them, and their links lead somewhere."""
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from tests.guides import printed_by, printing_examples, spaced
 
 ROOT = Path(__file__).parents[1]
 README, PENALTY = ROOT / "README.md", ROOT / "rlhf_fair" / "training" / "fairness" / "README.md"
+LINKING = (README, PENALTY, *(ROOT / folder / "README.md" for folder in ("audits", "audits/train-ppo", "reports")))
 
 
 def check(printed: str, shown: str) -> None:
@@ -35,3 +37,19 @@ def test_the_penalty_by_hand(code: str, shown: str) -> None:
 def test_there_are_examples() -> None:
     assert printing_examples(README)
     assert len(printing_examples(PENALTY)) == 5
+
+
+@pytest.mark.parametrize("page", LINKING, ids=lambda page: page.parent.name)
+def test_links_lead_to_files_and_headings(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if not link.startswith("http"):
+            path, _, heading = link.partition("#")
+            target = page.parent / path if path else page
+            assert target.exists(), link
+            assert not heading or heading in anchors(target), link
+
+
+def anchors(page: Path) -> set[str]:
+    """A heading's anchor: its words in lower case, without punctuation, joined by hyphens."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}

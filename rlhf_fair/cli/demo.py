@@ -22,7 +22,7 @@ def demo(
 ) -> None:
     """Run the whole pipeline on the embedded world: annotators, reward models, PPO with and without the penalty.
 
-    Takes about two minutes on two cores and ends with the report's path. A stopped run goes on where it stood when
+    Takes about four minutes on two cores and ends with the report's path. A stopped run goes on where it stood when
     the same command is given again.
 
     Example: rlhf-fair demo --out reports/demo --seed 0
