@@ -10,7 +10,7 @@ import torch
 from tiny import tiny_bert, tiny_language_model, tiny_tokenizer
 
 from fuzz.reader import Files, Reader
-from rlhf_fair.models.loading import is_masked, load_language_model
+from rlhf_fair.models.loading import is_masked, load_language_model, quiet_transformers
 from rlhf_fair.models.reward_scorer import open_reward
 from rlhf_fair.training.ppo.features.decider import Decider, DeciderConfig
 
@@ -22,16 +22,18 @@ def _files(folder: Path) -> Files:
 @cache
 def _language_model() -> Files:
     with tempfile.TemporaryDirectory() as place:
-        tiny_language_model(tiny_tokenizer()).save_pretrained(place)
-        tiny_tokenizer().save_pretrained(place)
+        with quiet_transformers():
+            tiny_language_model(tiny_tokenizer()).save_pretrained(place)
+            tiny_tokenizer().save_pretrained(place)
         return _files(Path(place))
 
 
 @cache
 def _reward_model() -> Files:
     with tempfile.TemporaryDirectory() as place:
-        tiny_bert().save_pretrained(place)
-        tiny_tokenizer().save_pretrained(place)
+        with quiet_transformers():
+            tiny_bert().save_pretrained(place)
+            tiny_tokenizer().save_pretrained(place)
         return _files(Path(place))
 
 

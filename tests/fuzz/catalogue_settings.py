@@ -133,6 +133,7 @@ PLANS = tuple(
         partial(_read_plan, option=_option(name)),
         ("plan.toml",),
         called=(ANSWERS,),
+        slow=name.startswith("reward"),
     )
     for name, path in shipped_audits().items()
 )
