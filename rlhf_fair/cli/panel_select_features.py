@@ -112,7 +112,8 @@ def _archive(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise MissingFileError(path, "features")
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # a stream of our own: numpy leaves the file open where it turns out to be no archive
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
     except MemoryError as error:
         raise RowError(f"{path} cannot be read as .npz: it claims to hold more than fits into memory") from error

@@ -132,7 +132,7 @@ PLANS = tuple(
         partial(_folder, path),
         partial(_read_plan, option=_option(name)),
         ("plan.toml",),
-        called=(ANSWERS,),
+        called=(ANSWERS, "prompts.csv"),  # a plan may name a column that the prompts lack
         slow=name.startswith("reward"),
     )
     for name, path in shipped_audits().items()
