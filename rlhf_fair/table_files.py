@@ -111,6 +111,20 @@ def read_with_rejects(path: Path, missing_values: Sequence[str]) -> Quarantined:
     return Quarantined(table, rejects)
 
 
+def write_rejects(path: Path, rejects: pd.DataFrame) -> None:
+    """Write rejects for people to look at: an apostrophe keeps spreadsheets from running a text (OWASP, CSV injection).
+
+    Other tables hold texts as they are, for they are read again.
+    """
+    shown = rejects.copy()
+    for name in [name for name in shown if pd.api.types.is_string_dtype(shown[name])]:
+        texts = shown[name].astype("str")
+        runs = texts.str.match(r"\s*[=+\-@\t\r\n']").fillna(False).astype(bool)
+        harmless = pd.to_numeric(texts, errors="coerce").notna()
+        shown[name] = texts.mask(runs & ~harmless, "'" + texts)
+    write_table(path, shown)
+
+
 def write_table(path: Path, table: pd.DataFrame) -> None:
     """Write ``table`` (without its index) atomically, its format told by the extension; equal tables, equal bytes."""
     extension = _format(path)

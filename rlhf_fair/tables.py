@@ -23,6 +23,7 @@ from rlhf_fair.table_files import as_text as as_text
 from rlhf_fair.table_files import flatten, read_with_rejects, reject_rows, text_cells
 from rlhf_fair.table_files import read_jsonl_with_rejects as read_jsonl_with_rejects
 from rlhf_fair.table_files import read_table as read_table
+from rlhf_fair.table_files import write_rejects as write_rejects
 from rlhf_fair.table_files import write_table as write_table
 
 

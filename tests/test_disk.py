@@ -9,11 +9,13 @@ import sys
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from safetensors import SafetensorError
 
 from rlhf_fair.disk import atomic_path, replaced_files, sole_writer, why_not_written, write_bytes
 from rlhf_fair.errors import OutputError
+from rlhf_fair.tables import write_rejects
 
 NEEDS_FORK = pytest.mark.skipif(not hasattr(os, "fork"), reason="locks of folders and forks are those of Unix")
 
@@ -142,3 +144,13 @@ def test_what_another_process_is_writing_is_left_alone(tmp_path: Path) -> None:
     os.waitpid(child, 0)
     write_bytes(tmp_path / "file", b"whole")
     assert [left.name for left in tmp_path.iterdir()] == ["file"]
+
+
+def test_rejects_are_no_formulas_for_a_spreadsheet_and_numbers_stay_numbers(tmp_path: Path) -> None:
+    values = ["=1+1", "+cmd", "-5", "- x", "@SUM(A1)", " =2", "'tis", "plain", ""]
+    rejects = pd.DataFrame({"row": range(9), "value": pd.Series(values, dtype="str"), "message": "says what"})
+    write_rejects(tmp_path / "rejects.csv", rejects)
+    written = pd.read_csv(tmp_path / "rejects.csv", dtype="str", keep_default_na=False)
+    assert written["value"].tolist() == ["'=1+1", "'+cmd", "-5", "'- x", "'@SUM(A1)", "' =2", "''tis", "plain", ""]
+    assert written["message"].eq("says what").all()
+    assert rejects["value"].tolist() == values

@@ -27,7 +27,7 @@ from rlhf_fair.audit.panel_feedback_tables import (
 )
 from rlhf_fair.errors import MissingFileError, SettingsError
 from rlhf_fair.records import Results
-from rlhf_fair.tables import simulated_note, simulated_rows, write_table
+from rlhf_fair.tables import simulated_note, simulated_rows, write_rejects, write_table
 
 RECORDS_NAME, REJECTS_NAME = "records.parquet", "rejects.csv"
 
@@ -67,7 +67,7 @@ def run(
     }
     results = results.model_copy(update={"audit": results.audit | {"data": sources}, "manifest": {"inputs": inputs}})
     write_table(out_dir / RECORDS_NAME, shared)
-    write_table(out_dir / REJECTS_NAME, ratings.rejects)
+    write_rejects(out_dir / REJECTS_NAME, ratings.rejects)
     write_results(out_dir, results)
     return results
 

@@ -28,7 +28,7 @@ from rlhf_fair.metrics.impact_ratio import ImpactRatioOptions, ImpactRatioTable,
 from rlhf_fair.metrics.ratio_to_best import Comparison, RatioToBest, ratios_to_best
 from rlhf_fair.records import NAN, Estimate, Results, Role
 from rlhf_fair.stats.sample import encode
-from rlhf_fair.tables import write_table
+from rlhf_fair.tables import write_rejects, write_table
 
 RECORDS_NAME, REJECTS_NAME = "records.parquet", "rejects.csv"
 STAGE = "tool"
@@ -69,7 +69,7 @@ def run(plan_file: str | Path, predictions: Path | None, out_dir: Path, *, progr
     inputs = {"plan": sha256_file(file), f"people/{path.name}": sha256_file(path)}
     results = results.model_copy(update={"audit": results.audit | {"data": data}, "manifest": {"inputs": inputs}})
     write_table(out_dir / RECORDS_NAME, people.table)
-    write_table(out_dir / REJECTS_NAME, people.rejects)
+    write_rejects(out_dir / REJECTS_NAME, people.rejects)
     write_results(out_dir, results)
     return results
 

@@ -40,7 +40,15 @@ def validate(
     Example: rlhf-fair feedback validate feedback.jsonl --annotators panel/panel.csv --out checked/
     """
     from rlhf_fair.artifacts import replaced_files
-    from rlhf_fair.tables import FEEDBACK, read_table, read_validated, require_columns, simulated_rows, write_table
+    from rlhf_fair.tables import (
+        FEEDBACK,
+        read_table,
+        read_validated,
+        require_columns,
+        simulated_rows,
+        write_rejects,
+        write_table,
+    )
 
     known: dict[str, pd.Series] = {}
     for column, path in (("annotator_id", annotators), ("item_id", items)):
@@ -62,7 +70,7 @@ def validate(
     if out is not None:
         with replaced_files(out, ("accepted.jsonl", "rejects.csv")) as folder:
             write_table(folder / "accepted.jsonl", checked.table)
-            write_table(folder / "rejects.csv", checked.rejects)
+            write_rejects(folder / "rejects.csv", checked.rejects)
         summary["out"] = str(out)
     show(summary, lines, as_json=as_json, quiet=quiet)
     if bad:

@@ -51,7 +51,7 @@ def import_(
     """
     from rlhf_fair.annotators.exchange.formats import import_feedback
     from rlhf_fair.errors import RowError
-    from rlhf_fair.tables import simulated_rows, write_table
+    from rlhf_fair.tables import simulated_rows, write_rejects, write_table
 
     key = pseudonym_key(key_file, key_env)
     found = import_feedback(source, form, choice_question=choice_question, rating_question=rating_question)
@@ -62,7 +62,7 @@ def import_(
     lines += loss_lines("not imported", found.lost)
     if bad:
         summary["rejects"] = str(beside := rejects or out.with_name(f"{out.name.partition('.')[0]}.rejects.csv"))
-        write_table(beside, found.rejects)
+        write_rejects(beside, found.rejects)
         lines += [*found.rejects["message"].head(5), f"all that was set aside: {beside}"]
     if not good:
         raise RowError(f"{source}: no row of feedback in {bad} entries" + (f", see {beside}" if bad else ""))
