@@ -86,7 +86,9 @@ class ScorerPlan(Settings):
     @classmethod
     def _has_a_unit(cls, content: object) -> object:
         if isinstance(content, dict) and not content.get("unit"):
-            return content | {"unit": UNITS.get(str(content.get("kind", "")), "points")}
+            # compared, not looked up: whatever a file gives as kind need not be hashable
+            unit = next((unit for kind, unit in UNITS.items() if kind == content.get("kind")), "points")
+            return content | {"unit": unit}
         return content
 
     @model_validator(mode="after")

@@ -39,7 +39,7 @@ def test_damaged_files_are_told_and_nothing_is_lost(name: str, tmp_path_factory:
     cases = st.sampled_from(reader.targets).flatmap(lambda file: st.tuples(st.just(file), damaged(file, files[file])))
 
     @settings(
-        max_examples=EXAMPLES or (2 if reader.slow else 5),
+        max_examples=EXAMPLES or (2 if reader.slow else 4),
         derandomize=not EXAMPLES,
         database=None,
         deadline=None,  # the reader's own CPU time is limited
