@@ -34,13 +34,21 @@ def generalized_advantage_estimate(
     rewards, values = rewards * response_mask, values * response_mask
     next_values = torch.cat([values[:, 1:], torch.zeros_like(values[:, :1])], dim=1)
     deltas = rewards + gamma * next_values - values
-    advantages = torch.zeros_like(deltas)
-    running = torch.zeros_like(deltas[:, 0])
-    for t in range(deltas.shape[1] - 1, -1, -1):
-        running = deltas[:, t] + gamma * gae_lambda * running
-        advantages[:, t] = running
-    advantages = advantages * response_mask
+    advantages = discounted_sums(deltas.T, gamma * gae_lambda).T * response_mask
     return Advantages(advantages, advantages + values)
+
+
+def discounted_sums(terms: Tensor, discount: float, goes_on: Tensor | None = None) -> Tensor:
+    """``S_t = x_t + discount * S_{t+1}`` along the first dimension; 0 follows the last term.
+
+    ``goes_on``: like ``terms``, False where an episode ends, so that nothing after it is added; None: nowhere.
+    """
+    sums, running = torch.zeros_like(terms), torch.zeros_like(terms[0])
+    for t in range(len(terms) - 1, -1, -1):
+        later = discount * running  # before the flag: a float times a flag would be single precision
+        running = terms[t] + (later if goes_on is None else later * goes_on[t])
+        sums[t] = running
+    return sums
 
 
 def masked_mean(x: Tensor, mask: Tensor) -> Tensor:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-from rlhf_fair.training.ppo.advantages import Advantages
+from rlhf_fair.training.ppo.advantages import Advantages, discounted_sums
 
 
 def episodic_advantage_estimate(
@@ -25,12 +24,5 @@ def episodic_advantage_estimate(
     value, and only the sum over later steps stops (Pardo et al. 2018). The end of the rollout is a cut of that kind.
     """
     deltas = rewards + gamma * next_values * ~terminated - values
-    goes_on = ~(terminated | truncated)
-    advantages = torch.zeros_like(deltas)
-    running = torch.zeros_like(deltas[0])
-    for t in range(len(deltas) - 1, -1, -1):
-        running = (
-            deltas[t] + gamma * gae_lambda * running * goes_on[t]
-        )  # a float times a flag would be single precision
-        advantages[t] = running
+    advantages = discounted_sums(deltas, gamma * gae_lambda, ~(terminated | truncated))
     return Advantages(advantages, advantages + values)
