@@ -48,7 +48,7 @@ def given(command: Command, home: Path, exit_status: int) -> int:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=1800,
         check=False,
     )
     assert "Traceback" not in done.stderr, done.stderr
