@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test lint format calibrate clean
+.PHONY: setup demo test test-minimums lint format calibrate clean
 
 setup: .venv/ready
 
@@ -21,6 +21,15 @@ lint: setup
 
 test: lint
 	$(BIN)/pytest -n 2 --dist loadfile
+
+# The lowest versions that pyproject.toml allows, in an environment of their own; torch stays at the pinned version.
+test-minimums: setup
+	$(PYTHON) -m venv .venv/minimums
+	.venv/minimums/bin/python -m pip install --quiet --disable-pip-version-check uv
+	PATH="$(CURDIR)/.venv/minimums/bin:$$PATH" $(PYTHON) tests/minimums.py .venv/minimums/requirements.txt
+	.venv/minimums/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement .venv/minimums/requirements.txt
+	.venv/minimums/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	.venv/minimums/bin/pytest -m "not slow and not network and not gpu and not browser"
 
 calibrate: setup
 	$(BIN)/python tests/benchmarks/calibration.py
