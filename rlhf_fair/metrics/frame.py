@@ -83,9 +83,6 @@ def group_metrics(
     )
 
 
-groups = group_metrics  # as the README imports it so far
-
-
 class GroupMetrics(GroupValues):
     """Metrics by group and what can be said of their differences; made by `group_metrics`."""
 
