@@ -52,7 +52,7 @@ def scorers(as_json: AsJson = False) -> None:
 
 @app.command()
 def metrics(as_json: AsJson = False) -> None:
-    """The metrics by group of `rlhf_fair.metrics.frame.groups`, with their definitions.
+    """The metrics by group of `rlhf_fair.metrics.frame.group_metrics`, with their definitions.
 
     Example: rlhf-fair list metrics
     """
