@@ -6,12 +6,13 @@ python tests/benchmarks/case_study/account.py --data-dir ../shared/data --runs r
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import regard
 import rewards
+import taught
 import torch
 import transformers
 from run import run
@@ -21,25 +22,36 @@ import rlhf_fair
 from rlhf_fair.artifacts import make_folder, sha256_file, write_results
 from rlhf_fair.attestation.sealing import seal
 from rlhf_fair.audit.findings import build_findings
-from rlhf_fair.audit.generation import GenerationPlan
+from rlhf_fair.audit.generation import SCORE, GenerationPlan
 from rlhf_fair.audit.generation_account import counts, exclusions
-from rlhf_fair.audit.generation_answers import load_scorer
-from rlhf_fair.audit.ledger import StageRecords, Yardstick, gap_remaining
+from rlhf_fair.audit.generation_answers import answers_from, load_scorer, score_answers
+from rlhf_fair.audit.ledger import StageRecords, Yardstick, gap_remaining, share_kept
 from rlhf_fair.audit.plan import load_plan
 from rlhf_fair.metrics.gaps import ledger_gap
-from rlhf_fair.pipeline import Trained
+from rlhf_fair.models.causal_lm import CausalLM
+from rlhf_fair.models.reward_scorer import open_reward
+from rlhf_fair.pipeline import PolicyReward, Trained
 from rlhf_fair.pipeline_audit import Audited, PipelineAudit
 from rlhf_fair.records import Estimate, Results
 from rlhf_fair.report import write_report
 from rlhf_fair.stages import Stages
+from rlhf_fair.stats.contrasts import mean_estimate
 from rlhf_fair.tables import read_table, write_table
 
 PLAN = Path(__file__).with_name("plan.toml")
 ALPHA = 0.05
-TIMES = 4
+TIMES = 6
 """How often each held-out prompt is asked."""
 
-SCORERS = {"score": "VADER", "regard": "regard model", "utility": "judge (inoffensiveness)"}
+SCORERS = {
+    "words": "clean words",
+    "score": "VADER",
+    "judge": "judge",
+    "regard": "regard",
+    "harmless": "harmlessness (trained on)",
+}
+"""Column -> name. All read the continuation alone, regard's with XYZ for the person. The penalty trains on the last."""
+
 ANSWERS = {
     ("base", ""): "answers-base",
     ("sft", ""): "answers-sft",
@@ -62,25 +74,77 @@ def audit(world: IdentityWorld, trained: Trained, stages: Stages) -> Audited:
     return found.run(stages)
 
 
-def certificates(stages: Stages, ruler: Path, seed: int) -> pd.DataFrame:
-    """Gaps of every policy by every scorer that certifies, and what remains of plain PPO's gap."""
-    plan = load_plan(PLAN, GenerationPlan)
-    rows, records = [], {}
-    for key, name in ANSWERS.items():
-        own = read_table(stages.root / name / "records.parquet")
-        records[key] = own.assign(regard=regard.regard(ruler, own))
-    for (stage, panel), own in records.items():
-        for column, scorer in SCORERS.items():
-            kept = own.assign(score=own[column]).dropna(subset=["score"])
-            for attribute in plan.attributes:
-                gap = ledger_gap(kept, attribute.column, attribute.reference, clusters=plan.clusters, alpha=ALPHA)
-                rows.append(_row(seed, stage, panel, scorer, f"{attribute.column} gap", gap))
-    plain, fair = records["ppo", "diverse"], records["fair_ppo", "diverse"]
+def answered(world: IdentityWorld, trained: Trained, stages: Stages) -> None:
+    """The answers of SFT and of the planned panel's policies, as `PipelineAudit` keeps them."""
+    plan, reward = load_plan(PLAN, GenerationPlan), PolicyReward(trained.rewards["diverse"])
+    prompts, ruler = world.sentences.audit(TIMES), load_scorer(plan, PLAN.parent)
+    models = {("sft", ""): trained.sft} | {(p.stage, p.panel): p.folder for p in trained.policies}
+
+    def build(model: Path, out: Path) -> None:
+        answers = answers_from(CausalLM.load(model).answers, prompts, plan)
+        paid = reward(answers["prompt"].tolist(), answers["text"].tolist())
+        write_table(out / "records.parquet", score_answers(answers, {SCORE: ruler}).assign(reward_diverse=paid))
+
+    for key, folder in models.items():
+        stages.run(ANSWERS[key], partial(build, folder))
+
+
+class Scorers:
+    """Everything that reads continuations alone, opened once."""
+
+    def __init__(self, world: IdentityWorld, stages: Stages, runs: Path) -> None:
+        self.judge, self.clean = open_reward(world.judge), taught.clean_words(world.data)
+        scale = stages.root / "training-scorer" / "scale.json"
+        self.penalised, self.regard = taught.Harmlessness(runs / "toxicity" / "model", scale), runs / "regard" / "model"
+
+    def read(self, records: pd.DataFrame) -> pd.DataFrame:
+        """Records with a column for each of `SCORERS`."""
+        texts = records["text"].fillna("").tolist()
+        return records.assign(
+            words=self.clean.score(texts),
+            judge=self.judge.score(texts, batch_size=256),
+            harmless=self.penalised.score(texts),
+            regard=taught.regard(self.regard, records),
+        )
+
+
+def gaps(records: pd.DataFrame, head: dict[str, Any]) -> list[dict[str, Any]]:
+    """One policy's mean and gaps by every scorer."""
+    plan, rows = load_plan(PLAN, GenerationPlan), []
     for column, scorer in SCORERS.items():
-        both = [StageRecords("", "", o.assign(score=o[column]).dropna(subset=["score"])) for o in (fair, plain)]
+        kept = records.assign(score=records[column]).dropna(subset=["score"])
+        mean = mean_estimate(kept["score"], clusters=[kept[c] for c in plan.clusters], rates=False, alpha=ALPHA)
+        rows.append(_row(head, scorer, "mean", mean))
+        for attribute in plan.attributes:
+            gap = ledger_gap(kept, attribute.column, attribute.reference, clusters=plan.clusters, alpha=ALPHA)
+            rows.append(_row(head, scorer, f"{attribute.column} gap", gap))
+    return rows
+
+
+def against_plain(
+    own: pd.DataFrame, plain: pd.DataFrame, sft: pd.DataFrame, head: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """What is left of plain PPO's gaps, and of its reward gain over SFT, on the same prompts."""
+    plan, rows = load_plan(PLAN, GenerationPlan), []
+    for column, scorer in SCORERS.items():
+        both = [StageRecords("", "", o.assign(score=o[column]).dropna(subset=["score"])) for o in (own, plain)]
         for attribute in plan.attributes:
             left = gap_remaining(*both, yardstick(plan), attribute.column, attribute.reference)
-            rows.append(_row(seed, "fair_ppo", "diverse", scorer, f"{attribute.column} gap remaining", left))
+            rows.append(_row(head, scorer, f"{attribute.column} gap remaining", left))
+    gains = [one["reward_diverse"] - sft["reward_diverse"] for one in (own, plain)]
+    kept = share_kept(*gains, [sft[c] for c in plan.clusters], ALPHA)
+    return [*rows, _row(head, "reward", "share of reward gain kept", kept)]
+
+
+def certificates(world: IdentityWorld, stages: Stages, runs: Path, seed: int) -> pd.DataFrame:
+    """Gaps of every policy by every scorer, what remains of plain PPO's, and the reward kept."""
+    scorers, rows, records = Scorers(world, stages, runs), [], {}
+    for key, name in ANSWERS.items():
+        if (stages.root / name).is_dir():
+            records[key] = scorers.read(read_table(stages.root / name / "records.parquet"))
+            rows += gaps(records[key], {"seed": seed, "stage": key[0], "panel": key[1]})
+    sft, plain, fair = (records[key] for key in (("sft", ""), ("ppo", "diverse"), ("fair_ppo", "diverse")))
+    rows += against_plain(fair, plain, sft, {"seed": seed, "stage": "fair_ppo", "panel": "diverse"})
     return pd.DataFrame(rows)
 
 
@@ -89,16 +153,15 @@ def yardstick(plan: GenerationPlan) -> Yardstick:
     return Yardstick(tuple((a.column, a.reference) for a in plan.attributes), plan.clusters, plan.metric, ALPHA)
 
 
-def _row(seed: int, stage: str, panel: str, scorer: str, what: str, found: Estimate) -> dict[str, Any]:
+def _row(head: dict[str, Any], scorer: str, what: str, found: Estimate) -> dict[str, Any]:
     kept = ("estimate", "ci_low", "ci_high", "p_value", "n", "n_clusters", "reason")
-    head = {"seed": seed, "stage": stage, "panel": panel, "scorer": scorer, "what": what}
-    return head | {name: getattr(found, name) for name in kept}
+    return head | {"scorer": scorer, "what": what} | {name: getattr(found, name) for name in kept}
 
 
 def comparisons(audited: Audited, seed: int) -> pd.DataFrame:
     """Rewards kept, worst groups, the judge's verdict."""
-    rows = [_row(seed, "fair_ppo", "diverse", "", name, e) for name, e in audited.training.comparisons.items()]
-    return pd.DataFrame(rows)
+    head = {"seed": seed, "stage": "fair_ppo", "panel": "diverse"}
+    return pd.DataFrame([_row(head, "", name, e) for name, e in audited.training.comparisons.items()])
 
 
 def write_folder(world: IdentityWorld, trained: Trained, audited: Audited, out: Path, seed: int) -> None:
@@ -149,23 +212,23 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("reports/case-study"))
     parser.add_argument("--seeds", default="0")
-    parser.add_argument("--steps", type=int, default=60)
-    parser.add_argument("--strength", type=float, default=60.0)
+    parser.add_argument("--steps", type=int, default=80)
+    parser.add_argument("--strength", type=float, default=20.0)
     args = parser.parse_args()
     torch.set_num_threads(1)
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    regard.train(args.data_dir, args.runs / "regard")
-    certified, compared = [], []
+    certified = []
     for seed in map(int, args.seeds.split(",")):
         world, trained, stages = run(args.data_dir, args.runs, seed, steps=args.steps, strength=args.strength)
-        audited = audit(world, trained, stages)
         if seed == 0:
+            audited = audit(world, trained, stages)
             write_folder(world, trained, audited, args.out / "policies", seed)
-        certified.append(certificates(stages, args.runs / "regard", seed))
-        compared.append(comparisons(audited, seed))
+            write_table(args.out / "comparisons.csv", comparisons(audited, seed))
+        else:
+            answered(world, trained, stages)
+        certified.append(certificates(world, stages, args.runs, seed))
     write_table(args.out / "certificates.csv", pd.concat(certified, ignore_index=True))
-    write_table(args.out / "comparisons.csv", pd.concat(compared, ignore_index=True))
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@
 
     python tests/benchmarks/case_study/methods.py --data-dir ../shared/data --runs runs/case-study
 
-Most are those of `rlhf-fair mitigations`. Two are made of real data's own: SFT and reward model see every text that
-names a religion or a gender also with the other one's words. Plain and fair PPO are those of `run.py`.
+Most are those of `rlhf-fair mitigations`; blocked words and the response filter need a list of words and are left out.
+Two are made of real data's own: SFT and reward model see every text that names a religion or a gender also with the
+other one's words. Plain and fair PPO are those of `run.py`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import argparse
 import shutil
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import account
@@ -19,22 +20,22 @@ import numpy as np
 import pandas as pd
 import rewards
 import run
+import taught
 import torch
 import transformers
 from run import prepare, shared
 from world import IdentityWorld, settings
 
+from rlhf_fair.artifacts import read_json
 from rlhf_fair.audit.generation import GenerationPlan
 from rlhf_fair.audit.generation_answers import load_scorer
 from rlhf_fair.audit.plan import load_plan
-from rlhf_fair.mitigations.comparison import ruler_of
 from rlhf_fair.mitigations.examination import Examination
 from rlhf_fair.mitigations.kit import Kit
-from rlhf_fair.mitigations.measures import measures_table
 from rlhf_fair.mitigations.method import Method, open_model
 from rlhf_fair.mitigations.policy_optimisation import optimise
 from rlhf_fair.mitigations.registry import METHODS
-from rlhf_fair.mitigations.settings import MitigationSettings, Rules
+from rlhf_fair.mitigations.settings import MitigationSettings
 from rlhf_fair.models.causal_lm import CausalLM
 from rlhf_fair.pipeline import PolicyReward
 from rlhf_fair.pipeline_stages.loop import DEMONSTRATIONS, Loop
@@ -42,14 +43,16 @@ from rlhf_fair.probes.counterfactual_text import swap
 from rlhf_fair.probes.counterfactual_text_lexicon import load_lexicon
 from rlhf_fair.stages import Stages
 from rlhf_fair.tables import read_table, write_table
+from rlhf_fair.training.fairness import FairnessSettings, MultiplierSettings
 from rlhf_fair.training.reward.job import train_reward
 from rlhf_fair.training.sft import train_causal_lm
 
 GIVEN = {"plain-ppo": "ppo-diverse", "fair-ppo": "fair-ppo-diverse"}
 SHIPPED = (
-    *("sft", "best-of-n", "best-of-n-fair", "response-filter", "blocked-words"),
+    *("sft", "best-of-n", "best-of-n-fair"),
     *("fair-ppo-dual", "dpo-balanced", "dpo-counterfactual"),
 )
+DUAL = FairnessSettings(multiplier=MultiplierSettings(kind="dual", tolerance=0.1, cap=2.0, rate=0.3), memory=0.9)
 CONSISTENT = """
 [[mitigations]]
 kind = "counterfactual"
@@ -59,6 +62,23 @@ terms = "identity-terms.csv"
 neutral = "neutral-traits.csv"
 """
 RELIGIONS = ("Christian", "Muslim", "Jewish")
+
+
+class IdentityKit(Kit):
+    """A kit whose training scorer is the toxicity model, and whose floors are those of `run.py`."""
+
+    toxicity: Path
+    stages_of_run: Stages
+
+    @cached_property
+    def scorer(self) -> taught.Harmlessness:  # type: ignore[override]
+        """The score that penalties are on."""
+        return taught.Harmlessness(self.toxicity, self.made.scorer / "scale.json")
+
+    @cached_property
+    def floors(self) -> dict[str, float]:
+        """Group -> mean score under the SFT policy."""
+        return dict(read_json(self.made.scorer / "floors.json", "floors"))
 
 
 def given(name: str, kit: Kit, out: Path) -> None:
@@ -129,8 +149,8 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("reports/case-study"))
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=60)
-    parser.add_argument("--strength", type=float, default=60.0)
+    parser.add_argument("--steps", type=int, default=80)
+    parser.add_argument("--strength", type=float, default=20.0)
     parser.add_argument("--only", default="")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -139,32 +159,32 @@ def main() -> None:
     base, chosen, judge = shared(args.data_dir, args.runs)
     world, s = IdentityWorld(args.data_dir, judge), settings(args.seed, steps=args.steps, strength=args.strength)
     key = {"settings": s.model_dump(mode="json")}
-    made = prepare(world, Loop(world, s, lambda *_: None), Stages(args.runs / f"seed-{args.seed}", key), base, chosen)  # type: ignore[arg-type]
-    wanted = MitigationSettings(
-        seeds=(args.seed,), pipeline=s, rules=Rules(fallback=" I cannot comment on this person."), kl_prompts=256
-    )
+    stages = Stages(args.runs / f"seed-{args.seed}", key)
+    made = prepare(world, Loop(world, s, lambda *_: None), stages, base, chosen)  # type: ignore[arg-type]
+    wanted = MitigationSettings(seeds=(args.seed,), pipeline=s, dual=DUAL, kl_prompts=256)
 
     def hear(what: str, done: int, total: int) -> None:
         if done in (1, total // 2, total):
             print(f"{what}: {done} of {total}", flush=True)
 
-    kit = Kit(world, wanted, args.seed, made, Stages(args.runs / f"methods-{args.seed}", key), hear)  # type: ignore[arg-type]
+    kit = IdentityKit(world, wanted, args.seed, made, Stages(args.runs / f"methods-{args.seed}", key), hear)  # type: ignore[arg-type]
+    object.__setattr__(kit, "toxicity", args.runs / "toxicity" / "model")
+    object.__setattr__(kit, "stages_of_run", stages)
     plan = load_plan(account.PLAN, GenerationPlan)
     exam = Examination(plan, world.sentences.audit(account.TIMES), load_scorer(plan, account.PLAN.parent))
-    ruler, costs, examined = ruler_of(wanted, plan), {}, {}
+    costs: dict[str, float] = {}
+    scorers, records = account.Scorers(world, kit.stages_of_run, args.runs), {}
     for method in methods(args.data_dir, chosen):
-        if args.only and method.name not in args.only.split(","):
+        if args.only and method.name not in ("sft", "plain-ppo", *args.only.split(",")):
             continue
         folder = kit.trained(method.name, method.build)
-        examined[method.name] = exam.examine(kit, method, folder, costs)
-    tables = []
-    for name, own in examined.items():
-        found = list(ruler.measures(own, examined["sft"]))
-        found += [] if name in ("sft", "plain-ppo") else list(ruler.paired(own, examined["plain-ppo"], examined["sft"]))
-        tables.append(measures_table(found, seed=args.seed, method=name))
-    table = pd.concat(tables, ignore_index=True)
-    table["measure"] = table["measure"].str.replace("true utility", "judge").str.replace("utility", "judge")
-    write_table(args.out / f"methods-{args.seed}.csv", table)
+        records[method.name] = scorers.read(exam.examine(kit, method, folder, costs).records)
+    rows = []
+    for name, own in records.items():
+        head = {"seed": args.seed, "method": name, "cpu_seconds": round(costs[name])}
+        rows += account.gaps(own, head)
+        rows += account.against_plain(own, records["plain-ppo"], records["sft"], head)
+    write_table(args.out / f"methods-{args.seed}.csv", pd.DataFrame(rows))
 
 
 if __name__ == "__main__":

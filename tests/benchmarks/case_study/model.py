@@ -14,7 +14,7 @@ from rlhf_fair.training.sft import SFTSettings, train_causal_lm
 
 VOCABULARY, POSITIONS = 4096, 192
 PRETRAINING = SFTSettings(epochs=2, batch_size=32, learning_rate=2e-3, weight_decay=0.05)
-TUNING = SFTSettings(epochs=2, batch_size=32, learning_rate=5e-4)
+TUNING = SFTSettings(epochs=6, batch_size=32, learning_rate=1e-3)
 
 
 def new_model(documents: list[str], seed: int) -> tuple[Any, Any]:

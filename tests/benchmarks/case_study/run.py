@@ -14,27 +14,33 @@ from pathlib import Path
 
 import model
 import numpy as np
+import pandas as pd
 import panels
 import rewards
+import taught
 import texts
 import torch
 import transformers
-from world import IdentityWorld, settings
+from world import GROUP_BY, IdentityWorld, settings
 
+from rlhf_fair.artifacts import read_json, write_json
+from rlhf_fair.metrics.gaps import INTERSECTION, group_labels
 from rlhf_fair.models.causal_lm import CausalLM
 from rlhf_fair.pipeline import Ingredients, PolicyRun, Trained
-from rlhf_fair.pipeline_stages.feedback import learn_scorer, sample_pairs
-from rlhf_fair.pipeline_stages.loop import DEMONSTRATIONS, Loop
-from rlhf_fair.pipeline_stages.policies import optimise, policy_name
+from rlhf_fair.pipeline_stages.feedback import sample_pairs
+from rlhf_fair.pipeline_stages.loop import DEMONSTRATIONS, STEPS, Loop
+from rlhf_fair.pipeline_stages.policies import Course, batch, improve, optimise, policy_name
 from rlhf_fair.stages import Stages
 from rlhf_fair.tables import read_table, write_table
+from rlhf_fair.training.fairness import FairnessShaper
+from rlhf_fair.training.ppo.trainer import Fairness
 
-PANELS = ("diverse", "convenience")
 POLICIES = (("ppo", "diverse"), ("fair_ppo", "diverse"), ("ppo", "convenience"))
+"""(stage, panel) of seed 0; the other seeds repeat the planned panel's."""
 
 
 def shared(data: Path, out: Path) -> tuple[Path, Path, Path]:
-    """Folders of the base model, the panels and the judge."""
+    """Folders of the base model, the panels and the judge; the taught scorers are made too."""
     base, chosen, judge = out / "base", out / "panels", out / "judge"
     if not (base / "training.json").is_file():
         documents = texts.documents(data)
@@ -43,6 +49,8 @@ def shared(data: Path, out: Path) -> tuple[Path, Path, Path]:
     if not (chosen / "margins.csv").is_file():
         panels.save(panels.choose(rewards.CONFIG, data, np.random.default_rng(0)), chosen)
     rewards.train_judge(data, judge)
+    for name in ("toxicity", "regard"):
+        taught.train(name, data, out / name)
     return base, chosen, judge
 
 
@@ -71,12 +79,39 @@ def judged(panel: str, chosen: Path, pairs: Path, reward: Path, out: Path) -> No
     write_table(out / "preferences.parquet", items[["item_id"]].assign(p_a=p_a))
 
 
+def scale_of_penalty(model: Path, pairs: Path, out: Path) -> None:
+    """The unit of the penalised score, and each group's mean under the SFT policy: its floor."""
+    items = read_table(pairs / "items.parquet")
+    answers = items["response_a"].tolist()
+    taught.set_scale(model, answers, out)
+    scores = pd.Series(taught.Harmlessness(model, out / "scale.json").score(answers))
+    groups = group_labels(items, INTERSECTION.join(GROUP_BY)).to_numpy()
+    write_json(out / "floors.json", {str(g): float(mean) for g, mean in scores.groupby(groups).mean().items()})
+
+
+def fair_ppo(loop: Loop, panel: str, made: Ingredients, model: Path, out: Path) -> None:
+    """PPO on the reward less the penalty on `taught.Harmlessness`."""
+    s, ruler = loop.settings, taught.Harmlessness(model, made.scorer / "scale.json")
+    shaper = FairnessShaper(
+        s.fairness.model_copy(update={"group_by": s.group_by}), read_json(made.scorer / "floors.json", "floors")
+    )
+    name = policy_name("fair_ppo", panel)
+    course = Course(name, panel, made.sft, made.rewards[panel], Fairness(shaper, ruler.score), s.ppo, s.seed)
+    improve(loop, course, lambda step: batch(loop, loop.rng(STEPS, step)), out)
+
+
+def panels_of(seed: int) -> tuple[str, ...]:
+    """Which panels' reward models a seed has."""
+    return ("diverse", "convenience") if seed == 0 else ("diverse",)
+
+
 def prepare(world: IdentityWorld, loop: Loop, stages: Stages, base: Path, chosen: Path) -> Ingredients:
     """Everything that policies are made from."""
+    asked_of = panels_of(loop.settings.seed)
     sft = stages.run("sft", partial(tune, loop, base))
     pairs = stages.run("pairs", partial(sample_pairs, loop, sft))
-    ruler = stages.run("training-scorer", partial(learn_scorer, loop, pairs))
-    paid = {p: stages.run(f"reward-{p}", partial(panel_reward, loop, p, chosen, pairs)) for p in PANELS}
+    ruler = stages.run("training-scorer", partial(scale_of_penalty, chosen.parent / "toxicity" / "model", pairs))
+    paid = {p: stages.run(f"reward-{p}", partial(panel_reward, loop, p, chosen, pairs)) for p in asked_of}
     asked = {p: stages.run(f"panel-{p}", partial(judged, p, chosen, pairs, paid[p])) for p in paid}
     return Ingredients(base, sft, pairs, ruler, asked, paid)
 
@@ -99,9 +134,11 @@ def run(data: Path, out: Path, seed: int, *, steps: int, strength: float) -> tup
     loop = Loop(world, s, hear)  # type: ignore[arg-type]
     made = prepare(world, loop, stages, base, chosen)
     policies = []
-    for stage, panel in POLICIES:
-        name = policy_name(stage, panel)
-        policies.append(PolicyRun(name, stage, panel, stages.run(name, partial(optimise, loop, stage, panel, made))))
+    for stage, panel in (policy for policy in POLICIES if policy[1] in panels_of(seed)):
+        name, toxicity = policy_name(stage, panel), out / "toxicity" / "model"
+        fair = partial(fair_ppo, loop, panel, made, toxicity)
+        folder = stages.run(name, fair if stage == "fair_ppo" else partial(optimise, loop, stage, panel, made))
+        policies.append(PolicyRun(name, stage, panel, folder))
     return world, Trained(made.base, made.sft, made.panels, made.rewards, tuple(policies)), stages
 
 
@@ -111,8 +148,8 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", default="0")
-    parser.add_argument("--steps", type=int, default=60)
-    parser.add_argument("--strength", type=float, default=60.0)
+    parser.add_argument("--steps", type=int, default=80)
+    parser.add_argument("--strength", type=float, default=20.0)
     args = parser.parse_args()
     torch.set_num_threads(1)
     transformers.utils.logging.set_verbosity_error()

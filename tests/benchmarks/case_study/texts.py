@@ -19,6 +19,7 @@ import numpy as np
 
 LINES_OF_PLAY, WORDS_OF_DOCUMENT = 12, 90
 TURN = "\n"
+GROUPS = re.compile(r"\b(?:muslims?|islam|jew(?:s|ish)?|judaism|wom[ae]n|girls?|females?|mothers?|sisters?)\b", re.I)
 COMMENTS = {"gender": "gender_female", "religion1": "religion1_jews", "religion2": "religion2_muslims"}
 
 
@@ -71,20 +72,21 @@ def turns(data: Path) -> list[tuple[str, str]]:
     return [(a, b) for a, b in pairs if 2 <= len(a.split()) <= 25 and 3 <= len(b.split()) <= 30]
 
 
-def demonstrations(data: Path, rng: np.random.Generator, *, turns_of: int = 3_000) -> list[tuple[str, str]]:
-    """(beginning, rest) pairs of tuning: comments cut after their first words, web text, and some dialogue turns."""
-    pairs = [pair for text in comments(data) if (pair := _split(text, rng)) is not None]
-    every = turns(data)
-    chosen = [every[i] for i in rng.permutation(len(every))[:turns_of]]
-    return [*pairs, *web_text(data), *chosen]
+def demonstrations(data: Path, rng: np.random.Generator, *, others: int = 1_500) -> list[tuple[str, str]]:
+    """(beginning, rest) pairs of tuning: comments cut after the first word that names a group; as many pieces of web
+    text, and of dialogue turns, as ``others`` says."""
+    pairs = [pair for text in comments(data) if (pair := _split(text)) is not None]
+    for every in (web_text(data), turns(data)):
+        pairs += [every[i] for i in rng.permutation(len(every))[:others]]
+    return pairs
 
 
-def _split(text: str, rng: np.random.Generator) -> tuple[str, str] | None:
-    words = text.split()
-    if len(words) < 6:
+def _split(text: str) -> tuple[str, str] | None:
+    """The comment cut behind the first group it names, where at least four words follow."""
+    named = GROUPS.search(text)
+    if named is None or len(text[named.end() :].split()) < 4:
         return None
-    at = int(rng.integers(2, min(6, len(words) - 2)))
-    return " ".join(words[:at]), " " + " ".join(words[at : at + 40])
+    return text[: named.end()], " " + " ".join(text[named.end() :].split()[:40])
 
 
 def _stories(data: Path) -> Iterator[str]:

@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import prompts
-import scorer
 import texts
 from numpy.typing import NDArray
 
-from rlhf_fair.models.lexicon import LexiconScorer
 from rlhf_fair.models.reward_scorer import open_reward
 from rlhf_fair.pipeline import PipelineSettings
 from rlhf_fair.training.fairness import FairnessSettings
 from rlhf_fair.training.ppo.trainer import PPOSettings
+
+GROUP_BY = ("gender", "religion")
 
 
 @dataclass
@@ -40,10 +40,6 @@ class IdentityWorld:
         found = texts.demonstrations(self.data, rng)
         return [found[i] for i in rng.permutation(len(found))[:n]]
 
-    def training_scorer(self, answers: pd.DataFrame, rng: np.random.Generator) -> LexiconScorer:
-        """The learned tone; it needs no answers."""
-        return scorer.train(self.data)
-
     def true_utility(self, answers: pd.DataFrame) -> NDArray[np.float64]:
         """(n,) what the judge makes of prompt and answer together; nobody knows the truth here."""
         if self._judge is None:
@@ -58,7 +54,7 @@ def settings(seed: int, *, steps: int, strength: float) -> PipelineSettings:
         seed=seed,
         demonstrations=9_000,
         pairs=1_024,
-        group_by=("gender", "religion"),
+        group_by=GROUP_BY,
         ppo=PPOSettings(steps=steps, max_new_tokens=24, kl_coef=0.1, learning_rate=2e-4, missing_eos_penalty=0.0),
-        fairness=FairnessSettings(strength=strength, memory=0.85),
+        fairness=FairnessSettings(strength=strength, memory=0.9),
     )
