@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test test-minimums lint format calibrate clean
+.PHONY: setup demo test test-minimums api lint format calibrate clean
 
 setup: .venv/ready
 
@@ -33,6 +33,9 @@ test-minimums: setup
 
 calibrate: setup
 	$(BIN)/python tests/benchmarks/calibration.py
+
+api: setup
+	$(BIN)/python -m tests.api_reference
 
 format: setup
 	$(BIN)/ruff check --fix .
