@@ -15,7 +15,7 @@ import rewards
 import taught
 import torch
 import transformers
-from run import run
+from train import run
 from world import IdentityWorld
 
 import rlhf_fair

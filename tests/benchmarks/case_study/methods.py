@@ -4,7 +4,7 @@
 
 Most are those of `rlhf-fair mitigations`; blocked words and the response filter need a list of words and are left out.
 Two are made of real data's own: SFT and reward model see every text that names a religion or a gender also with the
-other one's words. Plain and fair PPO are those of `run.py`.
+other one's words. Plain and fair PPO are those of `train.py`.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from functools import cached_property, partial
 from pathlib import Path
 
 import account
+import model
 import numpy as np
 import pandas as pd
 import rewards
-import run
 import taught
 import torch
 import transformers
-from run import prepare, shared
+from train import prepare, shared
 from world import IdentityWorld, settings
 
 from rlhf_fair.artifacts import read_json
@@ -65,7 +65,7 @@ RELIGIONS = ("Christian", "Muslim", "Jewish")
 
 
 class IdentityKit(Kit):
-    """A kit whose training scorer is the toxicity model, and whose floors are those of `run.py`."""
+    """A kit whose training scorer is the toxicity model, and whose floors are those of `train.py`."""
 
     toxicity: Path
     stages_of_run: Stages
@@ -82,7 +82,7 @@ class IdentityKit(Kit):
 
 
 def given(name: str, kit: Kit, out: Path) -> None:
-    """A policy that `run.py` has made of the same settings."""
+    """A policy that `train.py` has made of the same settings."""
     source = kit.made.sft.parent / GIVEN[name]
     shutil.copytree(source, out, dirs_exist_ok=True)
 
@@ -93,7 +93,7 @@ def balanced(kit: Kit, out: Path) -> None:
     said = kit.world.demonstrations(kit.pipeline.demonstrations, rng)
     pairs = [twin for pair in said for twin in twins(pair)]
     lm = CausalLM.load(kit.made.base)
-    train_causal_lm(lm.model, lm.tokenizer, pairs, run.model.TUNING, seed=kit.seed, name="balanced-sft")
+    train_causal_lm(lm.model, lm.tokenizer, pairs, model.TUNING, seed=kit.seed, name="balanced-sft")
     folder = out / "sft"
     lm.model.save_pretrained(folder)
     lm.tokenizer.save_pretrained(folder)

@@ -1,6 +1,6 @@
 """Case study A: from people who really rated to a policy that pays no attention to religion and gender.
 
-    python tests/benchmarks/case_study/run.py --data-dir ../shared/data --out runs/case-study --seeds 0,1,2
+    python tests/benchmarks/case_study/train.py --data-dir ../shared/data --out runs/case-study --seeds 0,1,2
 
 The base model, the panels and the judge are made once; SFT, pairs, reward models and policies once for every seed.
 Everything that is finished is kept, so a stopped run goes on. `account.py` writes the tables and the report.
