@@ -61,5 +61,14 @@ def _interval(estimate: Mapping[str, Any]) -> str:
     if estimate["estimate"] is None:
         return f"not measured ({estimate['reason']})"
     if estimate["ci_low"] is None:
-        return f"{estimate['estimate']:.3g}"
-    return f"{estimate['estimate']:.3g} [{estimate['ci_low']:.3g}, {estimate['ci_high']:.3g}]"
+        return _digits(estimate["estimate"])
+    return f"{_digits(estimate['estimate'])} [{_digits(estimate['ci_low'])}, {_digits(estimate['ci_high'])}]"
+
+
+def _digits(value: float) -> str:
+    """Three digits, without powers of ten.
+
+    >>> _digits(12.345), _digits(1056.7)
+    ('12.3', '1,057')
+    """
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
