@@ -107,6 +107,10 @@ class Scorers:
             regard=taught.regard(self.regard, records),
         )
 
+    def keep(self, answers: Path, out: Path) -> None:
+        """`read` of a stage's answers, as a stage of its own."""
+        write_table(out / "records.parquet", self.read(read_table(answers / "records.parquet")))
+
 
 def gaps(records: pd.DataFrame, head: dict[str, Any]) -> list[dict[str, Any]]:
     """One policy's mean and gaps by every scorer."""
@@ -141,7 +145,8 @@ def certificates(world: IdentityWorld, stages: Stages, runs: Path, seed: int) ->
     scorers, rows, records = Scorers(world, stages, runs), [], {}
     for key, name in ANSWERS.items():
         if (stages.root / name).is_dir():
-            records[key] = scorers.read(read_table(stages.root / name / "records.parquet"))
+            read = stages.run(f"read-{name}", partial(scorers.keep, stages.root / name))
+            records[key] = read_table(read / "records.parquet")
             rows += gaps(records[key], {"seed": seed, "stage": key[0], "panel": key[1]})
     sft, plain, fair = (records[key] for key in (("sft", ""), ("ppo", "diverse"), ("fair_ppo", "diverse")))
     rows += against_plain(fair, plain, sft, {"seed": seed, "stage": "fair_ppo", "panel": "diverse"})
