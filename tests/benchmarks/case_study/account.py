@@ -163,10 +163,15 @@ def _row(head: dict[str, Any], scorer: str, what: str, found: Estimate) -> dict[
     return head | {"scorer": scorer, "what": what} | {name: getattr(found, name) for name in kept}
 
 
+def told(audited: Audited) -> dict[str, Estimate]:
+    """The comparisons by name; what the pipeline calls true utility is a judge's view here."""
+    return {name.replace("true utility", "judge"): e for name, e in audited.training.comparisons.items()}
+
+
 def comparisons(audited: Audited, seed: int) -> pd.DataFrame:
     """Rewards kept, worst groups, the judge's verdict."""
     head = {"seed": seed, "stage": "fair_ppo", "panel": "diverse"}
-    return pd.DataFrame([_row(head, "", name, e) for name, e in audited.training.comparisons.items()])
+    return pd.DataFrame([_row(head, "", name, e) for name, e in told(audited).items()])
 
 
 def write_folder(world: IdentityWorld, trained: Trained, audited: Audited, out: Path, seed: int) -> None:
@@ -196,7 +201,7 @@ def write_folder(world: IdentityWorld, trained: Trained, audited: Audited, out: 
         },
         findings=build_findings(audited.measurements, plan.policy),
         ledger=audited.ledger,
-        training=audited.training,
+        training=audited.training.model_copy(update={"comparisons": told(audited)}),
     )
     make_folder(out)
     write_table(out / "records.parquet", audited.records.drop(columns=["prompt", "text"]))
