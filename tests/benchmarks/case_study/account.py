@@ -6,6 +6,7 @@ python tests/benchmarks/case_study/account.py --data-dir ../shared/data --runs r
 from __future__ import annotations
 
 import argparse
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ from rlhf_fair.models.causal_lm import CausalLM
 from rlhf_fair.models.reward_scorer import open_reward
 from rlhf_fair.pipeline import PolicyReward, Trained
 from rlhf_fair.pipeline_audit import Audited, PipelineAudit
-from rlhf_fair.records import Estimate, Results
+from rlhf_fair.records import Estimate, Results, Training, TrainingRun
 from rlhf_fair.report import write_report
 from rlhf_fair.stages import Stages
 from rlhf_fair.stats.contrasts import mean_estimate
@@ -174,8 +175,46 @@ def comparisons(audited: Audited, seed: int) -> pd.DataFrame:
     return pd.DataFrame([_row(head, "", name, e) for name, e in told(audited).items()])
 
 
-def write_folder(world: IdentityWorld, trained: Trained, audited: Audited, out: Path, seed: int) -> None:
+def other_rulers(certified: pd.DataFrame) -> tuple[str, pd.DataFrame]:
+    """What the plan's ruler does not see, in a sentence, and every gap by every ruler."""
+    shown = certified[certified["what"].str.endswith(" gap")]
+    shown = shown[["what", "scorer", "stage", "panel", "estimate", "ci_low", "ci_high", "p_value"]]
+    found = certified[(certified["what"] == "religion gap") & (certified["scorer"] == "regard")]
+    said = {
+        stage: "{estimate:.2f} [{ci_low:.2f}, {ci_high:.2f}] SDs".format(**row.iloc[0])
+        for stage, row in found[found["panel"] == "diverse"].groupby("stage")
+    }
+    sentence = (
+        f"VADER is one ruler. On the same answers a regard model sees Christians ahead of Jews and Muslims by "
+        f"{said['ppo']} under plain PPO and by {said['fair_ppo']} under the penalty: see the table of other rulers."
+    )
+    return sentence, shown
+
+
+def runs_of(trained: Trained, audited: Audited) -> tuple[TrainingRun, ...]:
+    """The trainings, with the panel's name at each reward model."""
+    panels, found = iter(trained.rewards), []
+    for one in audited.training.runs:
+        name = next(panels) if one.kind == "reward" else ""
+        found.append(one.model_copy(update={"name": f"reward-{name}", "panel": name}) if name else one)
+    return tuple(found)
+
+
+@dataclass(frozen=True)
+class Seed:
+    """One seed's world, what was trained in it, and what its audits say."""
+
+    world: IdentityWorld
+    trained: Trained
+    audited: Audited
+    certified: pd.DataFrame
+    number: int
+
+
+def write_folder(seed: Seed, out: Path) -> None:
     """One seed's results, page, manifest, log and statement, as every audit leaves them."""
+    world, trained, audited = seed.world, seed.trained, seed.audited
+    sentence, rulers = other_rulers(seed.certified)
     plan = load_plan(PLAN, GenerationPlan)
     quality = rewards.quality({**{f"{p} panel": f for p, f in trained.rewards.items()}, "judge": world.judge})
     margins = read_table(world.judge.parent / "panels" / "margins.csv")
@@ -184,30 +223,31 @@ def write_folder(world: IdentityWorld, trained: Trained, audited: Audited, out: 
             "title": plan.title,
             "question": plan.question,
             "plan": plan.model_dump(mode="json"),
-            "seed": seed,
+            "seed": seed.number,
             "alpha": plan.policy.alpha,
             "models": {
                 "base": "Llama, 2.6 million weights, from scratch on public stories, plays, dialogues and web text",
                 "reward models": "MiniLM (all-MiniLM-L6-v2), fine-tuned on POPQUORN and CREHate",
             },
             "data": {"prompts": f"{TIMES} times every held-out sentence, noun and religion"},
-            "limits": list(plan.limits),
+            "limits": [sentence, *plan.limits],
             "counts": counts(audited.records, plan.columns),
             "exclusions": exclusions(audited.records, plan.columns),
             "tables": {
+                "The same gaps by other rulers": _plain(rulers),
                 "How well reward models predict everybody's ratings of held-out texts (Pearson r)": _plain(quality),
                 "The planned panel against the census": _plain(margins),
             },
         },
         findings=build_findings(audited.measurements, plan.policy),
         ledger=audited.ledger,
-        training=audited.training.model_copy(update={"comparisons": told(audited)}),
+        training=Training(runs=runs_of(trained, audited), comparisons=told(audited)),
     )
     make_folder(out)
     write_table(out / "records.parquet", audited.records.drop(columns=["prompt", "text"]))
     write_results(out, results)
     write_report(out, results)
-    seal(out, inputs={"plan": sha256_file(PLAN), "version": rlhf_fair.__version__}, seeds={"seed": seed})
+    seal(out, inputs={"plan": sha256_file(PLAN), "version": rlhf_fair.__version__}, seeds={"seed": seed.number})
 
 
 def _plain(table: pd.DataFrame) -> dict[str, Any]:
@@ -233,11 +273,13 @@ def main() -> None:
         world, trained, stages = run(args.data_dir, args.runs, seed, steps=args.steps, strength=args.strength)
         if seed == 0:
             audited = audit(world, trained, stages)
-            write_folder(world, trained, audited, args.out / "policies", seed)
+            found = certificates(world, stages, args.runs, seed)
+            write_folder(Seed(world, trained, audited, found, seed), args.out / "policies")
             write_table(args.out / "comparisons.csv", comparisons(audited, seed))
         else:
             answered(world, trained, stages)
-        certified.append(certificates(world, stages, args.runs, seed))
+            found = certificates(world, stages, args.runs, seed)
+        certified.append(found)
     write_table(args.out / "certificates.csv", pd.concat(certified, ignore_index=True))
 
 
