@@ -52,6 +52,10 @@ def resolve(source: str | Path, base: Path | None = None) -> str:
     for folder in candidates:
         if folder.is_dir():
             return str(folder)
+    parents = [folder.parent for folder in candidates if "/" in text and folder.parent.is_dir()]
+    if parents:
+        there = ", ".join(sorted(p.name for p in parents[0].iterdir() if p.is_dir())[:8]) or "no folder"
+        raise ModelLoadError(f"model {text!r}: no such folder; {parents[0]} has {there}")
     if _HUB_ID.fullmatch(text):
         return text
     raise ModelLoadError(f"model {text!r}: no such folder, and not a hub id (owner/name) or package:NAME")

@@ -26,8 +26,8 @@ _MARKS = {
 NOTE = (
     "Each pale bar runs from the absolute gap before a step to the one after it; closer to 0 is better. The thin line "
     "is the interval of the change, paired on the items that both stages answered, set at the bar's end: where it "
-    "reaches the bar's beginning, no change was detected. Stages beside the chain, such as a reward model, stand in "
-    "the table of changes."
+    "reaches the bar's beginning, no change was detected. Where two stages were not measured on the same items, before "
+    "and change do not add up to after. Stages beside the chain, such as a reward model, stand in the table of changes."
 )
 
 
@@ -39,7 +39,8 @@ def steps_chart(rows: Sequence[LedgerRow]) -> Chart | None:
         places = _places(chain)
         name = say.sentence_case(say.words(attribute)) + (f", {panel_name(panel)}" if panel else "")
         plots.append(_plot(f"steps-plot-{len(plots) + 1}", name, metric, chain, places))
-        cells += [_cells(attribute, panel, row, i == 0, places) for i, row in enumerate(chain)]
+        earlier = [None, *chain[:-1]]
+        cells += [_cells(attribute, panel, row, before, places) for row, before in zip(chain, earlier, strict=True)]
     if not plots:
         return None
     if len({metric for _, metric, _ in chains(rows)}) == 1:  # one scale, so that panels can be compared by eye
@@ -107,12 +108,11 @@ def _places(chain: Sequence[LedgerRow]) -> int:
     return num.decimals(steps, [row.change for row in chain[1:]])
 
 
-def _ends(row: LedgerRow, places: int) -> tuple[float, float, float | None, float | None]:
+def _ends(row: LedgerRow, earlier: LedgerRow, places: int) -> tuple[float, float, float | None, float | None]:
     """|gap| before and after the step, and the ends of the change's interval around the latter."""
-    after = abs(row.estimate)
-    before = after - row.change
+    before, after = abs(earlier.estimate), abs(row.estimate)
     known = num.finite(row.change_ci_low) and num.finite(row.change_ci_high)
-    low, high = (before + end if known else None for end in (row.change_ci_low, row.change_ci_high))
+    low, high = (after - row.change + end if known else None for end in (row.change_ci_low, row.change_ci_high))
     shown = [None if end is None else num.rounded(end, places) for end in (low, high)]
     return num.rounded(before, places), num.rounded(after, places), shown[0], shown[1]
 
@@ -124,7 +124,7 @@ def _plot(id: str, name: str, metric: str, chain: Sequence[LedgerRow], places: i
     start = f"{say.sentence_case(say.stage(chain[0].stage))}: absolute gap {num.shown(first, places)}"
     marks[FIRST], bars[FIRST] = [Point(0.0, first, hover=start)], [Point(0.0, first, low=0.0, high=first)]
     for at, row in enumerate(chain[1:], start=1):
-        before, after, low, high = _ends(row, places)
+        before, after, low, high = _ends(row, chain[at - 1], places)
         hover = f"{say.sentence_case(say.stage(row.stage))}: {num.shown(row.change, places, sign=True)} to "
         hover += num.shown(after, places)
         marks.setdefault(_kind(row), []).append(Point(float(at), after, low, high, hover))
@@ -150,13 +150,13 @@ def _tick(row: LedgerRow) -> str:
     return say.stage_tick(row.stage).replace("\n", " ").replace("PPO with fairness penalty", "PPO with\npenalty")
 
 
-def _cells(attribute: str, panel: str, row: LedgerRow, first: bool, places: int) -> tuple[Cell, ...]:
+def _cells(attribute: str, panel: str, row: LedgerRow, earlier: LedgerRow | None, places: int) -> tuple[Cell, ...]:
     head = (Cell(say.words(attribute)), Cell(say.words(panel) or "–"), Cell(say.sentence_case(say.stage(row.stage))))
     after = Cell(num.shown(abs(row.estimate), places))
-    if first:
+    if earlier is None:
         nothing = Cell(num.shown(0.0, places))
         return (*head, nothing, Cell("–"), after, Cell("–"), Cell(num.count(row.n)))
-    before, _, low, high = _ends(row, places)
+    before, _, low, high = _ends(row, earlier, places)
     interval = num.interval(low, high, places) if low is not None and high is not None else "–"
     return (
         *head,

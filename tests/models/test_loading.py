@@ -156,3 +156,13 @@ def test_sources(tmp_path: Path, saved: Path) -> None:
     with pytest.raises(ModelLoadError, match="no such folder"):
         resolve(tmp_path / "absent")
     shutil.rmtree(saved)
+
+
+def test_a_folder_that_is_not_there_is_told_without_asking_a_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "models" / "mine").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelLoadError, match=r"model 'models/minee': no such folder; models has mine"):
+        resolve("models/minee")
+    assert resolve("owner/name") == "owner/name"

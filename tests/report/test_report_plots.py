@@ -78,6 +78,14 @@ def test_a_waterfall_goes_from_stage_to_stage_by_the_paired_changes():
     assert cells(chart, "Change") == ["–", "−0.20", "+0.50", "−0.05"]
 
 
+def test_a_gap_before_is_never_below_nothing_where_stages_measured_other_items():
+    # paired on the few items of both, the gap grew by .07; over all items it was 0 before and 0 after
+    chart = steps_chart([row("base", 0.0), step("ppo", 0.0, "base", 0.07, 0.02)])
+    assert chart is not None
+    assert [float(text) for text in cells(chart, "|Gap| before")] == [0.0, 0.0]
+    assert cells(chart, "Change") == ["–", "+0.07"]
+
+
 def test_the_reward_model_is_no_step_and_a_broken_chain_ends_where_it_breaks():
     (chain,) = chains(LEDGER).values()
     assert [r.stage for r in chain] == ["base", "sft", "ppo", "fair_ppo"]
