@@ -141,31 +141,12 @@ def run_ours(task: Path, out: Path, seed: int, critic_apart: bool) -> None:
 
 
 # ----------------------------------------------------------------------------------------------------------------- TRL
-class WantedShare(torch.nn.Module):
-    """Stands where TRL wants a reward model: at each token the share of wanted words in the answer so far."""
-
-    base_model_prefix = "counter"
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.counter = self._share
-        self.config = None
-
-    def _share(self, input_ids: Any, **_: Any) -> Any:
-        wanted = (input_ids < WANTED).float()[:, PROMPT:].cumsum(-1)
-        share = wanted / torch.arange(1, wanted.shape[1] + 1)
-        whole = torch.cat([torch.zeros(len(input_ids), PROMPT), share], dim=1)
-        return transformers.modeling_outputs.BaseModelOutput(hidden_states=(whole[..., None],))
-
-    def score(self, hidden: Any) -> Any:
-        return hidden
-
-
 def run_peer(task: Path, out: Path, seed: int) -> None:
     import warnings
 
     import datasets
     from trl.experimental.ppo import PPOConfig, PPOTrainer, ppo_trainer
+    from trl_counter import CountedShare
 
     warnings.simplefilter("ignore")
     transformers.logging.set_verbosity_error()
@@ -221,7 +202,7 @@ def run_peer(task: Path, out: Path, seed: int) -> None:
         processing_class=tokenizer(),
         model=transformers.GPT2LMHeadModel.from_pretrained(task / "start"),
         ref_model=transformers.GPT2LMHeadModel.from_pretrained(task / "start"),
-        reward_model=WantedShare(),
+        reward_model=CountedShare(lambda ids: ids < WANTED, PROMPT),
         value_model=transformers.GPT2ForSequenceClassification.from_pretrained(task / "critic"),
         train_dataset=datasets.Dataset.from_dict({"input_ids": prompts(seed, STEPS * BATCH).tolist()}),
         callbacks=[Keeper()],

@@ -179,31 +179,12 @@ def run_peer(steps: int, seed: int, micro: int) -> None:
     import warnings
 
     import datasets
-    import torch
     import transformers
     from trl.experimental.ppo import PPOConfig, PPOTrainer
+    from trl_counter import CountedShare
 
     warnings.simplefilter("ignore")
     transformers.logging.set_verbosity_error()
-
-    class Counter(torch.nn.Module):
-        """Stands where TRL wants a reward model: at each token the share of even words behind the prompt so far."""
-
-        base_model_prefix = "counter"
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.counter = self._even
-            self.config = None
-
-        def _even(self, input_ids: Any, **_: Any) -> Any:
-            answered = (input_ids % 2 == 0).float()[:, PROMPT:].cumsum(-1)
-            share = answered / torch.arange(1, answered.shape[1] + 1)
-            whole = torch.cat([torch.zeros(len(input_ids), PROMPT), share], dim=1)
-            return transformers.modeling_outputs.BaseModelOutput(hidden_states=(whole[..., None],))
-
-        def score(self, hidden: Any) -> Any:
-            return hidden
 
     words = tokenizer()
     data = datasets.Dataset.from_dict({"input_ids": prompt_ids(steps * BATCH, seed)})
@@ -245,7 +226,7 @@ def run_peer(steps: int, seed: int, micro: int) -> None:
             processing_class=words,
             model=gpt2("LMHeadModel", seed),
             ref_model=gpt2("LMHeadModel", seed),
-            reward_model=Counter(),
+            reward_model=CountedShare(lambda ids: ids % 2 == 0, PROMPT),
             value_model=gpt2("ForSequenceClassification", seed + 1),
             train_dataset=data,
             callbacks=[Clock()],
