@@ -160,7 +160,10 @@ PLANTED = [
     *("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.dozjgNryP4J3jVmNHl0w", "Bearer abcdef0123456789abcd"),
     *("jane (at) example.com", "jane%40example.net", "\uff4a\uff41\uff4e\uff45\uff20example.org", "555-010-0199"),
 ]
-WHOLE_WORDS = [re.escape(core) for core in ("ana.silva", "hunter2", "abcdef0123", "7946", "4111", "5555-5555")]
+NUMBERS = ("7946", "4111", "5555-5555")
+"""Digits that may stand by chance inside a hash, a time, a decimal or packed data, but not between blanks."""
+WHOLE_WORDS = [re.escape(core) for core in ("ana.silva", "hunter2", "abcdef0123")]
+WHOLE_WORDS += [rf"(?<![\w.+/]){number}(?![\w+/=])" for number in NUMBERS]
 
 
 def planted_results(kind: int, demo: Results) -> Results:
