@@ -76,6 +76,8 @@ def main() -> None:
     options.add_argument("--keep", type=Path, default=None, help="folder for the files that show faults")
     chosen = options.parse_args()
     for name in chosen.names:
+        if chosen.keep:
+            chosen.keep.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=chosen.keep) as place:
             work = Path(place) / "in-folder"
             tried, seconds, faults = examine(READERS[name], work, chosen.examples, chosen.seed, chosen.most_s)
