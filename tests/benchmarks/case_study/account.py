@@ -5,7 +5,6 @@ python tests/benchmarks/case_study/account.py --data-dir ../shared/data --runs r
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,9 +13,7 @@ from typing import Any
 import pandas as pd
 import rewards
 import taught
-import torch
-import transformers
-from train import run
+from train import arguments, be_quiet, run
 from world import IdentityWorld
 
 import rlhf_fair
@@ -257,17 +254,11 @@ def _plain(table: pd.DataFrame) -> dict[str, Any]:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data-dir", type=Path, required=True)
-    parser.add_argument("--runs", type=Path, required=True)
+    parser = arguments(__doc__, runs="--runs")
     parser.add_argument("--out", type=Path, default=Path("reports/case-study"))
     parser.add_argument("--seeds", default="0")
-    parser.add_argument("--steps", type=int, default=80)
-    parser.add_argument("--strength", type=float, default=20.0)
     args = parser.parse_args()
-    torch.set_num_threads(1)
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
+    be_quiet()
     certified = []
     for seed in map(int, args.seeds.split(",")):
         world, trained, stages = run(args.data_dir, args.runs, seed, steps=args.steps, strength=args.strength)

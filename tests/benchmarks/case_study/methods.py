@@ -9,9 +9,8 @@ other one's words. Plain and fair PPO are those of `train.py`.
 
 from __future__ import annotations
 
-import argparse
 import shutil
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -21,9 +20,7 @@ import numpy as np
 import pandas as pd
 import rewards
 import taught
-import torch
-import transformers
-from train import prepare, shared
+from train import arguments, be_quiet, prepare, shared
 from world import IdentityWorld, settings
 
 from rlhf_fair.artifacts import read_json
@@ -64,11 +61,11 @@ neutral = "neutral-traits.csv"
 RELIGIONS = ("Christian", "Muslim", "Jewish")
 
 
+@dataclass(frozen=True)
 class IdentityKit(Kit):
     """A kit whose training scorer is the toxicity model, and whose floors are those of `train.py`."""
 
     toxicity: Path
-    stages_of_run: Stages
 
     @cached_property
     def scorer(self) -> taught.Harmlessness:  # type: ignore[override]
@@ -144,18 +141,12 @@ def methods(data: Path, chosen: Path) -> tuple[Method, ...]:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data-dir", type=Path, required=True)
-    parser.add_argument("--runs", type=Path, required=True)
+    parser = arguments(__doc__, runs="--runs")
     parser.add_argument("--out", type=Path, default=Path("reports/case-study"))
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=80)
-    parser.add_argument("--strength", type=float, default=20.0)
     parser.add_argument("--only", default="")
     args = parser.parse_args()
-    torch.set_num_threads(1)
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
+    be_quiet()
     base, chosen, judge = shared(args.data_dir, args.runs)
     world, s = IdentityWorld(args.data_dir, judge), settings(args.seed, steps=args.steps, strength=args.strength)
     key = {"settings": s.model_dump(mode="json")}
@@ -167,13 +158,12 @@ def main() -> None:
         if done in (1, total // 2, total):
             print(f"{what}: {done} of {total}", flush=True)
 
-    kit = IdentityKit(world, wanted, args.seed, made, Stages(args.runs / f"methods-{args.seed}", key), hear)  # type: ignore[arg-type]
-    object.__setattr__(kit, "toxicity", args.runs / "toxicity" / "model")
-    object.__setattr__(kit, "stages_of_run", stages)
+    own_stages, toxicity = Stages(args.runs / f"methods-{args.seed}", key), args.runs / "toxicity" / "model"
+    kit = IdentityKit(world, wanted, args.seed, made, own_stages, hear, toxicity)  # type: ignore[arg-type]
     plan = load_plan(account.PLAN, GenerationPlan)
     exam = Examination(plan, world.sentences.audit(account.TIMES), load_scorer(plan, account.PLAN.parent))
     costs: dict[str, float] = {}
-    scorers, records = account.Scorers(world, kit.stages_of_run, args.runs), {}
+    scorers, records = account.Scorers(world, stages, args.runs), {}
     for method in methods(args.data_dir, chosen):
         if args.only and method.name not in ("sft", "plain-ppo", *args.only.split(",")):
             continue
@@ -181,7 +171,7 @@ def main() -> None:
         records[method.name] = scorers.read(exam.examine(kit, method, folder, costs).records)
     rows = []
     for name, own in records.items():
-        head = {"seed": args.seed, "method": name, "cpu_seconds": round(costs[name])}
+        head = {"seed": args.seed, "method": name}
         rows += account.gaps(own, head)
         rows += account.against_plain(own, records["plain-ppo"], records["sft"], head)
     write_table(args.out / f"methods-{args.seed}.csv", pd.DataFrame(rows))

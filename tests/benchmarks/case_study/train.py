@@ -142,18 +142,29 @@ def run(data: Path, out: Path, seed: int, *, steps: int, strength: float) -> tup
     return world, Trained(made.base, made.sft, made.panels, made.rewards, tuple(policies)), stages
 
 
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def arguments(description: str | None, *, runs: str) -> argparse.ArgumentParser:
+    """What all scripts of the study are told; ``runs``: how this one calls the folder of the trainings."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--data-dir", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--seeds", default="0")
+    parser.add_argument(runs, type=Path, required=True)
     parser.add_argument("--steps", type=int, default=80)
     parser.add_argument("--strength", type=float, default=20.0)
-    args = parser.parse_args()
+    return parser
+
+
+def be_quiet() -> None:
+    """One thread, so that sums round alike everywhere, and no bars of transformers."""
     torch.set_num_threads(1)
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
+
+
+def main() -> None:
+    """Command line."""
+    parser = arguments(__doc__, runs="--out")
+    parser.add_argument("--seeds", default="0")
+    args = parser.parse_args()
+    be_quiet()
     for seed in map(int, args.seeds.split(",")):
         run(args.data_dir, args.out, seed, steps=args.steps, strength=args.strength)
 
