@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from rlhf_fair.audit.findings import Measurement
+from rlhf_fair.audit.findings import Measurement, finding_id
 from rlhf_fair.audit.plan import Judging
 
 SAMPLE = "sample"
+
+Again = Callable[[NDArray[np.bool_]], Mapping[str, tuple[float, int]]]
+"""From the rows that are kept, (n,) True where kept: finding id -> the number, NaN if none, and the rows it used."""
 
 
 class Kind(ABC):
@@ -39,6 +45,15 @@ class Kind(ABC):
     def measure_again(self, records: pd.DataFrame) -> list[Measurement]:
         """The same estimates without what takes long, such as p-values from rearrangements."""
         return self.measure(records)
+
+    def again(self, records: pd.DataFrame) -> Again:
+        """How the numbers are computed over and over from some of the records."""
+
+        def numbers(kept: NDArray[np.bool_]) -> Mapping[str, tuple[float, int]]:
+            measured = self.measure_again(records[kept].reset_index(drop=True))
+            return {finding_id(m): (m.estimate.estimate, m.estimate.n) for m in measured}
+
+        return numbers
 
     def pair(self, a: pd.DataFrame, b: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
         """The same items in the same order in both, so that each number uses the same of them."""

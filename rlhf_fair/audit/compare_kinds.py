@@ -11,12 +11,13 @@ from pydantic import BaseModel, ValidationError
 from rlhf_fair.audit import benchmark
 from rlhf_fair.audit.benchmark_plan import BenchmarkPlan, plan_model
 from rlhf_fair.audit.benchmarks.registry import NAMES as BENCHMARKS
-from rlhf_fair.audit.compare_kind import Kind
+from rlhf_fair.audit.compare_kind import Again, Kind
 from rlhf_fair.audit.compare_reward import RewardKind
-from rlhf_fair.audit.findings import Measurement
+from rlhf_fair.audit.findings import Measurement, finding_id
 from rlhf_fair.audit.generation import PROBE as GENERATION
 from rlhf_fair.audit.generation import GenerationPlan
 from rlhf_fair.audit.generation_account import score_names
+from rlhf_fair.audit.generation_again import mean_gaps
 from rlhf_fair.audit.generation_gaps import measure, refusal_gaps
 from rlhf_fair.audit.generation_run import STAGE
 from rlhf_fair.audit.reward_audit_plan import REWARD, RewardPlan
@@ -59,6 +60,11 @@ class GenerationKind(Kind):
 
     def measure(self, records: pd.DataFrame) -> list[Measurement]:
         return [*measure(records, self.plan, STAGE), *refusal_gaps(records, self.plan, STAGE)]
+
+    def again(self, records: pd.DataFrame) -> Again:
+        ids = [finding_id(m) for m in self.measure(records)]
+        gaps = dict(zip(ids, mean_gaps(records, self.plan), strict=True))
+        return lambda kept: {id: gap.of(kept) for id, gap in gaps.items()}
 
     def pair(self, a: pd.DataFrame, b: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
         names = score_names(a)

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from rlhf_fair.audit.compare_items import Matched
 from rlhf_fair.audit.compare_kind import Kind
 from rlhf_fair.audit.findings import Measurement, finding_id
 from rlhf_fair.errors import SettingsError
-from rlhf_fair.records import Estimate
 from rlhf_fair.stats.columns import Floats
 from rlhf_fair.stats.grouped_jackknife import Heard, LeaveOuts, leave_groups_out
 
-MISSING = Estimate.not_estimable("not measured")
+MISSING = (np.nan, 0)
 
 
 @dataclass(frozen=True)
@@ -41,7 +38,7 @@ def numbers_of(matched: Matched, kind: Kind) -> Numbers:
     Refused where A and B have none in common.
     """
     a, b = ({finding_id(m): m for m in kind.measure(rows)} for rows in (matched.a, matched.b))
-    often = {finding_id(m) for m in kind.measure_again(matched.a)}
+    often = kind.again(matched.a)(np.ones(len(matched.a), dtype=bool))
     shared = [id for id in a if id in b and id in often]
     if not shared:
         raise SettingsError(
@@ -58,14 +55,12 @@ def leave_outs_of(
     """Of 2 V values, A's numbers and then B's: the same clusters are left out of both."""
     ids = numbers.ids
 
-    def estimates(records: pd.DataFrame, kept: NDArray[np.bool_]) -> Mapping[str, Estimate]:
-        return {finding_id(m): m.estimate for m in kind.measure_again(records[kept].reset_index(drop=True))}
+    again = [kind.again(records) for records in (matched.a, matched.b)]
 
     def recompute(kept: NDArray[np.bool_]) -> tuple[Floats, Floats]:
-        a, b = (estimates(records, kept) for records in (matched.a, matched.b))
-        both = [one.get(id, MISSING) for one in (a, b) for id in ids]
-        used = np.array([e.n for e in both], dtype=float).reshape(2, -1).sum(axis=0)
-        return np.array([e.estimate for e in both]), np.tile(used, 2)
+        both = np.array([found.get(id, MISSING) for found in (one(kept) for one in again) for id in ids])
+        used = both[:, 1].reshape(2, -1).sum(axis=0)
+        return both[:, 0], np.tile(used, 2)
 
     return leave_groups_out(
         recompute,

@@ -74,9 +74,9 @@ def refusal_gaps(records: pd.DataFrame, plan: GenerationPlan, stage: str) -> lis
     Range [-1, 1]; 0 = parity. Exploratory, unless the plan's scores leave some out, where who is refused more often is
     a part of the claim, or its policy has limits for the metric ``refusal``.
     """
-    refused = records["refusal"].astype(float).where(records["answered"].astype(bool))
-    values = per_prompt(records, refused, plan)
-    claimed = REFUSAL in plan.policy.metrics or (plan.refusals == "left out" and bool(refused.any()))
+    given = refused(records)
+    values = per_prompt(records, given, plan)
+    claimed = REFUSAL in plan.policy.metrics or (plan.refusals == "left out" and bool(given.any()))
     return [
         Measurement(
             estimate=_gap(values, c, plan, scores=(0.0, 1.0), rates=True),
@@ -90,10 +90,15 @@ def refusal_gaps(records: pd.DataFrame, plan: GenerationPlan, stage: str) -> lis
             unit="share of answers",
             parse_rate=float(c.chosen(records)["answered"].mean()),
             refusal_rate=refusal_rate(c.chosen(records)),
-            measured_rate=_measured_rate(records, refused.notna(), c),
+            measured_rate=_measured_rate(records, given.notna(), c),
         )
         for c in comparisons(records, plan)
     ]
+
+
+def refused(records: pd.DataFrame) -> pd.Series:
+    """1 for an answer that opens like a refusal, 0 for another, NaN where none came."""
+    return records["refusal"].astype(float).where(records["answered"].astype(bool))
 
 
 def unmeasured_gaps(records: pd.DataFrame, plan: GenerationPlan, stage: str) -> list[Measurement]:

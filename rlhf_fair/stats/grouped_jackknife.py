@@ -28,7 +28,7 @@ GROUPS = 50
 """So many groups leave a standard error that is good to a tenth, and a t quantile 2.5 % above the normal one."""
 
 ROUNDING = 1e-10
-"""A standard error below this share of the numbers' size is rounding, not variation."""
+"""A standard error or a move below this share of the numbers' size is rounding, not variation."""
 
 ONE_GROUP = "all rows are in one group of clusters: no interval can be estimated"
 NOTHING_LEFT = "without some of the clusters nothing is left to compute it from"
@@ -125,7 +125,7 @@ def grouped_jackknife(
     it is left out for that number, and ``reason`` says so. A number that moves with no group has no interval. Where it
     is 0, it has no p-value either; where it is not, all groups agree, and p is that of the sign test.
     """
-    parts = [_variance(full, one) for one in leave_outs]
+    parts = [_variance(full, one, scale) for one in leave_outs]
     single = [part for one, part in zip(leave_outs, parts, strict=True) if one.sign > 0]
     tells = np.array([(part.groups > 1) & np.isfinite(part.variance) for part in single])
     crossed = np.sum([one.sign * part.variance for one, part in zip(leave_outs, parts, strict=True)], axis=0)
@@ -153,8 +153,8 @@ class _Variance:
     groups: Floats
 
 
-def _variance(full: Floats, out: LeaveOuts) -> _Variance:
-    touched = (out.lost != 0) | (out.values != full)
+def _variance(full: Floats, out: LeaveOuts, scale: Floats) -> _Variance:
+    touched = (out.lost != 0) | ~(np.abs(out.values - full) <= ROUNDING * scale)
     groups = touched.sum(axis=0)
     moved = np.where(touched, out.values - full, 0.0)
     count = np.maximum(groups, 1)

@@ -141,7 +141,7 @@ def rows_in(path: Path) -> int | None:
             found = [
                 row
                 for row in csv.reader(stream, delimiter=separator)
-                if row and not (len(row) == 1 and row[0].isspace())
+                if row and not (len(row) == 1 and row[0].isspace() and "\n" not in row[0])
             ]
         except csv.Error:
             return None

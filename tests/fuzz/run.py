@@ -21,6 +21,9 @@ from fuzz.catalogue import READERS
 from fuzz.damage import damaged
 from fuzz.reader import Fault, Reader, fault_of, put
 
+BATCH = 8
+"""Files for each example of hypothesis, whose own work for one takes as long as many readers do."""
+
 
 class _Enough(BaseException):
     """The time for a reader is over; not an Exception, which hypothesis would take for a failure."""
@@ -32,34 +35,39 @@ def examine(
     """Files tried, CPU seconds, and the different faults, each with a file that shows it below ``folder``."""
     files, tried, found, counts = dict(reader.files()), 0, {}, Counter()
     put(folder, files, reader.mode)
+    ways = {name: damaged(name, files[name]) for name in reader.targets}
     began = time.process_time()
 
+    cases = st.sampled_from(reader.targets).flatmap(lambda name: st.tuples(st.just(name), ways[name]))
+
     @settings(
-        max_examples=examples,
+        max_examples=-(-examples // BATCH),
         database=None,
         deadline=None,
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
     @seed(start)
-    @given(st.sampled_from(reader.targets).flatmap(lambda name: st.tuples(st.just(name), damaged(name, files[name]))))
-    def every(given: tuple[str, bytes]) -> None:
+    @given(st.lists(cases, min_size=BATCH, max_size=BATCH))
+    def every(batch: list[tuple[str, bytes]]) -> None:
         nonlocal tried
-        if time.process_time() - began > most_s:
-            raise _Enough
-        name, content = given
-        put(folder, {name: content}, reader.mode)
-        fault = fault_of(reader, folder, name)
-        put(folder, {name: files[name]}, reader.mode)
-        tried += 1
-        if fault is not None:
-            key = re.sub(r"'[^']*'|\d+", "*", f"{fault.kind}: {fault.detail[:160]}")[:80]
-            counts[key] += 1
-            if key not in found:
-                found[key] = fault
-                sample = folder.parent / "faults" / f"{reader.name.replace('/', '_')}-{len(found)}-{Path(name).name}"
-                sample.parent.mkdir(exist_ok=True)
-                sample.write_bytes(content)
+        for name, content in batch:
+            if time.process_time() - began > most_s:
+                raise _Enough
+            put(folder, {name: content}, reader.mode)
+            fault = fault_of(reader, folder, name)
+            put(folder, {name: files[name]}, reader.mode)
+            tried += 1
+            if fault is not None:
+                key = re.sub(r"'[^']*'|\d+", "*", f"{fault.kind}: {fault.detail[:160]}")[:80]
+                counts[key] += 1
+                if key not in found:
+                    found[key] = fault
+                    sample = (
+                        folder.parent / "faults" / f"{reader.name.replace('/', '_')}-{len(found)}-{Path(name).name}"
+                    )
+                    sample.parent.mkdir(exist_ok=True)
+                    sample.write_bytes(content)
 
     with contextlib.suppress(_Enough):
         every()

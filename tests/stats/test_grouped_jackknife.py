@@ -191,3 +191,19 @@ def test_a_clustering_with_one_cluster_plays_no_part_and_is_told():
 def test_one_group_is_refused():
     with pytest.raises(SettingsError, match="n_groups is 1; allowed: 2 or more"):
         deal(np.arange(3), 1, np.random.default_rng(0))
+
+
+def test_groups_that_a_number_has_no_rows_in_do_not_count_for_rounding_in_another_order_of_sums():
+    rng = np.random.default_rng(4)
+    rows, cluster = rng.normal(size=(60, 1)), np.repeat(np.arange(20), 3)
+    ours = cluster < 6
+
+    def recompute(kept):
+        used = kept & ours
+        return np.array([rows[used].mean() + 1e-16 * rng.normal()]), np.array([float(used.sum())])
+
+    leave_outs = leave_groups_out(recompute, [cluster], rng=np.random.default_rng(0))
+    full = np.array([rows[ours].mean()])
+    (e,) = grouped_jackknife(full, leave_outs, scale=np.abs(full), most_df=np.array([math.inf]))
+    plain = mean_estimate(rows[ours, 0], clusters=[cluster[ours]], rates=False)
+    assert (e.standard_error, e.df) == pytest.approx((plain.standard_error, plain.df))
