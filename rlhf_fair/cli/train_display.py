@@ -28,6 +28,9 @@ class Display(Protocol):
     def step(self, row: Row, steps: int) -> None:
         """One row of the curve, of so many steps in all."""
 
+    def note(self, text: str) -> None:
+        """What to think of before the first step."""
+
 
 @contextmanager
 def training_display(*, hidden: bool) -> Iterator[Display]:
@@ -95,6 +98,9 @@ class _Nothing:
     def step(self, row: Row, steps: int) -> None:
         """Silence."""
 
+    def note(self, text: str) -> None:
+        """Silence."""
+
 
 class _Clock:
     """Time left, from the steps of this process alone: a resumed run did the others elsewhere."""
@@ -135,6 +141,10 @@ class _Lines:
         parts = [f"step {step:g}/{steps}", *(f"{label} {text}" for label, text in told(row)), *filter(None, [left])]
         self._print(" · ".join(parts))
 
+    def note(self, text: str) -> None:
+        """A line."""
+        self._print(f"note: {text}")
+
     def _print(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
@@ -164,6 +174,10 @@ class _Panel:
         """Move the bar of training and show the row."""
         self._told = told(row)
         self.progress("training", int(row["step"]), steps)
+
+    def note(self, text: str) -> None:
+        """A line above the panel."""
+        self._bar.console.print(f"note: {text}", markup=False, highlight=False, soft_wrap=True)
 
     def stop(self) -> None:
         """Leave the last state on the screen."""

@@ -43,7 +43,7 @@ def ppo(
 
     folder = out or Path("models") / config.stem
     with sole_writer(folder), training_display(hidden=quiet or as_json or not is_first()) as display:
-        job = train_ppo(config, data_dir, folder, progress=display.progress, on_step=display.step)
+        job = train_ppo(config, data_dir, folder, progress=display.progress, on_step=display.step, on_note=display.note)
     if not is_first():  # of several processes one speaks
         return
     page = job.folder / HTML_NAME

@@ -49,7 +49,7 @@ def verify(
         console = Console(soft_wrap=True)
         for check in found.checks:
             console.print(f"{check.outcome:10} {check.name}: {check.detail}", markup=False, highlight=False)
-    raise_on_problems(found)
+    raise_on_problems(found, told=not (quiet or as_json))
 
 
 def _as_json(found: Verification) -> dict[str, object]:

@@ -114,7 +114,7 @@ def _bias(results: Results, terms: Terms) -> list[str]:
     lines = ["## Bias", ""]
     if question := one_line(results.audit.get("question") or ""):
         lines += [f"**Question.** {escape(question)}", ""]
-    verdict = headline.verdict_sentence(claims, len(results.findings), terms)
+    verdict = headline.verdict_sentence(claims, results.findings, terms)
     sensitivity = " ".join(filter(None, (headline.sensitivity(claims or results.findings), headline.stopping(results))))
     lines += [f"**{escape(verdict)}** {escape(sensitivity)}".rstrip(), ""]
     unmeasured = [finding for finding in claims if not is_measured(finding)]

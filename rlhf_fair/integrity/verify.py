@@ -34,11 +34,11 @@ def verify_folder(
     return found
 
 
-def raise_on_problems(found: Verification) -> None:
-    """`IntegrityError` with the first disagreements, if there are any."""
+def raise_on_problems(found: Verification, *, told: bool = False) -> None:
+    """`IntegrityError` with the first disagreements, if there are any; ``told``: only their names, they were shown."""
     if found.problems:
-        told = "; ".join(f"{check.name}: {check.detail}" for check in found.problems[:SHOWN])
-        raise IntegrityError(f"{found.folder} does not verify: {told}")
+        details = (check.name if told else f"{check.name}: {check.detail}" for check in found.problems[:SHOWN])
+        raise IntegrityError(f"{found.folder} does not verify: {'; '.join(details)}")
 
 
 def examine_folder(

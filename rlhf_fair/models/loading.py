@@ -55,7 +55,9 @@ def resolve(source: str | Path, base: Path | None = None) -> str:
     parents = [folder.parent for folder in candidates if "/" in text and folder.parent.is_dir()]
     if parents:
         there = ", ".join(sorted(p.name for p in parents[0].iterdir() if p.is_dir())[:8]) or "no folder"
-        raise ModelLoadError(f"model {text!r}: no such folder; {parents[0]} has {there}")
+        hub = f" (a hub model of that name is asked for where there is no folder {text.partition('/')[0]!r})"
+        known = hub if base is None and _HUB_ID.fullmatch(text) else ""
+        raise ModelLoadError(f"model {text!r}: no such folder; {parents[0]} has {there}{known}")
     if _HUB_ID.fullmatch(text):
         return text
     raise ModelLoadError(f"model {text!r}: no such folder, and not a hub id (owner/name) or package:NAME")

@@ -92,7 +92,7 @@ def summary(results: Results, terms: Terms, caution: str = "") -> Summary:
     return Summary(
         title=str(audit.get("title") or "Bias audit"),
         question=str(audit.get("question") or ""),
-        verdict=headline.verdict_sentence(claimed, len(results.findings), terms),
+        verdict=headline.verdict_sentence(claimed, results.findings, terms),
         sensitivity=" ".join(filter(None, notes)),
         tallies=tallies if claimed else (),
         gaps=worst(results.findings, terms),

@@ -15,10 +15,13 @@ from rlhf_fair.report import wording as say
 from rlhf_fair.report.reading import Reading, Terms, is_measured, is_sequential, mde, parity, terms_of
 
 
-def verdict_sentence(claimed: Sequence[Finding], findings: int, terms: Terms) -> str:
-    """How many claims exceed, stay within, are inconclusive and in which way, or were not measured."""
+def verdict_sentence(claimed: Sequence[Finding], findings: Sequence[Finding], terms: Terms) -> str:
+    """How many claims exceed, stay within, are inconclusive and in which way, or were not measured.
+
+    ``findings``: all, with the claims among them. Where no claim exceeds, the exploratory ones that do are told.
+    """
     if not claimed:
-        none = "no finding was recorded" if findings == 0 else "its findings are exploratory"
+        none = "no finding was recorded" if not findings else "its findings are exploratory"
         return f"This audit declared no claim in advance: {none}."
     readings = [terms.reading(finding) for finding in claimed]
     counts = {verdict: sum(finding.verdict == verdict for finding in claimed) for verdict in Verdict}
@@ -39,10 +42,13 @@ def verdict_sentence(claimed: Sequence[Finding], findings: int, terms: Terms) ->
         if counts[verdict] or verdict == Verdict.EXCEEDS
     ]
     tally = f"Of {num.plural(len(claimed), 'claim')}, {say.listed(parts)}."
-    return " ".join(filter(None, [_opening(claimed, readings, limits), tally, _inconclusive(claimed, readings)]))
+    opening = _opening(claimed, findings, readings, limits)
+    return " ".join(filter(None, [opening, tally, _inconclusive(claimed, readings)]))
 
 
-def _opening(claimed: Sequence[Finding], readings: Sequence[Reading], limits: Sequence[str]) -> str:
+def _opening(
+    claimed: Sequence[Finding], findings: Sequence[Finding], readings: Sequence[Reading], limits: Sequence[str]
+) -> str:
     """What was or was not detected, where no claim exceeds its threshold."""
     if Reading.EXCEEDS in readings:
         return ""
@@ -60,7 +66,13 @@ def _opening(claimed: Sequence[Finding], readings: Sequence[Reading], limits: Se
         )
     if not limits:
         return ""
-    return f"No {' and no '.join(limits)} {'established' if Reading.UNCONFIRMED in readings else 'detected'}."
+    none = f"No {' and no '.join(limits)} {'established' if Reading.UNCONFIRMED in readings else 'detected'}"
+    others = [finding for finding in findings if finding.role == "exploratory"]
+    beyond = sum(finding.verdict == Verdict.EXCEEDS for finding in others)
+    if not beyond:
+        return f"{none}."
+    exceed = "exceeds its threshold" if beyond == 1 else "exceed their thresholds"
+    return f"{none} in the claims; of {num.plural(len(others), 'exploratory finding')}, {num.count(beyond)} {exceed}."
 
 
 def _inconclusive(claimed: Sequence[Finding], readings: Sequence[Reading]) -> str:

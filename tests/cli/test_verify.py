@@ -88,3 +88,11 @@ def test_usage(folder: Path, tmp_path: Path) -> None:
     assert isinstance(run("verify", folder, "--require-signature").exception, IntegrityError)
     for command in (["verify"], ["sign"], ["keys", "new"]):
         assert f"Example: rlhf-fair {' '.join(command)}" in run(*command, "--help").output
+
+
+def test_a_disagreement_is_told_in_full_once(folder: Path) -> None:
+    (folder / "summary.md").write_text("other")
+    result = run("verify", folder)
+    assert "changed: summary.md" in result.output
+    assert str(result.exception) == f"{folder} does not verify: files"
+    assert "changed: summary.md" in str(run("verify", folder, "--quiet").exception)

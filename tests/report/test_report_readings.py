@@ -90,7 +90,7 @@ def test_an_inconclusive_gap_that_is_no_zero_is_told_as_a_difference(finding):
         estimate=7.1, ci_low=3.8, ci_high=10.4, threshold=5, margin=5, verdict="inconclusive", p_adjusted=0.0005
     )
     assert TERMS.reading(gap) == Reading.DIFFERS
-    sentence = verdict_sentence([gap] * 4, 4, TERMS)
+    sentence = verdict_sentence([gap] * 4, [], TERMS)
     assert sentence.startswith("4 of 4 claims differ from 0, by an amount not settled against the threshold of 5.")
     assert "No gap" not in sentence
 
@@ -98,7 +98,7 @@ def test_an_inconclusive_gap_that_is_no_zero_is_told_as_a_difference(finding):
 def test_an_inconclusive_gap_around_zero_shows_no_difference_and_rules_none_out(finding):
     gap = finding(estimate=1, ci_low=-6, ci_high=8, threshold=5, margin=5, verdict="inconclusive", p_adjusted=0.8)
     assert TERMS.reading(gap) == Reading.OPEN
-    sentence = verdict_sentence([gap], 1, TERMS)
+    sentence = verdict_sentence([gap], [], TERMS)
     assert sentence.startswith("No gap above 5 detected.")
     assert sentence.endswith("It shows no difference from 0 and does not rule out one beyond the threshold.")
 
@@ -107,7 +107,7 @@ def test_an_inconclusive_gap_around_zero_shows_no_difference_and_rules_none_out(
 def test_what_the_correction_does_not_confirm_is_no_difference_yet(finding, p):
     gap = finding(estimate=3, ci_low=0.5, ci_high=5.5, threshold=5, margin=5, verdict="inconclusive", p_adjusted=p)
     assert TERMS.reading(gap) == Reading.UNCONFIRMED
-    sentence = verdict_sentence([gap], 1, TERMS)
+    sentence = verdict_sentence([gap], [], TERMS)
     assert sentence.startswith("No gap above 5 established.")
     assert "does not confirm" in sentence
     # ... and at a laxer level, if there is a p-value at all, it is
@@ -116,7 +116,7 @@ def test_what_the_correction_does_not_confirm_is_no_difference_yet(finding, p):
 
 def test_nothing_measured_is_not_nothing_detected(finding):
     gap = finding(estimate=NAN, ci_low=NAN, ci_high=NAN, verdict="not_measured", reason="one rater")
-    sentence = verdict_sentence([gap], 1, TERMS)
+    sentence = verdict_sentence([gap], [], TERMS)
     assert sentence.startswith("No claim was measured.")
     assert "detected" not in sentence
 
@@ -203,7 +203,7 @@ def test_ratios_and_levels_in_words(ratios):
     for group, threshold in (("a", "0.8 to 1.25"), ("h0", "at least 0.8"), ("l0", "at most 0.06")):
         assert f"threshold {threshold}" in rows[group][1].detail
     within = [f.model_copy(update={"verdict": Verdict.WITHIN}) for f in ratios.findings if f.group in ("c", "h3", "l0")]
-    assert verdict_sentence(within, 3, TERMS).startswith(
+    assert verdict_sentence(within, within, TERMS).startswith(
         "No impact ratio below 0.8 or above 1.25 and no accuracy below 0.8 and no error rate above 0.06 detected."
     )
 

@@ -72,13 +72,23 @@ def test_not_measured_carries_its_reason(finding):
 
 def test_verdict_sentence_counts_every_claim_once(finding):
     verdicts = [Verdict.EXCEEDS] * 2 + [Verdict.WITHIN] + [Verdict.INCONCLUSIVE] * 3 + [Verdict.NOT_MEASURED]
-    sentence = verdict_sentence([finding(verdict=verdict) for verdict in verdicts], 7, TERMS)
+    sentence = verdict_sentence([finding(verdict=verdict) for verdict in verdicts], [], TERMS)
     assert [int(n) for n in re.findall(r"\b(\d+) (?:claims|exceed|lies|are|was)", sentence)] == [7, 2, 1, 3, 1]
 
 
 def test_nothing_detected_names_the_threshold_and_not_absence(finding):
-    sentence = verdict_sentence([finding(verdict=Verdict.WITHIN)], 1, TERMS)
+    sentence = verdict_sentence([finding(verdict=Verdict.WITHIN)], [], TERMS)
     assert sentence.startswith("No gap above 0.1 detected.")
+
+
+def test_nothing_detected_in_the_claims_does_not_hide_what_exceeds_elsewhere(finding):
+    claim = finding(verdict=Verdict.WITHIN)
+    others = [finding(role="exploratory", verdict=v) for v in (Verdict.EXCEEDS, Verdict.EXCEEDS, Verdict.WITHIN)]
+    control = finding(role="control", verdict=Verdict.EXCEEDS)
+    sentence = verdict_sentence([claim], [claim, *others, control], TERMS)
+    assert sentence.startswith(
+        "No gap above 0.1 detected in the claims; of 3 exploratory findings, 2 exceed their thresholds."
+    )
 
 
 def test_the_largest_mde_is_the_one_reported(finding):

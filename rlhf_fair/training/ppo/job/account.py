@@ -15,6 +15,7 @@ from rlhf_fair.probes.scorers import ScorerPlan
 from rlhf_fair.records import NAN, Estimate, LedgerRow, Results, Training, TrainingRun
 from rlhf_fair.settings import plain
 from rlhf_fair.training.ppo.job.config import PPOConfig
+from rlhf_fair.training.ppo.job.few_prompts import few_prompts
 from rlhf_fair.training.ppo.job.held_out import LENGTH, LOG_RATIO, REFUSED, REWARD, UNFINISHED
 from rlhf_fair.training.ppo.job.held_out_change import BeforeAfter, compared_attributes
 from rlhf_fair.training.ppo.job.prompt_table import PromptTable
@@ -101,6 +102,11 @@ class Account:
         ]
 
     @property
+    def notes(self) -> list[str]:
+        """What too few prompts mean for the run, as sentences."""
+        return [f"{note[0].upper()}{note[1:]}." for note in few_prompts(self.table, self.config)]
+
+    @property
     def telling(self) -> tuple[Ruled, ...]:
         """The rulers that the ledger goes by: those that certify, or else the one of training."""
         return tuple(r for r in self.rulers if r.role == CERTIFYING) or self.rulers
@@ -153,6 +159,7 @@ class Account:
             "seconds": round(run.seconds, 1),
             "prompts": self.counts | {"train": len(self.table.train), "held_out": len(self.table.held_out)},
             "exclusions": self.exclusions,
+            "notes": self.notes,
             "rewards": [{"name": r.label, "kind": r.kind, "weight": r.weight, "scale": r.scale} for r in c.rewards],
             "fairness": plain(c.fairness) | {"group_by": list(c.group_by)} if c.fairness else None,
             "settings": plain(c.training),
@@ -212,7 +219,7 @@ def results(config: PPOConfig, found: Account, record: TrainingRun, stage: str) 
         "data": {"prompts": config.prompts.path, "held out": f"{len(found.table.held_out)} prompts"},
         "counts": found.counts,
         "exclusions": found.exclusions,
-        "limits": [*LIMITS, *([] if certified or not found.rulers else [ONE_RULER])],
+        "limits": [*LIMITS, *found.notes, *([] if certified or not found.rulers else [ONE_RULER])],
         "plan": plain(config),
         "tables": {"What did the rulers say of held-out answers?": _gap_rows(found)} if found.gaps else {},
     }

@@ -39,6 +39,7 @@ from rlhf_fair.training.data_folders import Folders
 from rlhf_fair.training.ppo.critic import RewardCritic
 from rlhf_fair.training.ppo.job.account import Run, account, results, score_column, training_run
 from rlhf_fair.training.ppo.job.config import PPOConfig
+from rlhf_fair.training.ppo.job.few_prompts import few_prompts
 from rlhf_fair.training.ppo.job.held_out import Sampling, answer, measure, with_total, without_texts
 from rlhf_fair.training.ppo.job.held_out_change import compared_attributes
 from rlhf_fair.training.ppo.job.inputs import CHECKPOINT_NAME, PASSING, SCALES_NAME, begin, clear, job_inputs
@@ -84,10 +85,12 @@ def train_ppo(
     *,
     progress: Progress | None = None,
     on_step: OnStep | None = None,
+    on_note: Callable[[str], None] | None = None,
 ) -> PPOJob:
     """Train what ``config_path`` describes into ``out``; the same call resumes a stopped run, skips a finished one.
 
-    ``progress(what, done, total)`` hears of all long work, ``on_step(row, steps)`` each row of the curve.
+    ``progress(what, done, total)`` hears of all long work, ``on_step(row, steps)`` each row of the curve, ``on_note``
+    before the first step what too few prompts mean for the run.
     """
     config = read_toml(config_path, PPOConfig, "training config")
     inputs = job_inputs(config, config_path, data_dir)
@@ -102,6 +105,9 @@ def train_ppo(
         begin(out, config, inputs)
         write_bytes(out / CONFIG_NAME, config_path.read_bytes())
     job = _Job(config, Folders(config_path.parent, data_dir), out, progress or (lambda what, done, total: None))
+    if on_note is not None:
+        for note in few_prompts(job.table, config):
+            on_note(note)
     with first_goes_ahead(job.device):
         before = job.start()
     run = job.optimise(on_step or (lambda row, steps: None))

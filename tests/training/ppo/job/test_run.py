@@ -46,14 +46,20 @@ def test_the_whole_job(tmp_path: Path) -> None:
     config, out = make_world(tmp_path), tmp_path / "out"
     heard: list[tuple[float, int]] = []
     said: set[str] = set()
+    notes: list[str] = []
     job = train_ppo(
         config,
         tmp_path,
         out,
         progress=lambda what, done, total: said.add(what),
         on_step=lambda row, steps: heard.append((row["step"], steps)),
+        on_note=notes.append,
     )
     assert not job.already_done
+    assert len(notes) == 1
+    assert "2 of 2 groups of held-out prompts have fewer than 25 independent ones (gender: man: 3)" in notes[0]
+    limits = read_results(out).audit["limits"]
+    assert any(limit.startswith("2 of 2 groups of held-out prompts") for limit in limits)
     assert heard == [(float(step), 6) for step in range(1, 7)]
     assert said == {"held-out answers before training", "held-out answers after training"}
     verify_manifest(out)
