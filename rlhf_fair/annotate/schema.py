@@ -58,6 +58,10 @@ def connect(path: Path) -> sqlite3.Connection:
     """A connection with the settings every write relies on."""
     db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
     db.row_factory = sqlite3.Row
-    for setting in ("synchronous = FULL", "foreign_keys = ON", "secure_delete = ON", "trusted_schema = OFF"):
-        db.execute(f"PRAGMA {setting}")
+    try:
+        for setting in ("synchronous = FULL", "foreign_keys = ON", "secure_delete = ON", "trusted_schema = OFF"):
+            db.execute(f"PRAGMA {setting}")
+    except sqlite3.Error:  # the file is no database
+        db.close()
+        raise
     return db

@@ -176,9 +176,10 @@ class GroupMeans:
         return np.asarray(total)
 
     def variance(self, coefficients: Floats) -> float:
-        """Of ``coefficients @ means``; never below that of a single clustering, where chance would take it."""
+        """Of ``coefficients @ means``; never below that of a single clustering, where chance would take it, or below 0,
+        where rounding would."""
         total = sum(sign * float(coefficients @ sums.covariance @ coefficients) for sign, sums in self.signed)
-        return max([total, *(float(coefficients @ sums.covariance @ coefficients) for sums in self.single)])
+        return max([0.0, total, *(float(coefficients @ sums.covariance @ coefficients) for sums in self.single)])
 
     def degrees_of_freedom(self, coefficients: Floats) -> float:
         """The smallest over the clusterings."""

@@ -86,6 +86,17 @@ def test_turned_round_and_doubled(values: list[int], n: int) -> None:
         assert e.ci_low <= 0 <= e.ci_high
 
 
+def test_clusters_that_agree_to_rounding_have_an_interval_and_no_spread() -> None:
+    # every third of 18 values sums to -1: the variance of the difference comes out as -1e-17
+    x = np.array([0, -1, 1, -1, 0, -1, -1, 0, 1, -1, 1, -1, 1, -1, 0, 1, 0, -1], dtype=float)
+    way = np.arange(18) % 3
+    assert set(np.bincount(way, x)) == {-1.0}
+    e = signed_mean(x, clusters=[way])
+    assert e.estimate == pytest.approx(-1 / 6)
+    assert e.ci_low < -1 / 6 < e.ci_high
+    assert math.isnan(e.standard_error)
+
+
 def test_independent_rows_that_all_lean_one_way_or_the_other_are_wilsons() -> None:
     # of 100 signs 60 are positive: the difference is 2 b - 1
     low, high = proportion_confint(60, 100, method="wilson")
