@@ -66,15 +66,17 @@ def explain(error: ValidationError, model: type[BaseModel]) -> list[str]:
     lines = []
     for problem in problems[:MOST_LINES]:
         key = _shortened(".".join(str(part) for part in problem["loc"]))
+        message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
             lines.append(f"unknown key {key!r}; allowed here: {', '.join(_allowed(model, problem['loc'][:-1]))}")
         elif problem["type"] == "missing":
             lines.append(f"missing key {key!r}")
         elif not key:  # of the whole: to repeat it would bury the message
-            lines.append(_shortened(problem["msg"], LONGEST_MESSAGE))
+            lines.append(_shortened(message, LONGEST_MESSAGE))
         else:
-            told = _shortened(repr(problem["input"]), LONGEST_MESSAGE)
-            lines.append(f"{key} = {told}: {_shortened(problem['msg'], LONGEST_MESSAGE)}")
+            several = isinstance(problem["input"], dict | list)  # the message names the one that it means
+            told = _shortened(repr(problem["input"]), 120 if several else LONGEST_MESSAGE)
+            lines.append(f"{key} = {told}: {_shortened(message, LONGEST_MESSAGE)}")
     more = len(problems) - MOST_LINES
     return [*lines, f"and {more} more problems"] if more > 0 else lines
 

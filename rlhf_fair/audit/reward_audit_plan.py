@@ -8,10 +8,14 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from rlhf_fair.audit.plan import Plan
+from rlhf_fair.errors import SettingsError
 from rlhf_fair.probes.counterfactual_text_lexicon import ATTRIBUTES
+from rlhf_fair.probes.reward_people import people_of
 from rlhf_fair.settings import Settings
 
 REWARD = "reward"
+SAMPLE = "{A} asks. What do I tell {the}?"
+"""A text for each term of a plan, to see whether it can be told of the other groups."""
 
 
 class CounterfactualPlan(Settings):
@@ -47,7 +51,20 @@ class CounterfactualPlan(Settings):
         for attribute, words in terms.items():
             if attribute not in ATTRIBUTES or not words:
                 raise ValueError(f"terms for {attribute!r}; allowed: one word or more for {', '.join(ATTRIBUTES)}")
+            try:
+                for person in people_of(attribute, words, names=0):
+                    for _ in person.versions((SAMPLE,)):
+                        pass
+            except SettingsError as error:
+                raise ValueError(str(error)) from error
         return terms
+
+    @field_validator("traits")
+    @classmethod
+    def _words(cls, traits: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+        if any(not trait.strip() for pair in traits for trait in pair):
+            raise ValueError("a trait is blank; allowed: pairs of words")
+        return traits
 
 
 class DialectPlan(Settings):

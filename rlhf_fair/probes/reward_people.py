@@ -58,8 +58,10 @@ class Person:
         Raises
         ------
         SettingsError
-            The term does not say its attribute, so that no other group's version can be made.
+            The term is blank or does not say its attribute, so that no other group's version can be made.
         """
+        if not self.term.strip():
+            raise SettingsError(f"a term of {self.attribute} is blank; allowed: words for a person")
         yield self.groups[0], tuple(fill(text, self.term, self.kind) for text in texts)
         if self.twin:
             yield self.groups[1], tuple(fill(text, self.twin, self.kind) for text in texts)

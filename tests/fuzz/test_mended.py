@@ -170,6 +170,15 @@ def test_an_edit_that_is_no_pattern_is_told_with_the_plan() -> None:
             CounterfactualPlan.model_validate(plan | {"edits": {"e": edit}})
 
 
+@pytest.mark.parametrize("terms", [["man", " "], ["man", "NaN"], ["6 "]])
+def test_a_term_that_says_no_group_is_told_with_the_plan(terms: list[str]) -> None:
+    plan = {"prompts": "p", "terms": {"gender": terms}, "traits": [["a", "b"], ["c", "d"]]}
+    with pytest.raises(ValueError, match="a term of gender is blank|has no version for woman"):
+        CounterfactualPlan.model_validate(plan)
+    with pytest.raises(ValueError, match="a trait is blank"):
+        CounterfactualPlan.model_validate(plan | {"terms": {"gender": ["man"]}, "traits": [["a", " "], ["c", "d"]]})
+
+
 def test_a_reward_larger_than_any_float_is_no_reward() -> None:
     with pytest.raises(MalformedReplyError, match="reward 1 is 1000"):
         read_rewards({"rewards": [10**400]}, 1)
