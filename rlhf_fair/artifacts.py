@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -69,13 +69,13 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def sha256_tree(root: Path) -> str:
-    """One hash of a file, or of all files below a folder with their relative names."""
+def sha256_tree(root: Path, counts: Callable[[str], bool] = bool) -> str:
+    """One hash of a file, or of the files below a folder with their relative names, those of them that ``counts``."""
     if root.is_file():
         return sha256_file(root)
     files = (path for path in sorted(root.rglob("*")) if path.is_file())
-    entries = {path.relative_to(root).as_posix(): sha256_file(path) for path in files}
-    return sha256_bytes(canonical_json(entries))
+    names = {path.relative_to(root).as_posix(): path for path in files}
+    return sha256_bytes(canonical_json({name: sha256_file(path) for name, path in names.items() if counts(name)}))
 
 
 def write_json(path: Path, value: object) -> None:

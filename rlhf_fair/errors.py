@@ -12,12 +12,20 @@ from pathlib import Path
 
 MOST_NAMES, LONGEST_NAME = 60, 80
 """So much of a table's columns is told, so many characters of each: a message is there to be read."""
+LONGEST_TEXT = 4_000
+"""Characters of a message; a name or a value of a file may be of any length, and is then told by both its ends."""
 
 
 class RlhfFairError(Exception):
     """Base of all errors raised on purpose; its text is meant for the person at the keyboard."""
 
     exit_code = 2
+
+    def __init__(self, text: str = "") -> None:
+        if (more := len(text) - LONGEST_TEXT) > 0:
+            half = LONGEST_TEXT // 2
+            text = f"{text[:half]} […{more} characters…] {text[-half:]}"
+        super().__init__(text)
 
 
 class MissingFileError(RlhfFairError):

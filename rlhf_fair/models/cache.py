@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from rlhf_fair.artifacts import make_folder, sha256_bytes, sha256_tree, sorted_json
-from rlhf_fair.errors import ModelLoadError, OutputError, SettingsError
-from rlhf_fair.models.loading import resolve
+from rlhf_fair.errors import OutputError, SettingsError
+from rlhf_fair.models.hub import is_wanted
+from rlhf_fair.models.loading import local_folder, resolve
 from rlhf_fair.models.requests import Decoding, Generation, Likelihood, LogLikelihood, Progress, PseudoLogLikelihood
 
 VERSION = 1
@@ -32,16 +33,9 @@ Request = TypeVar("Request", LogLikelihood, PseudoLogLikelihood, Generation)
 
 
 def model_digest(source: str | Path) -> str:
-    """SHA-256 of a model's folder: weights, config and tokenizer. A hub id means the copy that is loaded for it."""
-    place = Path(resolve(source))
-    if not place.is_dir():
-        from transformers.utils import cached_file
-
-        try:
-            place = Path(str(cached_file(str(source), "config.json", local_files_only=True))).parent
-        except OSError as error:
-            raise ModelLoadError(f"model {source}: no local copy to take a digest of; load it first") from error
-    return sha256_tree(place)
+    """SHA-256 of a model's folder: weights, config and tokenizer; of a hub id, of the files that are fetched for it."""
+    of_the_hub = not Path(resolve(source)).is_dir()
+    return sha256_tree(local_folder(source), is_wanted if of_the_hub else bool)
 
 
 class ResponseCache:

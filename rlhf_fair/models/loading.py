@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args
 
 from rlhf_fair.artifacts import read_json
 from rlhf_fair.errors import ModelLoadError, RlhfFairError, SettingsError
+from rlhf_fair.models.hub import hub_folder
 from rlhf_fair.models.reward_heads import declared_heads
 
 Kind = Literal["SequenceClassification", "CausalLM", "MaskedLM", "Encoder"]
@@ -63,6 +64,25 @@ def resolve(source: str | Path, base: Path | None = None) -> str:
     raise ModelLoadError(f"model {text!r}: no such folder, and not a hub id (owner/name) or package:NAME")
 
 
+def local_folder(source: str | Path) -> Path:
+    """The folder that a source is loaded from; of a hub id that of its files, which are fetched first where need be.
+
+    Raises
+    ------
+    ModelLoadError
+        There is no such model, or it cannot be had without a network.
+    """
+    place = resolve(source)
+    if Path(place).is_dir():
+        return Path(place)
+    try:
+        return hub_folder(place)
+    except Exception as error:  # of the network, the hub, the disk
+        raise ModelLoadError(
+            f"model {source}: no such folder, and not had from the hub: {_first_line(error)}"
+        ) from error
+
+
 def load_pretrained(
     kind: Kind,
     source: str | Path,
@@ -86,11 +106,10 @@ def load_pretrained(
     import torch
     import transformers
 
-    place = resolve(source)
-    if Path(place).is_dir():
-        _check_folder(Path(place))
     if precision not in get_args(Precision):
         raise SettingsError(f"model {source}: precision is {precision!r}, not one of {get_args(Precision)}")
+    place = local_folder(source)
+    _check_folder(place)
     auto_model = getattr(transformers, "AutoModel" if kind == "Encoder" else f"AutoModelFor{kind}")
     with _loading(source), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -115,7 +134,7 @@ def load_tokenizer(source: str | Path) -> Any:
     import transformers
 
     with _loading(source):
-        return transformers.AutoTokenizer.from_pretrained(resolve(source), trust_remote_code=False)
+        return transformers.AutoTokenizer.from_pretrained(local_folder(source), trust_remote_code=False)
 
 
 def load_reward_model(source: str | Path) -> Loaded:
@@ -152,7 +171,7 @@ def is_masked(source: str | Path) -> bool:
     import transformers
 
     with _loading(source):
-        config = transformers.AutoConfig.from_pretrained(resolve(source), trust_remote_code=False)
+        config = transformers.AutoConfig.from_pretrained(local_folder(source), trust_remote_code=False)
     return any(name.endswith("ForMaskedLM") for name in config.architectures or ())
 
 
@@ -240,5 +259,9 @@ def _loading(source: str | Path) -> Iterator[None]:
     except RlhfFairError:
         raise
     except Exception as error:  # a broken config or tokenizer.json ends in any error, in bare Exception too
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelLoadError(f"model {source} cannot be loaded: {first}") from error
+        raise ModelLoadError(f"model {source} cannot be loaded: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__

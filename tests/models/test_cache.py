@@ -14,7 +14,7 @@ import pytest
 from tiny import tiny_gpt2, tiny_tokenizer
 
 from rlhf_fair.artifacts import sha256_tree
-from rlhf_fair.errors import ModelLoadError, OutputError, SettingsError
+from rlhf_fair.errors import OutputError, SettingsError
 from rlhf_fair.models.cache import Cached, ResponseCache, model_digest
 from rlhf_fair.models.causal_lm import CausalLM
 from rlhf_fair.models.requests import Decoding, Generation, Likelihood, LogLikelihood, Progress, PseudoLogLikelihood
@@ -196,8 +196,3 @@ def test_a_digest_changes_with_any_file_of_the_model(tmp_path: Path) -> None:
     config = tmp_path / "config.json"
     config.write_text(config.read_text() + "\n")
     assert model_digest(tmp_path) != before
-
-
-def test_a_model_that_was_never_loaded_has_no_digest() -> None:
-    with pytest.raises(ModelLoadError, match="no local copy"):
-        model_digest("nobody-here/no-such-model")

@@ -19,11 +19,11 @@ from rlhf_fair.artifacts import (
     read_json,
     sha256_bytes,
     sha256_file,
-    sha256_tree,
     write_json,
 )
 from rlhf_fair.attestation.sealing import seal
 from rlhf_fair.errors import MissingFileError, SettingsError
+from rlhf_fair.models.cache import model_digest
 from rlhf_fair.models.dialogue import dialogue_text
 from rlhf_fair.models.loading import load_tokenizer, resolve
 from rlhf_fair.models.reward_scorer import RewardScorer
@@ -195,8 +195,7 @@ def _inputs(config: RewardConfig, config_path: Path, data_dir: Path) -> dict[str
     for path in sorted(paths):
         if not (data_dir / path).is_file():
             raise MissingFileError(data_dir / path, "data file", f"named in {config_path}, relative to --data-dir")
-    base = resolve(config.model, data_dir)
-    model = sha256_tree(Path(base)) if Path(base).is_dir() else sha256_bytes(base.encode())
+    model = model_digest(resolve(config.model, data_dir))
     data = {f"data/{path}": sha256_file(data_dir / path) for path in sorted(paths)}
     swaps = [m for m in config.mitigations if isinstance(m, Swaps)]
     named = [part.terms for part in [*swaps, *config.groups.values()]] + [m.neutral for m in swaps]
