@@ -84,9 +84,9 @@ class ServerFile(Settings):
     start: str = ""
     concurrency: int = Field(8, ge=1)
     attempts: int = Field(6, ge=1)
-    timeout_s: float = Field(120.0, gt=0)
-    first_wait_s: float = Field(1.0, gt=0)
-    longest_wait_s: float = Field(60.0, gt=0)
+    timeout_s: float = Field(120.0, gt=0, allow_inf_nan=False)
+    first_wait_s: float = Field(1.0, gt=0, allow_inf_nan=False)
+    longest_wait_s: float = Field(60.0, gt=0, allow_inf_nan=False)
     body: Mapping[str, Any] = Field(default_factory=dict)
 
 

@@ -22,7 +22,7 @@ class Scenarios(Settings):
     genders: tuple[str, ...] = Field(min_length=2)
     races: tuple[str, ...] = Field(min_length=2)
     name_sets: tuple[str, ...] = ()
-    scenarios: dict[str, str]
+    scenarios: dict[str, str] = Field(min_length=1)
 
     @property
     def references(self) -> dict[str, str]:

@@ -108,6 +108,12 @@ CASES: list[tuple[str, str, bytes]] = [
     ("reply: rewards", "reply.json", b'{"rewards": [1, ' + b"9" * 400 + b"]}"),
     ("privacy budget", "budget.jsonl", b'{"budget":"1e999999999","previous":""}\n'),
     ("language model", "tokenizer.json", b"{}"),
+    ("server", "config.toml", b"timeout_s = inf\n"),
+    (
+        "scenarios",
+        "config.toml",
+        b'ages = [25, 45]\ngenders = ["man", "woman"]\nraces = ["White", "Black"]\n[scenarios]\n',
+    ),
 ]
 
 
