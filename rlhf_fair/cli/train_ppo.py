@@ -35,6 +35,7 @@ def ppo(
 
     Example: rlhf-fair train ppo audits/train-ppo/fair.toml --data-dir data --out models/fair-ppo
     """
+    _look_through(config, data_dir)
     from rlhf_fair.disk import sole_writer
     from rlhf_fair.report import HTML_NAME
     from rlhf_fair.report.folder import render_again
@@ -52,6 +53,18 @@ def ppo(
     about = {"model": str(job.folder), "report": str(page), "already_done": job.already_done}
     lines = [*summary_lines(job.metrics, already_done=job.already_done), f"Model: {job.folder}", f"Report: {page}"]
     show({**about, **job.metrics}, lines, as_json=as_json, quiet=quiet)
+
+
+def _look_through(config: Path, data_dir: Path) -> None:
+    """What can be told at once is told before torch is loaded, which takes seconds."""
+    from rlhf_fair.models.loading import resolve
+    from rlhf_fair.settings import read_toml
+    from rlhf_fair.training.data_folders import Folders
+    from rlhf_fair.training.ppo.job.config import PPOConfig
+
+    wanted = read_toml(config, PPOConfig, "training config")
+    Folders(config.parent, data_dir).find(wanted.prompts.path)
+    resolve(wanted.model, data_dir)
 
 
 def summary_lines(metrics: Mapping[str, Any], *, already_done: bool) -> list[str]:

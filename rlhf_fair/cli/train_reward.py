@@ -47,6 +47,10 @@ def reward(
     Example: rlhf-fair train reward audits/reward-identity/train-inoffensiveness.toml --data-dir data --out models/rm
     """
     from rlhf_fair.disk import sole_writer
+    from rlhf_fair.settings import read_toml
+    from rlhf_fair.training.reward.config import RewardConfig
+
+    read_toml(config, RewardConfig, "training config")  # a fault is told before torch is loaded, which takes seconds
     from rlhf_fair.training.reward.job import train_reward
 
     chosen, folder = _levels(only or []), out or Path("models") / config.stem
