@@ -1,4 +1,4 @@
-"""The gaps of a generation audit from some of its rows: estimates alone, a hundred times faster than `measure`."""
+"""The gaps of a generation audit from some of its rows: estimates alone, as many times as a jackknife needs them."""
 
 from __future__ import annotations
 
