@@ -78,7 +78,7 @@ def read_with_rejects(path: Path, missing_values: Sequence[str]) -> Quarantined:
     try:
         match extension.removesuffix(".gz"):
             case ".parquet":
-                table = flatten(pd.read_parquet(path))
+                table = _read_parquet(path)
             case ".csv":
                 table = _read_delimited(path, ",", missing_values)
             case ".tsv":
@@ -197,6 +197,15 @@ def _read_delimited(path: Path, separator: str, missing_values: Sequence[str]) -
     return table
 
 
+def _read_parquet(path: Path) -> pd.DataFrame:
+    """Every cell a scalar; Arrow takes any bytes for text until somebody reads them, so that is asked at once."""
+    table = pd.read_parquet(path)
+    for _, column in table.items():
+        if isinstance(column.array, pd.arrays.ArrowStringArray):
+            column.array.__arrow_array__().validate(full=True)
+    return flatten(table)
+
+
 def _read_json(path: Path, *, lines: bool) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Rows as objects; ``lines``: one per line, malformed ones set aside with their line number."""
     rows, records, bad = [], [], []
@@ -268,7 +277,12 @@ def _flat(cell: object) -> object:
     """A cell that holds a list or an object becomes its JSON text, so that every cell is a scalar."""
     if isinstance(cell, np.ndarray):
         cell = cell.tolist()
-    return json.dumps(cell, ensure_ascii=False) if isinstance(cell, list | dict) else cell
+    return json.dumps(cell, ensure_ascii=False, default=_plain) if isinstance(cell, list | dict) else cell
+
+
+def _plain(inner: object) -> object:
+    """What Parquet holds inside a list or an object: arrays and numbers of numpy, dates, bytes."""
+    return inner.tolist() if isinstance(inner, np.ndarray | np.generic) else str(inner)
 
 
 def _is_text(column: object) -> bool:

@@ -205,3 +205,13 @@ def test_a_message_about_an_endless_name_has_an_end() -> None:
     assert len(told) < 4_100
     assert told.startswith("config.toml names 'xxx")
     assert told.endswith("'; allowed: a, b")
+
+
+def test_parquet_with_lists_of_lists_and_text_that_is_none(tmp_path: Path) -> None:
+    inner = [[["a", "b"], ["c"]], None]
+    pq.write_table(pa.table({"item_id": ["1", "2"], "nested": inner}), tmp_path / "nested.parquet")
+    assert read_table(tmp_path / "nested.parquet")["nested"].tolist()[0] == '[["a", "b"], ["c"]]'
+    bad = pa.StringArray.from_buffers(1, pa.py_buffer(np.array([0, 2], np.int32)), pa.py_buffer(b"a\xff"))
+    pq.write_table(pa.table({"text": bad}), tmp_path / "bad.parquet")
+    with pytest.raises(RowError, match=r"bad\.parquet cannot be read as \.parquet: .*UTF8"):
+        read_table(tmp_path / "bad.parquet")
