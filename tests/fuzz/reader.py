@@ -141,7 +141,7 @@ def rows_in(path: Path) -> int | None:
             found = [
                 row
                 for row in csv.reader(stream, delimiter=separator)
-                if row and not (len(row) == 1 and row[0].isspace() and "\n" not in row[0])
+                if row and not (len(row) == 1 and row[0] and not row[0].strip(" \t"))  # a quoted nothing is a row
             ]
         except csv.Error:
             return None
