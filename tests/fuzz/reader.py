@@ -130,7 +130,8 @@ def rows_in(path: Path) -> int | None:
     if path.name.endswith(".gz"):
         data = gzip.decompress(data)
     if path.name.removesuffix(".gz").endswith(".parquet"):
-        return int(pq.read_metadata(io.BytesIO(data)).num_rows)
+        rows = int(pq.read_metadata(io.BytesIO(data)).num_rows)
+        return rows if rows >= 0 else None
     text = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8-sig").read()  # line ends of any kind
     if path.name.removesuffix(".gz").endswith(".jsonl"):
         return sum(1 for line in text.split("\n") if line.strip())
