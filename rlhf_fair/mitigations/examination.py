@@ -24,7 +24,7 @@ from rlhf_fair.mitigations.kit import COST_NAME, Kit
 from rlhf_fair.mitigations.method import Method
 from rlhf_fair.mitigations.policies import ModelPolicy, Policy
 from rlhf_fair.models.requests import ScoresQuality
-from rlhf_fair.pipeline import PANELS, PolicyReward
+from rlhf_fair.pipeline import PolicyReward
 from rlhf_fair.tables import read_table, write_table
 
 RECORDS_NAME = "records.parquet"
@@ -79,7 +79,7 @@ class Examination:
         scored = scored.assign(
             utility=kit.world.true_utility(answers), words=[float(len(text.split())) for text in answers["text"]]
         )
-        for panel in PANELS:
+        for panel in kit.made.rewards:  # a world may have one panel alone
             reward = kit.reward if panel == kit.settings.panel else PolicyReward(kit.made.rewards[panel])
             scored[f"reward_{panel}"] = reward(answers["prompt"].tolist(), answers["text"].tolist())
         return scored
