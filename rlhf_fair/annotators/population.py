@@ -19,6 +19,8 @@ from rlhf_fair.tables import ATTRIBUTE_PREFIX, read_table
 CROSS = "*"
 """Joins attribute names, and levels, of a crossed margin: ``gender*age``, ``woman*18-29``."""
 
+MOST_PEOPLE = 1e15
+"""No cell counts more; larger numbers are slips, and their sums would lose the small ones."""
 MAX_CELLS = 1_000_000
 DISAGREEMENT = 0.02
 """Two margins may imply shares of one level that differ this much (published percentages are rounded)."""
@@ -254,8 +256,9 @@ def _margin(
         if len(level) != len(attributes):
             raise SettingsError(f"population margin {name!r}: cell {CROSS.join(level)!r} does not name {attributes}")
         number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-        if not number or not np.isfinite(value) or value < 0:
-            raise SettingsError(f"population margin {name!r}: {CROSS.join(level)} = {value!r}; allowed: a number >= 0")
+        if not number or not 0 <= value <= MOST_PEOPLE:
+            allowed = f"allowed: a number from 0 to {MOST_PEOPLE:g}"
+            raise SettingsError(f"population margin {name!r}: {CROSS.join(level)} = {value!r}; {allowed}")
     levels = [level for level, _ in cells]
     shares = np.array([float(value) for _, value in cells])
     if len(set(levels)) < len(levels):

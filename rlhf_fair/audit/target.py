@@ -102,12 +102,15 @@ def endpoint_settings(file: Path | None, chat: Chat = "auto") -> EndpointSetting
             raise SettingsError(f"server file {file}: api = {said.api!r} is not what --chat {chat} asks for")
         said = said.model_copy(update={"api": wanted})
     patience = {name: getattr(said, name) for name in ("attempts", "timeout_s", "first_wait_s", "longest_wait_s")}
-    return EndpointSettings(
-        api=said.api,
-        key_variable=said.key_variable,
-        system=said.system,
-        start=said.start,
-        concurrency=said.concurrency,
-        patience=Patience(**patience),
-        body=said.body,
-    )
+    try:
+        return EndpointSettings(
+            api=said.api,
+            key_variable=said.key_variable,
+            system=said.system,
+            start=said.start,
+            concurrency=said.concurrency,
+            patience=Patience(**patience),
+            body=said.body,
+        )
+    except SettingsError as error:
+        raise SettingsError(f"server file {file}: {error}" if file else str(error)) from error

@@ -114,6 +114,8 @@ CASES: list[tuple[str, str, bytes]] = [
         "config.toml",
         b'ages = [25, 45]\ngenders = ["man", "woman"]\nraces = ["White", "Black"]\n[scenarios]\n',
     ),
+    ("server", "config.toml", b"body = { a = nan }\n"),
+    ("population", "config.toml", b"[margins]\ngender = { woman = 1, man = 1" + b"0" * 400 + b" }\n"),
 ]
 
 
