@@ -22,6 +22,8 @@ from pathlib import Path
 from rlhf_fair.errors import OutputError
 
 DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+SAFETENSORS_FAULT = re.compile(r'I/O error: (?P<new>.*os error.*)|IoError\(Os .*message: "(?P<old>[^"]*)"')
+"""How safetensors tells a fault of the disk, in later and in earlier versions."""
 SQLITE_FAULTS = ("disk I/O error", "database or disk is full", "attempt to write a readonly", "unable to open")
 
 
@@ -198,8 +200,8 @@ def why_not_written(error: Exception) -> str | None:
     text = str(error).strip()
     if isinstance(error, sqlite3.OperationalError):
         return text if text.startswith(SQLITE_FAULTS) else None
-    if type(error).__name__ == "SafetensorError" and "os error" in text:
-        return text.partition(": ")[2] or text
+    if type(error).__name__ == "SafetensorError" and (told := SAFETENSORS_FAULT.search(text)):
+        return f"I/O error: {told['new'] or told['old']}"
     if isinstance(error, RuntimeError) and ("inline_container" in text or "PytorchStream" in text):
         return (
             error.__context__.strerror if isinstance(error.__context__, OSError) else "not all of it could be written"

@@ -13,6 +13,7 @@ from datasets import Dataset
 from forked import CAN_FORK, in_two_processes
 from tiny import tiny_gpt2, tiny_tokenizer
 from transformers import DataCollatorForLanguageModeling, Trainer, TrainingArguments
+from trl_settings import no_checkpointing
 
 from rlhf_fair.artifacts import read_results, verify_manifest
 from rlhf_fair.audit_callback import AuditCallback, AuditDuringTraining
@@ -152,9 +153,9 @@ def test_inside_trl_with_a_tracker(plan: Path, tokenizer: Any, tmp_path: Path) -
         per_device_train_batch_size=16,
         use_cpu=True,
         bf16=False,
-        activation_checkpointing=False,
         disable_tqdm=True,
         save_strategy="no",
+        **no_checkpointing(trl.SFTConfig),
     )
     data = Dataset.from_list([{"text": text} for text in FAIR])
     running = trl.SFTTrainer(tiny_gpt2(tokenizer), args=config, train_dataset=data, processing_class=tokenizer)

@@ -9,6 +9,7 @@ import numpy as np
 from datasets import Dataset
 from numpy.typing import NDArray
 from tiny import tiny_gpt2, tiny_tokenizer
+from trl_settings import no_checkpointing
 
 from rlhf_fair.training.fairness import FairnessSettings, FairnessShaper
 
@@ -50,5 +51,6 @@ def config(kind: Any, out: Any, **changes: Any) -> Any:
     given = {"output_dir": str(out), "max_steps": 12, "learning_rate": 0.005, "num_generations": 4, "seed": 5}
     given |= {"per_device_train_batch_size": 64, "max_completion_length": 4, "report_to": [], "use_cpu": True}
     given |= {"disable_tqdm": True, "save_strategy": "no", "logging_steps": 1, "bf16": False, "beta": 0.0}
-    given |= {"activation_checkpointing": False, "lr_scheduler_type": "constant", "dataloader_pin_memory": False}
+    given |= no_checkpointing(kind)
+    given |= {"lr_scheduler_type": "constant", "dataloader_pin_memory": False}
     return kind(**(given | changes))
