@@ -50,10 +50,10 @@ def reward(
     from rlhf_fair.settings import read_toml
     from rlhf_fair.training.reward.config import RewardConfig
 
+    chosen, folder = _levels(only or []), out or Path("models") / config.stem
     read_toml(config, RewardConfig, "training config")  # a fault is told before torch is loaded, which takes seconds
     from rlhf_fair.training.reward.job import train_reward
 
-    chosen, folder = _levels(only or []), out or Path("models") / config.stem
     with sole_writer(folder), progress_bar(hidden=quiet or as_json) as progress:
         job = train_reward(config, data_dir, folder, only=chosen, members=members, progress=progress)
     if as_json:
