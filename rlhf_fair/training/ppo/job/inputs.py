@@ -25,12 +25,14 @@ PASSING = (CHECKPOINT_NAME, SCALES_NAME, BEGUN_NAME)
 def begin(out: Path, config: PPOConfig, inputs: dict[str, str]) -> None:
     """Remember whose run this is, so that a stopped one is not taken up by another config.
 
-    A config is another one if its values are, but for those of `PPOSettings.of_the_run`.
+    A config is another one if its values are, but for those of `PPOSettings.of_the_run`. A run that failed before it
+    had anything to go on with, on a reward that cannot be opened for instance, leaves its folder to any other.
     """
     begun = out / BEGUN_NAME
     lasting = plain(config.model_copy(update={"training": config.training.of_the_run()}))
     inputs = inputs | {"config": sha256_bytes(canonical_json(lasting))}
-    if begun.is_file() and read_json(begun, "record of inputs") != inputs:
+    kept = any((out / name).exists() for name in (SCALES_NAME, CHECKPOINT_NAME))
+    if kept and begun.is_file() and read_json(begun, "record of inputs") != inputs:
         raise SettingsError(
             f"{out} holds a stopped run of another config or other data; delete it or choose another --out (a stopped "
             "run may go on with another training.learning_rate, max_grad_norm, checkpoint_steps or device)"

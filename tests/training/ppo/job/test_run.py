@@ -187,6 +187,16 @@ def test_what_a_run_goes_on_from_stays_until_the_manifest_is_there(
     verify_manifest(out)
 
 
+def test_a_run_that_failed_before_its_first_answer_leaves_the_folder_to_another(tmp_path: Path) -> None:
+    config, out = make_world(tmp_path), tmp_path / "out"
+    config.write_text(CONFIG.replace("steps = 6", "steps = 1").replace('gender = "man" }', 'gender = "nobody" }'))
+    with pytest.raises(SettingsError):
+        train_ppo(config, tmp_path, out)
+    assert (out / "begun.json").is_file()
+    config.write_text(CONFIG.replace("steps = 6", "steps = 1"))
+    assert not train_ppo(config, tmp_path, out).already_done
+
+
 def test_a_stopped_run_is_not_taken_up_by_another_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config, out = make_world(tmp_path), tmp_path / "out"
     stopped(config, out, monkeypatch, 3, before_writing=False)
