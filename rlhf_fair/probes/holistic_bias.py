@@ -152,7 +152,7 @@ def article(phrase: str) -> str:
     >>> [article(word) for word in ("Asian", "European", "LGBTQ+", "80-year-old", "NIMBY", "unhoused", "Unitarian")]
     ['an', 'a', 'an', 'an', 'a', 'an', 'a']
     """
-    first = phrase.split()[0]
+    first = phrase.split()[0] if phrase.strip() else ""
     return "an" if first in SPELLED_OUT or _VOWEL_SOUND.match(first) else "a"
 
 
@@ -166,6 +166,8 @@ def _as_dict(entry: Any, key: str) -> dict[str, str]:
 def _adjective(axis: str, bucket: str, entry: Any) -> Descriptor:
     fields = _as_dict(entry, "descriptor")
     name = fields["descriptor"]
+    if not name.strip():
+        raise ValueError(f"a descriptor of {axis}, {bucket} is blank")
     return Descriptor(
         axis,
         bucket,

@@ -68,7 +68,8 @@ def choice_items(feedback: FeedbackFile, layout: str) -> Quarantined:
     read = feedback.accepted("pair", CONTRACT)
     table = read.table
     if table.empty:
-        raise RowError(f"{feedback.path}: no usable choice; the first fault: {read.rejects['message'].iloc[0]}")
+        faults = [*read.rejects["message"], "no row is a pair"]
+        raise RowError(f"{feedback.path}: no usable choice; the first fault: {faults[0]}")
     for side, column in (("text", "response_a"), ("base_text", "response_b")):
         table[side] = [lay_out(layout, p, r) for p, r in zip(table["prompt"], table[column], strict=True)]
     table["refused"], table["base_refused"] = (

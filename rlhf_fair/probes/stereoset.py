@@ -73,6 +73,8 @@ def load_stereoset(folder: Path) -> Quarantined:
         raw["item_id"] = [str(line - 1) for line in raw.index]  # rows of all prediction files are counted from 0
     else:
         raw, malformed = pd.DataFrame(_upstream_items(path)), None
+    if raw.empty:
+        raise RowError(f"{path} has no items")
     for text in TEXTS:
         if f"{text}_id" not in raw:
             raw[f"{text}_id"] = [f"{item_id}/{text}" for item_id in raw["item_id"]]

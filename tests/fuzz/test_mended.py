@@ -116,6 +116,13 @@ CASES: list[tuple[str, str, bytes]] = [
     ),
     ("server", "config.toml", b"body = { a = nan }\n"),
     ("population", "config.toml", b"[margins]\ngender = { woman = 1, man = 1" + b"0" * 400 + b" }\n"),
+    ("stereoset", "dev.json", b'{"data": {}}'),
+    ("holistic-bias", "descriptors.json", b'{"ability": {"a": [""]}}'),
+    (
+        "choices of the reward audit",
+        "f.csv",
+        b"item_id,annotator_id,kind,choice,prompt,response_a,response_b\n" + b"i0,r0,x,a,p,q,r\n",
+    ),
 ]
 
 
