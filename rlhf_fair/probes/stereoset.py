@@ -177,7 +177,7 @@ def read_stereoset_predictions(items: pd.DataFrame, table: pd.DataFrame) -> pd.D
 
 def _keys(*columns: pd.Series) -> list[str]:
     """What a text is known by; spaces between words are told apart from none, and not from each other."""
-    rows = zip(*(column.astype("str") for column in columns), strict=True)
+    rows = zip(*(column.astype("str").fillna("") for column in columns), strict=True)
     return ["\n".join(" ".join(cell.split()) for cell in row) for row in rows]
 
 
