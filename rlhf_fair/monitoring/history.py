@@ -79,6 +79,10 @@ def read_dated(folder: Path, dates: Mapping[str, datetime] | None = None) -> Dat
     alpha = audit.get("alpha", 0.05)
     if not (isinstance(alpha, float) and 0 < alpha < 1):
         raise SettingsError(f"{folder / RESULTS_NAME}: audit.alpha = {alpha!r}; allowed: between 0 and 1")
+    try:
+        plan = sorted_json(_deciding(audit.get("plan"))).decode()
+    except ValueError as error:  # numbers that JSON does not have
+        raise SettingsError(f"{folder / RESULTS_NAME}: audit.plan: {error}") from error
     return DatedAudit(
         name=redacted(folder.resolve().name),
         date=dated.moment,
@@ -87,7 +91,7 @@ def read_dated(folder: Path, dates: Mapping[str, datetime] | None = None) -> Dat
         title=str(audit.get("title", "")),
         alpha=alpha,
         version=str(made.get("rlhf-fair", "")) if isinstance(made, Mapping) else "",
-        plan=sorted_json(_deciding(audit.get("plan"))).decode(),
+        plan=plan,
         findings=results.findings,
         folder=folder,
     )
