@@ -111,7 +111,7 @@ def _learn_trees(config: RewardConfig, rows: Rows, place: Workplace) -> Learnt:
     source = resolve(config.model, place.data_dir)
     encoder = load_encoder(source, max_length=config.training.max_length, device=config.training.device)
     encoder.tokenizer.truncation_side = config.truncation_side
-    digest = model_digest(source)  # of a hub id there is a copy only now
+    digest = model_digest(source)
     embeds = CachedEmbeddings(encoder, place.out / EMBEDDINGS_NAME / "by-text.sqlite", digest)
     prepared = prepare(rows.train, config, place.find)
     objective = prepared.task.objective

@@ -9,7 +9,7 @@ from rlhf_fair.training.ppo.job.config import PPOConfig
 from rlhf_fair.training.ppo.job.held_out_change import compared_attributes
 from rlhf_fair.training.ppo.job.prompt_table import PromptTable
 
-FEW_CLUSTERS = 25
+ENOUGH_CLUSTERS = 25
 """With fewer in a group intervals are wide and cover less surely: see `rlhf_fair.stats.contrasts`."""
 OFTEN = 100
 """After so many answers to each prompt of training, what is learnt may be of these prompts alone."""
@@ -22,11 +22,11 @@ def few_prompts(table: PromptTable, config: PPOConfig) -> list[str]:
     """
     found = []
     sizes = _independent(table.held_out, config)
-    few = {group: n for group, n in sizes.items() if n < FEW_CLUSTERS}
+    few = {group: n for group, n in sizes.items() if n < ENOUGH_CLUSTERS}
     if few:
         smallest = min(few, key=few.__getitem__)
         found.append(
-            f"{len(few)} of {len(sizes)} groups of held-out prompts have fewer than {FEW_CLUSTERS} independent ones "
+            f"{len(few)} of {len(sizes)} groups of held-out prompts have fewer than {ENOUGH_CLUSTERS} independent ones "
             f"({smallest}: {few[smallest]}): intervals of their gaps are wide, and cover less surely than they say"
         )
     t = config.training
