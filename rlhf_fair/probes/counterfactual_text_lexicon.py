@@ -210,7 +210,17 @@ def _sets(file: str, key: Sequence[str], column: str, groups: Sequence[str], wor
 
 
 def _phrases(phrases: Iterable[str]) -> str:
-    """A pattern of whole phrases, the longest first; blanks and apostrophes as they come."""
-    longest = sorted(phrases, key=len, reverse=True)
-    escaped = (r"\s+".join(re.escape(part).replace("'", "['’]") for part in p.split()) for p in longest)
-    return "|".join(rf"(?<!\w){phrase}(?!\w)" for phrase in escaped)
+    """A pattern of whole phrases, the longest first; blanks and apostrophes as they come; "" for none.
+
+    At the start of a word only phrases with its first character are tried, which makes long lists several times faster.
+    """
+    initials: dict[str, list[str]] = {}
+    for phrase in sorted(phrases, key=len, reverse=True):
+        parts = phrase.split() or [""]
+        initials.setdefault(parts[0][:1].lower(), []).append(r"\s+".join(map(_as_written, parts)))
+    found = (f"(?={_as_written(first)})(?:{'|'.join(patterns)})" for first, patterns in initials.items())
+    return rf"(?<!\w)(?:{'|'.join(found)})(?!\w)" if initials else ""
+
+
+def _as_written(part: str) -> str:
+    return re.escape(part).replace("'", "['’]")
