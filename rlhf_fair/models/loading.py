@@ -125,6 +125,7 @@ def load_pretrained(
             **config,
         )
     _set_pad_token(model, tokenizer, str(source))
+    _tell_unknown_tokens(model, tokenizer, str(source))
     mismatched = [str(entry[0] if isinstance(entry, tuple) else entry) for entry in info["mismatched_keys"]]
     return Loaded(model.eval(), tokenizer, tuple(sorted({*info["missing_keys"], *mismatched})))
 
@@ -232,6 +233,23 @@ def _set_pad_token(model: Any, tokenizer: Any, source: str) -> None:
         tokenizer.pad_token = tokenizer.eos_token
     if getattr(model.config, "pad_token_id", None) is None:
         model.config.pad_token_id = tokenizer.pad_token_id
+
+
+def _tell_unknown_tokens(model: Any, tokenizer: Any, source: str) -> None:
+    """A tokenizer may know tokens that its model has no vector for: fine until a text has one, which is told then."""
+    embeddings = model.get_input_embeddings()
+    known = len(embeddings.weight)
+    if max(tokenizer.get_vocab().values(), default=0) < known:
+        return
+
+    def check(_: Any, inputs: tuple[Any, ...]) -> None:
+        if inputs and inputs[0].numel() and (highest := int(inputs[0].max())) >= known:
+            raise ModelLoadError(
+                f"model {source}: a text has token {highest}, but the model knows 0 to {known - 1}; its tokenizer "
+                "is another model's, or the embeddings were not resized to it"
+            )
+
+    embeddings.register_forward_pre_hook(check)
 
 
 @contextmanager

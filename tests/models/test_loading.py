@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import tiny_bert, tiny_llama, tiny_tokenizer
+from tiny import WORDS, tiny_bert, tiny_llama, tiny_tokenizer
 
 from rlhf_fair.errors import ModelLoadError
 from rlhf_fair.models.loading import load_for_reward, load_reward_model, resolve
+from rlhf_fair.models.reward_scorer import open_reward
 
 
 @pytest.fixture
@@ -166,3 +167,13 @@ def test_a_folder_that_is_not_there_is_told_without_asking_a_hub(
     with pytest.raises(ModelLoadError, match=r"model 'models/minee': no such folder; models has mine"):
         resolve("models/minee")
     assert resolve("owner/name") == "owner/name"
+
+
+def test_a_token_that_the_model_does_not_know_is_told_when_a_text_has_it(tmp_path: Path) -> None:
+    tiny_bert().save_pretrained(tmp_path)
+    tiny_tokenizer([*WORDS, "zebra"]).save_pretrained(tmp_path)
+    reward = open_reward(tmp_path, device="cpu")
+    assert len(reward.score(["i am good"])) == 1
+    last = 3 + len(WORDS)
+    with pytest.raises(ModelLoadError, match=rf"{tmp_path}: .* token {last + 1}, .* knows 0 to {last}"):
+        reward.score(["i am a zebra"])
