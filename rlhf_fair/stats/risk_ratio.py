@@ -41,7 +41,7 @@ def risk_ratio(
 
     Independent unweighted rows get `katz`. With clusters or weights, log R has the standard error of the gap in
     ``value / rate of its group - 1`` (delta method), cluster-robust as in `contrast_estimate`, with its t interval.
-    A ratio of 0 gets the score interval of `katz` at the effective numbers of rows (see `RateContrast`).
+    Where a rate is 0 or 1, the score interval of `katz` at the effective numbers of rows (see `RateContrast`).
 
     Parameters
     ----------
@@ -66,8 +66,9 @@ def risk_ratio(
 def katz(successes: int, n: int, reference_successes: int, reference_n: int, *, alpha: float = 0.05) -> Estimate:
     """Ratio of two independent rates with the log interval of Katz, Baptista, Azen & Pike (1978); null value 1.
 
-    Var(log R) = 1/a - 1/n + 1/c - 1/m. With no success in the group that has no value; the interval is then the score
-    interval (Koopman 1984), which starts at 0, and ``reason`` says so.
+    Var(log R) = 1/a - 1/n + 1/c - 1/m. That has no value with no success in the group, and takes a rate of 1 for known
+    beyond doubt, ten of ten as well as a thousand of a thousand. The interval is then the score interval (Koopman
+    1984), and ``reason`` says so.
 
     >>> e = katz(10, 40, 20, 40)
     >>> e.estimate, round(e.ci_low, 3), round(e.ci_high, 3)
@@ -81,11 +82,12 @@ def katz(successes: int, n: int, reference_successes: int, reference_n: int, *, 
     if not reference_successes:
         return Estimate.not_estimable("the reference's rate is 0: nothing can be a ratio of it", **size)
     ratio = (successes / n) / (reference_successes / reference_n)
-    if not successes:
-        return _no_success(n, reference_successes, reference_n, math.inf, alpha).model_copy(update=size)
-    error = math.sqrt(1 / successes - 1 / n + 1 / reference_successes - 1 / reference_n)
-    if error == 0:
+    certain = successes == n, reference_successes == reference_n
+    if all(certain):
         return Estimate(estimate=ratio, reason="every row is a success: an interval cannot be estimated", **size)
+    if not successes or any(certain):
+        return _score(successes, n, reference_successes, reference_n, math.inf, alpha).model_copy(update=size)
+    error = math.sqrt(1 / successes - 1 / n + 1 / reference_successes - 1 / reference_n)
     return _with_log_interval(ratio, error, math.inf, alpha).model_copy(update=size)
 
 
@@ -109,8 +111,8 @@ def _linearised(rows: Sample, alpha: float) -> Estimate:
     rates = np.bincount(rows.group, rows.weights * rows.values, 2) / np.bincount(rows.group, rows.weights, 2)
     if not rates[1]:
         return Estimate.not_estimable("the reference's rate is 0: nothing can be a ratio of it", **size)
-    if not rates[0]:
-        return _no_clustered_success(rows, alpha)
+    if not rates[0] or rates.min() < rates.max() == 1:
+        return _clustered_score(rows, alpha)
     ratio = float(rates[0] / rates[1])
     relative = rows.values / rates[rows.group] - 1  # log R moves by the difference of their means
     log_ratio = contrast_estimate(
@@ -122,41 +124,52 @@ def _linearised(rows: Sample, alpha: float) -> Estimate:
     return _with_log_interval(ratio, log_ratio.standard_error, log_ratio.df, alpha).model_copy(update=size)
 
 
-def _no_clustered_success(rows: Sample, alpha: float) -> Estimate:
+def _clustered_score(rows: Sample, alpha: float) -> Estimate:
     gap = contrast_estimate(
         rows.values, rows.group, GAP, clusters=rows.ways, weights=rows.weights, rates=True, alpha=alpha
     )
+    means = GroupMeans.of(rows.weights * rows.values, rows.weights, rows.group, rows.ways, 2)
     size = {"n": gap.n, "n_clusters": gap.n_clusters}
     if not math.isfinite(gap.ci_low):
-        return Estimate(estimate=0.0, reason=gap.reason, **size)
-    means = GroupMeans.of(rows.weights * rows.values, rows.weights, rows.group, rows.ways, 2)
+        return Estimate(estimate=float(means.means[0] / means.means[1]), reason=gap.reason, **size)
     kish = kish_effective_rows(rows.weights, rows.group, 2)
     n, m = RateContrast(means, np.array([1.0, -1.0]), kish).effective_rows
-    return _no_success(n, means.means[1] * m, m, gap.df, alpha).model_copy(update=size)
+    return _score(means.means[0] * n, n, means.means[1] * m, m, gap.df, alpha).model_copy(update=size)
 
 
-def _no_success(n: float, reference_successes: float, reference_n: float, df: float, alpha: float) -> Estimate:
+def _score(x: float, n: float, c: float, m: float, df: float, alpha: float) -> Estimate:
+    """Of ``x`` in ``n`` rows over ``c`` in ``m``: the ratios whose statistic is at most the quantile squared."""
     critical = t_quantile(1 - alpha / 2, df) ** 2
+    ratio = (x / n) / (c / m)
 
-    def excess(ratio: float) -> float:
-        return _koopman(ratio, n, reference_successes, reference_n) - critical
+    def excess(of: float) -> float:
+        return _koopman(of, x, n, c, m) - critical
 
-    beyond = 1.0
-    while excess(beyond) <= 0:
-        beyond *= 2
+    def limit(factor: float) -> float:
+        inside = ratio or 1e-12
+        beyond = inside * factor if ratio else 1.0
+        while excess(beyond) <= 0:
+            beyond *= factor
+        return float(brentq(excess, *sorted((inside, beyond))))
+
+    what = "no success in the group" if not x else "a rate of 1"
     return Estimate(
-        estimate=0.0,
-        ci_low=0.0,
-        ci_high=float(brentq(excess, 1e-12, beyond)),
-        p_value=t_p_value(math.sqrt(_koopman(1.0, n, reference_successes, reference_n)), df),
-        reason="no success in the group: score interval in place of the log interval",
+        estimate=ratio,
+        ci_low=limit(0.5) if x else 0.0,
+        ci_high=limit(2.0),
+        p_value=t_p_value(math.sqrt(_koopman(1.0, x, n, c, m)), df),
+        reason=f"{what}: score interval in place of the log interval",
     )
 
 
-def _koopman(ratio: float, n: float, c: float, m: float) -> float:
-    """Pearson's statistic of 0 of ``n`` and ``c`` of ``m`` under rates in this ratio, fitted by maximum likelihood."""
-    # The reference's fitted rate q is the smaller root of  R(n + m) q^2 - (R(n + c) + m) q + c = 0.
-    linear = ratio * (n + c) + m
-    q = 2 * c / (linear + math.sqrt(max(linear**2 - 4 * ratio * (n + m) * c, 0.0)))
-    p = ratio * q
-    return n * p / (1 - p) + ((c - m * q) ** 2 / (m * q * (1 - q)) if q < 1 else 0.0)
+def _koopman(ratio: float, x: float, n: float, c: float, m: float) -> float:
+    """Pearson's statistic of ``x`` of ``n`` and ``c`` of ``m`` under rates in this ratio, fitted by most likelihood."""
+    # The reference's fitted rate q is the smaller root of  R(n + m) q^2 - (R(n + c) + x + m) q + x + c = 0.
+    linear = ratio * (n + c) + x + m
+    q = 2 * (x + c) / (linear + math.sqrt(max(linear**2 - 4 * ratio * (n + m) * (x + c), 0.0)))
+    return _pearson(x, n, ratio * q) + _pearson(c, m, q)
+
+
+def _pearson(successes: float, n: float, rate: float) -> float:
+    variance = n * rate * (1 - rate)
+    return (successes - n * rate) ** 2 / variance if variance > 0 else 0.0

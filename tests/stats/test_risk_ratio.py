@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats as distributions
+from scipy.optimize import minimize_scalar
+from scipy.special import xlog1py, xlogy
 from scipy.stats.contingency import relative_risk
 from statsmodels.stats.contingency_tables import Table2x2
 from statsmodels.stats.proportion import test_proportions_2indep as two_rates_test
@@ -175,3 +177,63 @@ def test_clustered_intervals_cover_and_katz_does_not() -> None:
     low, high = distributions.binom(simulations, 0.95).interval(0.999)
     assert low <= covered <= high
     assert ignored < low
+
+
+def pearson(table: tuple[int, int, int, int], ratio: float) -> float:
+    """Pearson's statistic at a ratio of rates, its rates found by searching for the most likely ones."""
+    a, n, c, m = table
+
+    def unlikely(q: float) -> float:
+        p = ratio * q
+        return -(xlogy(a, p) + xlog1py(n - a, -p) + xlogy(c, q) + xlog1py(m - c, -q))
+
+    most = min(1.0, 1 / ratio)
+    q = minimize_scalar(unlikely, bounds=(0, most), method="bounded", options={"xatol": 1e-12}).x
+    sides = ((a, n, ratio * q), (c, m, q))
+    return sum((x - size * rate) ** 2 / (size * rate * (1 - rate)) for x, size, rate in sides)
+
+
+@pytest.mark.parametrize("table", [(130, 200, 10, 10), (150, 250, 8, 8), (5, 5, 40, 50), (0, 40, 20, 45), (1, 9, 3, 3)])
+def test_a_rate_of_0_or_1_has_limits_at_which_pearsons_statistic_is_the_quantile(
+    table: tuple[int, int, int, int],
+) -> None:
+    e = katz(*table)
+    for limit in {e.ci_low, e.ci_high} - {0.0}:
+        assert pearson(table, limit) == pytest.approx(distributions.chi2.ppf(0.95, 1), rel=1e-3)
+    assert e.ci_low <= e.estimate <= e.ci_high
+    assert e.p_value == pytest.approx(distributions.chi2.sf(pearson(table, 1.0), 1), rel=1e-3)
+
+
+@given(st.integers(2, 60), st.integers(2, 60), st.integers(0, 59))
+def test_a_rate_of_1_turned_round_inverts_the_ratio(n: int, m: int, failures: int) -> None:
+    e, turned = (katz(m - 1 - failures % (m - 1), m, n, n), katz(n, n, m - 1 - failures % (m - 1), m))
+    assert (e.estimate, e.ci_low, e.ci_high) == pytest.approx(
+        (1 / turned.estimate, 1 / turned.ci_high, 1 / turned.ci_low)
+    )
+
+
+def test_ten_of_ten_are_no_certainty() -> None:
+    """Ten people at .8125 against two hundred at .65, a true ratio of 0.8; and .9 of 10 against .95 of 200."""
+    rng, runs = np.random.default_rng(0), 1500
+    for p, n, q, m in ((0.65, 200, 0.8125, 10), (0.95, 200, 0.9, 10), (0.97, 300, 0.97, 30)):
+        missed = 0
+        for a, c in zip(rng.binomial(n, p, runs), rng.binomial(m, q, runs), strict=True):
+            e = katz(int(a), n, int(c), m)
+            missed += not (math.isnan(e.ci_low) or e.ci_low <= p / q <= e.ci_high)
+        assert missed / runs < 0.08
+
+
+def test_a_rate_of_1_in_clusters_is_worth_its_clusters() -> None:
+    values, groups = rows(150, 250, 8, 8)
+    twice, often = (
+        risk_ratio(
+            *(np.repeat(x, times) for x in (values, groups)),
+            group="g",
+            reference="r",
+            clusters=[np.repeat(np.arange(258), times)],
+        )
+        for times in (2, 10)
+    )
+    assert (often.ci_low, often.ci_high, often.p_value) == pytest.approx((twice.ci_low, twice.ci_high, twice.p_value))
+    single = katz(150, 250, 8, 8)
+    assert (often.ci_low, often.ci_high) == pytest.approx((single.ci_low, single.ci_high), abs=0.01)
