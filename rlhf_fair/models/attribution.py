@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rlhf_fair.errors import ModelLoadError, SettingsError
-from rlhf_fair.models.reward_heads import RewardHeads
+from rlhf_fair.models.reward_heads import LOG_SD_RANGE, RewardHeads
 from rlhf_fair.models.reward_model import RewardModel, pad
 
 NEARLY_ZERO = 1e-3
@@ -193,6 +193,8 @@ def _attributions(
 
 def scalar_reward(heads: RewardHeads, outputs: Tensor) -> Tensor:
     """(n,) rewards of ``outputs`` (n, heads), differentiable: the twin of `RewardHeads.reward`."""
+    if heads.offsets:
+        outputs = outputs - outputs.new_tensor(heads.offsets)
     match heads.combine:
         case "first":
             return outputs[:, 0]
@@ -201,10 +203,10 @@ def scalar_reward(heads: RewardHeads, outputs: Tensor) -> Tensor:
         case "mean":
             return outputs.mean(dim=1)
         case "weighted" | "expected":
-            weights = torch.tensor(heads.weights, dtype=outputs.dtype, device=outputs.device)
-            return (outputs if heads.combine == "weighted" else outputs.softmax(dim=1)) @ weights
+            shares = outputs if heads.combine == "weighted" else outputs.softmax(dim=1)
+            return shares @ outputs.new_tensor(heads.weights)
     if heads.kind == "distribution":
-        return outputs[:, 0] - heads.penalty * (2 * outputs[:, 1]).exp()
+        return outputs[:, 0] - heads.penalty * (2 * outputs[:, 1].clamp(*LOG_SD_RANGE)).exp()
     return outputs.mean(dim=1) - heads.penalty * outputs.var(dim=1, correction=0)
 
 

@@ -179,17 +179,45 @@ def test_steps_are_doubled_until_the_sum_is_complete_or_the_limit_is_reached() -
     assert attributed(model, texts, Steps(1e-9, first=3, most=5))[0].steps == 5
 
 
-@pytest.mark.parametrize(
-    ("kind", "combine"), [(kind, combine) for kind, allowed in ALLOWED.items() for combine in allowed if kind != "one"]
-)
-def test_several_heads_make_the_same_reward_as_they_do_in_scores(kind: Any, combine: Any) -> None:
-    captum()
-    names = ("mean", "log_sd") if kind == "distribution" else ("a", "b", "c")
+COMBINATIONS = [(kind, combine) for kind, allowed in ALLOWED.items() for combine in allowed]
+
+
+def heads_of(kind: Any, combine: Any, offsets: tuple[float, ...] = ()) -> RewardHeads:
+    names = {"one": ("reward",), "distribution": ("mean", "log_sd")}.get(kind, ("a", "b", "c"))
     weights = (0.5, -1.0, 2.0) if combine in ("weighted", "expected") else ()
-    heads = RewardHeads(kind=kind, names=names, combine=combine, weights=weights, penalty=0.3)
-    outputs = np.random.default_rng(0).normal(size=(5, len(names)))
-    assert scalar_reward(heads, torch.from_numpy(outputs)).numpy() == pytest.approx(heads.reward(outputs))
-    model = encoder(num_labels=len(names), reward_heads=heads.model_dump(mode="json"))
+    offsets = offsets[: len(names)]
+    return RewardHeads(kind=kind, names=names, combine=combine, weights=weights, penalty=0.3, offsets=offsets)
+
+
+def test_the_least_of_two_heads_is_taken_after_their_offsets() -> None:
+    heads = RewardHeads(kind="ensemble", names=("1", "2"), combine="min", offsets=(-2.0, 2.0))
+    outputs = torch.tensor([[1.0, 6.0], [2.0, 4.5], [3.0, 4.0]])
+    assert scalar_reward(heads, outputs).tolist() == [3.0, 2.5, 2.0]  # of (3, 4), (4, 2.5) and (5, 2)
+
+
+def test_a_log_sd_beyond_its_range_counts_as_the_end_of_the_range() -> None:
+    heads = RewardHeads(kind="distribution", names=("mean", "log_sd"), combine="mean_less_variance", penalty=1.0)
+    found = scalar_reward(heads, torch.tensor([[1.0, 4.0], [1.0, 9.0], [1.0, -9.0]], dtype=torch.float64))
+    assert found.tolist() == pytest.approx([1 - np.exp(8), 1 - np.exp(8), 1 - np.exp(-8)])
+
+
+@pytest.mark.parametrize(("kind", "combine"), COMBINATIONS)
+@given(data=st.data())
+def test_a_reward_to_differentiate_is_the_reward_of_scores(kind: Any, combine: Any, data: Any) -> None:
+    numbers = st.floats(-12, 12)  # a log sd is clamped from 4 on
+    offsets = data.draw(st.just(()) | st.tuples(numbers, numbers, numbers))
+    heads = heads_of(kind, combine, offsets)
+    n = len(heads.names)
+    outputs = np.array(data.draw(st.lists(st.lists(numbers, min_size=n, max_size=n), min_size=1, max_size=4)))
+    found = scalar_reward(heads, torch.from_numpy(outputs)).numpy()
+    assert found == pytest.approx(heads.reward(outputs), rel=1e-9, abs=1e-9)
+
+
+@pytest.mark.parametrize(("kind", "combine"), COMBINATIONS)
+def test_the_end_of_a_path_has_the_reward_of_its_text(kind: Any, combine: Any) -> None:
+    captum()
+    heads = heads_of(kind, combine, (0.5, -1.0, 2.0))
+    model = encoder(num_labels=len(heads.names), reward_heads=heads.model_dump(mode="json"))
     assert model.heads == heads
     path = attributed(model, [TEXTS[0]], Steps(1e-3))[0]
     assert path.end_reward == pytest.approx(model.score([TEXTS[0]])[0], abs=1e-5)
