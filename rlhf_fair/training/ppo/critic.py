@@ -50,7 +50,10 @@ class RewardCritic(nn.Module):  # type: ignore[misc]
         if trunk is None:
             raise ModelLoadError(f"critic {source}: {type(loaded.model).__name__} has no trunk below its head")
         _check_causal(trunk, str(source))
-        weights = _linear_weights(declared_heads(loaded.model.config, str(source)), str(source))
+        heads = declared_heads(loaded.model.config, str(source))
+        weights = _linear_weights(heads, str(source))
+        if heads.offsets:
+            mean += float(weights @ torch.tensor(heads.offsets))
         return cls(trunk, _value_head(reward_head(loaded.model), weights, mean, sd, streams))
 
     def forward(self, sequence: Tensor, attention_mask: Tensor, length: int) -> Tensor:

@@ -50,6 +50,21 @@ def test_an_ensemble_starts_from_the_mean_of_its_heads(tmp_path: Path) -> None:
     assert value == pytest.approx(outputs.mean(), abs=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("kind", "combine", "weights"),
+    [("groups", "weighted", (0.5, 0.2, 0.1)), ("objectives", "weighted", (2.0, -1.0, 0.5)), ("ensemble", "mean", ())],
+)
+def test_a_combination_of_heads_starts_from_its_reward_offsets_included(
+    tmp_path: Path, kind: Any, combine: Any, weights: tuple[float, ...]
+) -> None:
+    heads = RewardHeads(kind=kind, names=("1", "2", "3"), combine=combine, weights=weights, offsets=(1.0, -2.0, 4.0))
+    folder = saved(tmp_path / "reward", tiny_llama(num_labels=3, initializer_range=0.3), heads)
+    reward = (RewardModel.load(folder, device="cpu").score(TEXTS[:1])[0] - 0.5) / 2.0
+    ids = torch.tensor([[*tiny_tokenizer()(TEXTS[0])["input_ids"], 1]])
+    value = RewardCritic.load(folder, tiny_tokenizer(), mean=0.5, sd=2.0)(ids, torch.ones_like(ids), 1).item()
+    assert value == pytest.approx(reward, abs=1e-5)
+
+
 def test_streams_besides_the_reward_start_at_zero(tmp_path: Path) -> None:
     folder = saved(tmp_path / "reward", tiny_llama(initializer_range=0.3))
     ids = torch.tensor([[4, 5, 6, 7]])
