@@ -23,7 +23,7 @@ from rlhf_fair.records import TrainingRun
 from rlhf_fair.settings import Settings
 from rlhf_fair.training.batches import epoch_batches
 from rlhf_fair.training.learning_rate import rate_share
-from rlhf_fair.training.reward.checkpoint import Progress, fingerprint, keep, restore
+from rlhf_fair.training.reward.checkpoint import Progress, fingerprint, keep, restore, weight_digests
 
 IGNORED = -100
 Row = tuple[list[int], int]
@@ -64,7 +64,8 @@ def train_causal_lm(
 
     ``texts`` are (prompt, answer) pairs; an empty prompt trains on the whole answer. The end-of-sequence token is
     appended and learned. ``on_step(step, total, loss)`` reports progress, of a resumed run from where it stood. The
-    model is changed in place; parameters that need no gradient stay. ``checkpoint``: a file that keeps the state.
+    model is changed in place; parameters that need no gradient stay. ``checkpoint``: a file that keeps the state;
+    the same call on the untrained model goes on from it.
     """
     if not texts:
         raise SettingsError("sft needs at least one text; got 0")
@@ -99,12 +100,12 @@ class _Run:
         self.identity = ""
 
     def restore(self, checkpoint: Path | None) -> None:
-        """Take up an earlier run of the same data and settings."""
+        """Take up an earlier run of the same data and settings, from the same weights."""
         if checkpoint is None:
             return
-        shapes = [f"{name} {tuple(p.shape)}" for name, p in self.model.named_parameters()]
         shared = self.settings.model_copy(update={"checkpoint_steps": 1})  # changes nothing of what is learnt
-        self.identity = fingerprint(shared, self.seed, shapes, [[*ids, start] for ids, start in self.rows])
+        data = [[*ids, start] for ids, start in self.rows]
+        self.identity = fingerprint(shared, self.seed, weight_digests(self.model), data)
         self.progress = restore(checkpoint, self.identity, {"model": self.model, "optimizer": self.optimizer})
 
     def train(self, on_step: Callable[[int, int, float], None] | None, checkpoint: Path | None) -> None:

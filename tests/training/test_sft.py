@@ -137,6 +137,13 @@ def test_a_killed_run_goes_on_to_the_bit_with_dropout_and_micro_batches(tokenize
         train_causal_lm(tiny_gpt2(tokenizer), tokenizer, TEXTS, other, seed=1, checkpoint=tmp_path / "whole.pt")
 
 
+def test_a_checkpoint_of_another_model_is_refused(tokenizer: Any, tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    train_causal_lm(tiny_gpt2(tokenizer, 1), tokenizer, TEXTS, settings(epochs=1), seed=1, checkpoint=path)
+    with pytest.raises(SettingsError, match="a model that started from other weights"):
+        train_causal_lm(tiny_gpt2(tokenizer, 2), tokenizer, TEXTS, settings(epochs=1), seed=1, checkpoint=path)
+
+
 def test_micro_batches_change_nothing_but_rounding(tokenizer: Any) -> None:
     """The loss of parts of unequal lengths adds up to the mean over all tokens, not to a mean of means."""
     runs = [

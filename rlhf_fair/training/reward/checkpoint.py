@@ -37,7 +37,7 @@ def restore(path: Path, identity: str, parts: dict[str, Any]) -> Progress:
     Raises
     ------
     SettingsError
-        The file is damaged, or belongs to a run of other data or settings.
+        The file is damaged, or belongs to a run of other data or settings, or from other weights.
     """
     if not path.is_file():
         return Progress()
@@ -46,7 +46,10 @@ def restore(path: Path, identity: str, parts: dict[str, Any]) -> Progress:
     except Exception as error:  # torch raises many kinds for a damaged file
         raise SettingsError(f"checkpoint {path} cannot be read; delete it to start again") from error
     if content["identity"] != identity:
-        raise SettingsError(f"checkpoint {path} belongs to other data or settings; delete it or choose another folder")
+        raise SettingsError(
+            f"checkpoint {path} belongs to other data or settings, or to a model that started from other weights; "
+            "delete it or choose another folder"
+        )
     for name, part in parts.items():
         part.load_state_dict(content["parts"][name])
     return Progress(content["steps"], content["seconds"], content["curve"])
@@ -58,6 +61,20 @@ def fingerprint(*things: Any) -> str:
     for thing in things:
         _feed(digest, thing)
     return digest.hexdigest()
+
+
+def weight_digests(module: torch.nn.Module) -> list[str]:
+    """Name, shape, type and SHA-256 of every parameter: equal on every device, and for equal weights alone.
+
+    One parameter at a time is copied to the machine's memory. A processor hashes 0.4 to 2 GB a second: 7 billion
+    float32 weights take 15 to 70 s, once for each run with a checkpoint.
+    """
+    return [f"{name} {tuple(p.shape)} {p.dtype} {_sha256(p)}" for name, p in module.named_parameters()]
+
+
+def _sha256(tensor: torch.Tensor) -> str:
+    flat = tensor.detach().cpu().contiguous().flatten()
+    return hashlib.sha256(flat.view(torch.uint8).numpy()).hexdigest()  # as bytes, since numpy lacks bfloat16
 
 
 def _feed(digest: Any, thing: Any) -> None:

@@ -19,7 +19,7 @@ from rlhf_fair.models.loading import position_limit
 from rlhf_fair.models.reward_model import encode, pad
 from rlhf_fair.training.batches import epoch_batches, share_of
 from rlhf_fair.training.learning_rate import rate_share
-from rlhf_fair.training.reward.checkpoint import Progress, fingerprint, keep, restore
+from rlhf_fair.training.reward.checkpoint import Progress, fingerprint, keep, restore, weight_digests
 from rlhf_fair.training.reward.devices import open_accelerator
 from rlhf_fair.training.reward.head import FeatureTap, freeze_trunk, init_reward_head, reward_head, set_dropout
 from rlhf_fair.training.reward.lora import add_lora, merge_lora
@@ -65,8 +65,9 @@ def train_reward_model(
 ) -> RewardRun:
     """Optimise ``model`` in place and leave it in evaluation mode.
 
-    With ``checkpoint`` (a file) the state is kept as ``settings`` say, and the same call resumes with bit-equal
-    results: the randomness of a step depends on the seed and its number alone. ``on_step`` hears each row of the curve.
+    With ``checkpoint`` (a file) the state is kept as ``settings`` say, and the same call on the untrained model resumes
+    with bit-equal results: the randomness of a step depends on the seed and its number alone. ``on_step`` hears each
+    row of the curve.
     """
     task = task if isinstance(task, RewardTask) else RewardTask(task)
     accelerator = open_accelerator(settings, checkpoint.parent if checkpoint else None)
@@ -130,15 +131,13 @@ class _Run:
         return parts | {f"term {number}": term for number, term in enumerate(self.task.terms)}
 
     def restore(self, checkpoint: Path | None) -> None:
-        """Take up an earlier run of the same data and settings."""
+        """Take up an earlier run of the same data and settings, from the same weights."""
         if checkpoint is None:
             self.identity = ""
             return
-        shapes = [f"{name} {tuple(p.shape)}" for name, p in self.parts["model"].named_parameters()]
-        shared = {"trackers": (), "checkpoint_steps": 1}  # these change nothing of what is learnt
-        self.identity = fingerprint(
-            self.settings.model_copy(update=shared), shapes, self.accelerator.num_processes, self.task, self.weighting
-        )
+        shared = self.settings.model_copy(update={"trackers": (), "checkpoint_steps": 1})  # teach nothing
+        weights, processes = weight_digests(self.parts["model"]), self.accelerator.num_processes
+        self.identity = fingerprint(shared, weights, processes, self.task, self.weighting)
         self.progress = restore(checkpoint, self.identity, self.parts)
 
     def train(self, on_step: Callable[[dict[str, float]], None] | None, checkpoint: Path | None) -> None:

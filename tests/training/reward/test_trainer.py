@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -17,10 +18,11 @@ from rlhf_fair.errors import RowError, SettingsError
 from rlhf_fair.models.reward_model import RewardModel
 from rlhf_fair.training.batches import epoch_batches
 from rlhf_fair.training.learning_rate import rate_share
+from rlhf_fair.training.reward.checkpoint import weight_digests
 from rlhf_fair.training.reward.head import init_reward_head, reward_head, set_dropout
 from rlhf_fair.training.reward.preference import PairData
 from rlhf_fair.training.reward.rating import RatingData
-from rlhf_fair.training.reward.settings import RewardSettings
+from rlhf_fair.training.reward.settings import LoRA, RewardSettings
 from rlhf_fair.training.reward.trainer import train_reward_model
 
 SETTINGS = RewardSettings(epochs=3, learning_rate=3e-3, batch_size=8, max_length=16, seed=3)
@@ -139,7 +141,7 @@ def test_resumed_equals_uninterrupted(
         train_reward_model(
             build(), tokenizer, data, SETTINGS, checkpoint=tmp_path / "part.pt", on_step=stop_in_epoch_two
         )
-    resumed = build(seed=99)  # its weights come from the checkpoint
+    resumed = build()
     again = train_reward_model(resumed, tokenizer, data, SETTINGS, checkpoint=tmp_path / "part.pt")
     assert again.resumed_steps == 5
     assert again.curve == run.curve
@@ -164,6 +166,25 @@ def test_a_foreign_or_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
     checkpoint.write_bytes(b"not a checkpoint")
     with pytest.raises(SettingsError, match="cannot be read"):
         train_reward_model(tiny_bert(), tiny_tokenizer(), rating_data(), SETTINGS, checkpoint=checkpoint)
+
+
+@pytest.mark.parametrize("lora", [None, LoRA(rank=2)])
+def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path, lora: LoRA | None) -> None:
+    settings = SETTINGS.model_copy(update={"lora": lora})
+    train_reward_model(tiny_bert(), tiny_tokenizer(), rating_data(), settings, checkpoint=tmp_path / "state.pt")
+    with pytest.raises(SettingsError, match="a model that started from other weights"):
+        train_reward_model(tiny_bert(1), tiny_tokenizer(), rating_data(), settings, checkpoint=tmp_path / "state.pt")
+
+
+def test_digests_tell_weights_apart_that_sums_do_not() -> None:
+    layer = torch.nn.Linear(3, 2).to(torch.bfloat16)
+    layer.bias.data.copy_(torch.tensor([1.0, 2.0]))
+    before = weight_digests(layer)
+    layer.bias.data.copy_(torch.tensor([2.0, 1.0]))
+    assert [a == b for a, b in zip(before, weight_digests(layer), strict=True)] == [True, False]
+    assert weight_digests(layer.float())[0] != before[0]
+    two_bytes_each = hashlib.sha256(b"\x00\x40\x80\x3f").hexdigest()  # 2 and 1: bfloat16 is float32's upper half
+    assert weight_digests(layer.to(torch.bfloat16))[1] == f"bias (2,) torch.bfloat16 {two_bytes_each}"
 
 
 def test_cut_texts_are_counted() -> None:
