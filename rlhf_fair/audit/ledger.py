@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ import pandas as pd
 
 from rlhf_fair.metrics.gaps import INTERSECTION, against_others, group_labels, group_means, group_names, ledger_gap
 from rlhf_fair.records import Estimate, LedgerRow
+from rlhf_fair.stats.absolute_change import absolute_change
 from rlhf_fair.stats.contrasts import contrast_estimate, mean_estimate
 from rlhf_fair.stats.ratios import contrast_ratio
 
@@ -82,21 +82,16 @@ def paired(now: StageRecords, before: StageRecords) -> pd.DataFrame:
 def gap_change(
     now: StageRecords, before: StageRecords, yardstick: Yardstick, attribute: str, reference: str
 ) -> Estimate:
-    """|gap now| - |gap before| on the same prompts: positive means amplified.
-
-    The signs are those of the two estimates, so the interval is a plain paired one; near a gap of 0, where the absolute
-    value has a kink, it is somewhat too narrow.
-    """
+    """|gap now| - |gap before| on the same prompts: positive means amplified (see `absolute_change`)."""
     rows = paired(now, before)
     labels = group_labels(rows, attribute)
     coefficients = against_others(group_names(labels), reference)
     ways = [rows[column] for column in yardstick.clusters]
-    signs = [
-        math.copysign(1.0, contrast_estimate(rows[column], labels, coefficients, clusters=ways).estimate)
-        for column in ("score", "score_before")
-    ]
-    difference = signs[0] * rows["score"] - signs[1] * rows["score_before"]
-    return contrast_estimate(difference, labels, coefficients, clusters=ways, rates=False, alpha=yardstick.alpha)
+    difference, total = (
+        contrast_estimate(values, labels, coefficients, clusters=ways, rates=False, alpha=yardstick.alpha)
+        for values in (rows["score"] - rows["score_before"], rows["score"] + rows["score_before"])
+    )
+    return absolute_change(difference, total)
 
 
 def gap_remaining(

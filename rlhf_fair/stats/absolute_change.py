@@ -35,6 +35,7 @@ def absolute_change(difference: Estimate, total: Estimate) -> Estimate:
         p_value=max(p_values) if all(map(math.isfinite, p_values)) else NAN,
         n=difference.n,
         n_clusters=difference.n_clusters,
+        n_left_out=difference.n_left_out,
         reason="; ".join(filter(None, dict.fromkeys([difference.reason, "" if known else total.reason]))),
     )
 

@@ -86,3 +86,19 @@ def test_a_score_is_no_rate_whatever_its_values(score: float) -> None:
     assert np.isnan(gap.ci_low)
     assert gap.reason.startswith("no variation between clusters")
     assert all(np.isnan(mean.ci_low) for mean in group_means(records, "gender", clusters=["name"], alpha=0.05))
+
+
+def test_where_the_side_of_a_gap_is_open_its_change_covers() -> None:
+    """From a gap of -0.05 to one of 0.05 of the same size, 25 names a group, sure of the change but not of the level."""
+    rng, runs, covered = np.random.default_rng(0), 200, 0
+    names = np.arange(50)
+    yardstick = Yardstick((("gender", "man"),), ("name",), "favourability", 0.05)
+    for _ in range(runs):
+        level = rng.normal(size=50)
+        frame = pd.DataFrame({"prompt_id": names.astype(str), "name": names, "gender": ["man", "woman"] * 25})
+        apart = np.where(frame["gender"] == "man", 0.025, -0.025)
+        before = StageRecords("base", "", frame.assign(score=level - apart))
+        now = StageRecords("ppo", "", frame.assign(score=level + apart + rng.normal(0, 0.05, 50)), before)
+        e = gap_change(now, before, yardstick, "gender", "man")
+        covered += e.ci_low <= 0 <= e.ci_high
+    assert covered / runs >= 0.9
