@@ -17,18 +17,22 @@ def messages(prompt: str, answer: str) -> list[dict[str, str]]:
     """The turns of a dialogue, the answer last.
 
     A prompt in Anthropic's transcript form (``\\n\\nHuman: …\\n\\nAssistant: …``) has several turns; any other is what
-    one user said.
+    one user said. A last turn of the assistant, with words or without, is the beginning of the answer, which goes on
+    there letter by letter: whoever wants a blank between the two writes it.
 
     >>> [m["role"] for m in messages("\\n\\nHuman: Hi\\n\\nAssistant: Hello\\n\\nHuman: Why?", "Because.")]
     ['user', 'assistant', 'user', 'assistant']
+    >>> [m["content"] for m in messages("\\n\\nHuman: Hi\\n\\nAssistant:", " Hello")]
+    ['Hi', 'Hello']
     """
-    parts = _TURN.split(prompt)
-    turns = [
-        {"role": _ROLES[role], "content": said.strip()} for role, said in zip(parts[1::2], parts[2::2], strict=True)
-    ]
-    if parts[0].strip() or not turns:
-        turns.insert(0, {"role": "user", "content": parts[0].strip() if turns else prompt})
-    return [*turns, {"role": "assistant", "content": answer.strip()}]
+    opening, *parts = _TURN.split(prompt)
+    turns = [(_ROLES[role], said) for role, said in zip(parts[::2], parts[1::2], strict=True)]
+    if turns and turns[-1][0] == "assistant":
+        answer = turns.pop()[1] + answer
+    told = [{"role": role, "content": said.strip()} for role, said in [*turns, ("assistant", answer)]]
+    if opening.strip() or not turns:
+        told.insert(0, {"role": "user", "content": opening.strip() if parts else prompt})
+    return told
 
 
 def dialogue_text(tokenizer: Any, prompt: str, answer: str) -> str:

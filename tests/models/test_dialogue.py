@@ -35,6 +35,32 @@ def test_a_transcript_keeps_every_turn_and_what_stands_before_it() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("prompt", "answer", "said"),
+    [
+        ("\n\nHuman: Hi\n\nAssistant:", "Hello", ["Hi", "Hello"]),
+        ("\n\nHuman: Hi\n\nAssistant: ", " Hello", ["Hi", "Hello"]),
+        ("Hi\n\nAssistant:", "Hello", ["Hi", "Hello"]),
+        ("\n\nAssistant:", "Hello", ["", "Hello"]),
+        ("\n\nHuman: Hi\n\nAssistant: Well,", " hello", ["Hi", "Well, hello"]),
+        ("\n\nHuman: Hi\n\nAssistant: Hel", "lo", ["Hi", "Hello"]),
+        ("\n\nHuman: Hi\n\nAssistant: Yes?\n\nHuman: Why?\n\nAssistant:", "So.", ["Hi", "Yes?", "Why?", "So."]),
+    ],
+)
+def test_a_last_turn_of_the_assistant_is_where_the_answer_goes_on(prompt: str, answer: str, said: list[str]) -> None:
+    found = messages(prompt, answer)
+    assert [m["content"] for m in found] == said
+    assert [m["role"] for m in found] == ["user", "assistant"] * (len(said) // 2)
+
+
+def test_an_opened_answer_suits_a_template_whose_roles_take_turns() -> None:
+    tokenizer = chatty()
+    alternate = "{% if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('no turn') }}{% endif %}"
+    tokenizer.chat_template = TEMPLATE.replace("<{{", alternate + "<{{", 1)
+    found = dialogue_text(tokenizer, "\n\nHuman: Hi\n\nAssistant:", "Hello")
+    assert found == dialogue_text(tokenizer, "Hi", "Hello") == "[BOS]<user>Hi<assistant>Hello"
+
+
 @pytest.mark.parametrize(("opens", "text"), [(False, "[BOS]<user>a<assistant>b"), (True, "<user>a<assistant>b")])
 def test_the_first_token_stands_there_once(opens: bool, text: str) -> None:
     tokenizer = chatty(opens_texts=opens)
