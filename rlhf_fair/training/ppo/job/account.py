@@ -16,9 +16,9 @@ from rlhf_fair.records import NAN, Estimate, LedgerRow, Results, Training, Train
 from rlhf_fair.settings import plain
 from rlhf_fair.training.ppo.job.config import PPOConfig
 from rlhf_fair.training.ppo.job.few_prompts import few_prompts
-from rlhf_fair.training.ppo.job.held_out import LENGTH, LOG_RATIO, REFUSED, REWARD, UNFINISHED
 from rlhf_fair.training.ppo.job.held_out_change import BeforeAfter, compared_attributes
 from rlhf_fair.training.ppo.job.prompt_table import PromptTable
+from rlhf_fair.training.ppo.job.record_columns import LENGTH, LOG_RATIO, REFUSED, REWARD, UNFINISHED
 
 LEVELS = {REWARD: "reward", LENGTH: "length", REFUSED: "refusals", UNFINISHED: "unfinished"}
 """Column of the records -> its name in metrics.json."""

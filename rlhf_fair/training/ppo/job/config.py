@@ -12,6 +12,7 @@ from rlhf_fair.probes.scorers import ScorerPlan
 from rlhf_fair.settings import Settings
 from rlhf_fair.training.fairness import FairnessSettings
 from rlhf_fair.training.group_source import GroupSourceSettings
+from rlhf_fair.training.ppo.job.record_columns import OURS, PREFIXES, is_ours
 from rlhf_fair.training.ppo.rewards.sources import ModelReward, RewardSource, ScorerReward
 from rlhf_fair.training.ppo.settings import PPOSettings
 
@@ -26,7 +27,8 @@ class PromptSource(Settings):
     ``clusters``: columns of rows that belong together, such as twins of one prompt; the first also keeps them in one
     batch and, with all rows of an equal text, on one side of the split. ``references``: group column -> the group that
     gaps are told from; else the first by name. ``missing``: cell texts that mean an empty cell. All other columns reach
-    the reward as they are.
+    the reward as they are. Groups, strata and clusters lie in the records of held-out answers, so they cannot be called
+    as columns of those are: length, reward and the like.
 
     ``derive``: column -> how it is made from the prompt, for groups that no column names: by words, by a lexicon, by a
     classifier. ``unknown``: prompts whose group is not known are rejected, or kept: then they train without a penalty.
@@ -134,6 +136,18 @@ class PPOConfig(Settings):
             raise ValueError("fairness needs prompts.groups: the columns that say whom a prompt is about")
         if odd := [name for name in self.fairness.group_by if name not in self.prompts.groups]:
             raise ValueError(f"fairness.group_by: {odd[0]!r} is none of prompts.groups = {list(self.prompts.groups)}")
+        return self
+
+    @model_validator(mode="after")
+    def _records_have_one_column_of_a_name(self) -> Self:
+        strata = self.fairness.strata_by if self.fairness else ()
+        for name in (*self.prompts.groups, *strata, *self.prompts.clusters):
+            if is_ours(name):
+                raise ValueError(
+                    f"prompts: {name!r} cannot be a group, a stratum or a cluster, as records of held-out answers have "
+                    f"a column of that name; rename it in the table. Taken: {', '.join(OURS)}, and names that begin "
+                    f"with {' or '.join(PREFIXES)}"
+                )
         return self
 
     @model_validator(mode="after")

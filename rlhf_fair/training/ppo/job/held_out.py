@@ -17,11 +17,20 @@ from rlhf_fair.models.sampling_check import check_sampling
 from rlhf_fair.models.selected_logits import input_device
 from rlhf_fair.models.token_logprobs import BatchLimits
 from rlhf_fair.models.token_sampling import ends_of, item_uniforms, pad_left, sample_tokens
-from rlhf_fair.training.ppo.job.prompt_table import ASKED, plain
+from rlhf_fair.training.ppo.job.prompt_table import ASKED, prompt_batch
+from rlhf_fair.training.ppo.job.record_columns import (
+    LENGTH,
+    LOG_RATIO,
+    MEASURED,
+    PREFIXES,
+    REFUSED,
+    REWARD,
+    SAMPLE,
+    TEXT,
+    UNFINISHED,
+)
 from rlhf_fair.training.ppo.policy import reference_logprobs
 from rlhf_fair.training.ppo.rewards.total import RewardSum
-
-TEXT, REWARD, LENGTH, REFUSED, UNFINISHED, LOG_RATIO = "text", "reward", "length", "refused", "unfinished", "log_ratio"
 
 
 @dataclass(frozen=True)
@@ -43,7 +52,9 @@ def answer(
     reference: Any = None,
     on_done: Callable[[int], None] = lambda count: None,
 ) -> pd.DataFrame:
-    """``prompts`` with ``sample``, the answer's `TEXT`, its `LENGTH` in tokens, `UNFINISHED` and `LOG_RATIO`.
+    """``prompts`` with `SAMPLE`, the answer's `TEXT`, its `LENGTH` in tokens, `UNFINISHED` and `LOG_RATIO`.
+
+    These take the place of columns of the same names.
 
     The randomness of an answer depends on its prompt_id, its sample and the seed alone, so that two policies answer
     with the same luck. The log ratio (nats per answer, policy less ``reference``, at the sampling temperature) averages
@@ -51,8 +62,8 @@ def answer(
     """
     check_sampling(model)
     rows = prompts.loc[prompts.index.repeat(sampling.samples)].reset_index(drop=True)
-    rows = rows.assign(sample=np.tile(np.arange(sampling.samples), len(prompts)))
-    ids = (rows["prompt_id"].astype(str) + "#" + rows["sample"].astype(str)).tolist()
+    rows = rows.assign(**{SAMPLE: np.tile(np.arange(sampling.samples), len(prompts))})
+    ids = (rows["prompt_id"].astype(str) + "#" + rows[SAMPLE].astype(str)).tolist()
     encoded = tokenizer(rows[ASKED].tolist())["input_ids"]
     order = sorted(range(len(rows)), key=lambda row: (len(encoded[row]), encoded[row]))
     found: dict[str, list[Any]] = {name: [None] * len(rows) for name in (TEXT, LENGTH, UNFINISHED, LOG_RATIO)}
@@ -95,13 +106,19 @@ def _batch(
     return texts, lengths, [float(not c.finished) for c in completions], log_ratio.tolist()
 
 
-def measure(answers: pd.DataFrame, reward: RewardSum, rulers: Mapping[str, ScoresQuality]) -> pd.DataFrame:
-    """``answers`` with `REFUSED`, one column for each ruler (NaN where it finds nothing) and ``reward.<label>``."""
+def measure(
+    answers: pd.DataFrame, prompts: pd.DataFrame, reward: RewardSum, rulers: Mapping[str, ScoresQuality]
+) -> pd.DataFrame:
+    """``answers`` with `REFUSED`, one column for each ruler (NaN where it finds nothing) and ``reward.<label>``.
+
+    Rewards get the columns of ``prompts`` as they do in training, whatever their names.
+    """
     texts = answers[TEXT].tolist()
-    columns = {str(name): plain(answers[name]) for name in answers.columns if name not in _OWN}
-    reward(answers[ASKED].tolist(), texts, **columns)
+    asked = prompt_batch(prompts.set_index("prompt_id", drop=False).loc[answers["prompt_id"]])
+    reward(asked.texts, texts, **asked.columns)
     parts = {f"{REWARD}.{label}": values for label, values in reward.latest.parts.items()}
     scores = {column: np.asarray(ruler.score(texts), dtype=float) for column, ruler in rulers.items()}
+    answers = answers.drop(columns=[name for name in answers.columns if str(name).startswith(PREFIXES)])
     return answers.assign(**{REFUSED: is_refusal(texts).astype(float)}, **parts, **scores)
 
 
@@ -113,12 +130,5 @@ def with_total(records: pd.DataFrame, reward: RewardSum) -> pd.DataFrame:
 
 def without_texts(records: pd.DataFrame, kept: Sequence[str]) -> pd.DataFrame:
     """What may lie on disk: ids, the columns ``kept`` (groups, clusters), and what was measured."""
-    measured = [
-        name for name in records.columns if str(name) in _MEASURED or str(name).startswith(("score.", "reward."))
-    ]
-    return records[list(dict.fromkeys(["prompt_id", "sample", *kept, *measured]))]
-
-
-_MEASURED = frozenset({LENGTH, UNFINISHED, LOG_RATIO, REFUSED, REWARD})
-_OWN = frozenset({ASKED, TEXT, LENGTH, UNFINISHED, LOG_RATIO, "sample"})
-"""Columns of answers that are not the prompt's."""
+    measured = [name for name in records.columns if name in MEASURED or str(name).startswith(PREFIXES)]
+    return records[list(dict.fromkeys(["prompt_id", SAMPLE, *kept, *measured]))]

@@ -13,8 +13,9 @@ from rlhf_fair.metrics.gaps import INTERSECTION, against_others, group_labels, g
 from rlhf_fair.records import Estimate, LedgerRow
 from rlhf_fair.stats.absolute_change import absolute_change
 from rlhf_fair.stats.contrasts import contrast_estimate, mean_estimate
+from rlhf_fair.training.ppo.job.record_columns import SAMPLE, SCORE
 
-PAIRED_BY = ("prompt_id", "sample")
+PAIRED_BY = ("prompt_id", SAMPLE)
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,8 @@ class BeforeAfter:
         coefficients = against_others(group_names(labels), reference)
         start, end = (self._scored(records, column) for records in (self.before, self.after))
         options: dict[str, Any] = {"clusters": self._ways, "rates": False, "alpha": self.alpha}
-        difference = contrast_estimate(end["score"] - start["score"], labels, coefficients, **options)
-        total = contrast_estimate(end["score"] + start["score"], labels, coefficients, **options)
+        difference = contrast_estimate(end[SCORE] - start[SCORE], labels, coefficients, **options)
+        total = contrast_estimate(end[SCORE] + start[SCORE], labels, coefficients, **options)
         found = {
             name: ledger_gap(records, attribute, reference, clusters=self.clusters, alpha=self.alpha)
             for name, records in (("start", start), ("end", end))
@@ -102,7 +103,7 @@ class BeforeAfter:
 
     @staticmethod
     def _scored(records: pd.DataFrame, column: str) -> pd.DataFrame:
-        return records.assign(score=records[column])
+        return records.assign(**{SCORE: records[column]})
 
 
 def compared_attributes(

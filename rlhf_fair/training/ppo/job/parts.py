@@ -19,8 +19,9 @@ from rlhf_fair.training.fairness.named_groups import check_named_groups
 from rlhf_fair.training.fairness.noise import check_tolerance
 from rlhf_fair.training.ppo.critic import RewardCritic
 from rlhf_fair.training.ppo.job.config import PPOConfig
-from rlhf_fair.training.ppo.job.held_out import REWARD, TEXT, measure
+from rlhf_fair.training.ppo.job.held_out import measure
 from rlhf_fair.training.ppo.job.prompt_table import plain
+from rlhf_fair.training.ppo.job.record_columns import REWARD, TEXT
 from rlhf_fair.training.ppo.rewards.sources import ModelReward, RewardSource, ScorerReward
 from rlhf_fair.training.ppo.rewards.total import Part, RewardSum, RulerReward
 from rlhf_fair.training.ppo.trainer import Fairness
@@ -37,8 +38,12 @@ def reward_scale(source: RewardSource, values: pd.Series) -> tuple[float, float]
     return float(values.mean()), float(values.std())
 
 
-def first_scales(config: PPOConfig, reward: RewardSum, answers: pd.DataFrame) -> dict[str, tuple[float, float]]:
-    """`reward_scale` of every reward, from ``answers`` of the untrained policy; those that need none are not asked.
+def first_scales(
+    config: PPOConfig, reward: RewardSum, answers: pd.DataFrame, prompts: pd.DataFrame
+) -> dict[str, tuple[float, float]]:
+    """`reward_scale` of every reward, from ``answers`` of the untrained policy to some of the ``prompts``.
+
+    Rewards that need no answers are not asked.
 
     Raises
     ------
@@ -47,7 +52,7 @@ def first_scales(config: PPOConfig, reward: RewardSum, answers: pd.DataFrame) ->
     """
     asked = {source.label for source in config.rewards if needs_answers(source)}
     parts = RewardSum([part for part in reward.parts if part.label in asked])
-    found = measure(answers, parts, {}) if asked else answers
+    found = measure(answers, prompts, parts, {}) if asked else answers
     values = {label: found[f"{REWARD}.{label}"] for label in asked}
     _check_finds_something(reward.parts, len(found))
     return {s.label: reward_scale(s, values.get(s.label, pd.Series(dtype=float))) for s in config.rewards}

@@ -160,7 +160,7 @@ class _Job:
             write_table(self.out / "rejects.csv", self.table.rejects)
             write_table(self.out / START_NAME, without_texts(records, self.kept))
             answers = self._first_answers()
-            scales = first_scales(self.config, self.reward, answers)
+            scales = first_scales(self.config, self.reward, answers, self.table.train)
             write_json(self.out / SCALES_NAME, {"scales": scales, "levels": self._levels(answers)})
         kept = read_json(self.out / SCALES_NAME, "scales of the start")
         parts = [replace(p, centre=c, spread=s) for p in self.reward.parts for c, s in [kept["scales"][p.label]]]
@@ -238,7 +238,7 @@ class _Job:
             self.progress(f"held-out answers {what}", done, total)
 
         answers = answer(model, self.asks, prompts, self.sampling, reference=reference, on_done=heard)
-        return measure(answers, self.reward, self.rulers)
+        return measure(answers, prompts, self.reward, self.rulers)
 
     def _first_answers(self) -> pd.DataFrame:
         """The untrained policy's answers to some of the prompts that are trained on; none where nothing needs them."""

@@ -15,8 +15,9 @@ from rlhf_fair.metrics.gaps import INTERSECTION
 from rlhf_fair.models.chat_lm import ChatTokenizer
 from rlhf_fair.models.lexicon import LexiconScorer
 from rlhf_fair.stats.contrasts import contrast_estimate
-from rlhf_fair.training.ppo.job.held_out import LOG_RATIO, Sampling, answer, measure, with_total, without_texts
+from rlhf_fair.training.ppo.job.held_out import Sampling, answer, measure, with_total, without_texts
 from rlhf_fair.training.ppo.job.held_out_change import BeforeAfter, compared_attributes
+from rlhf_fair.training.ppo.job.record_columns import LOG_RATIO
 from rlhf_fair.training.ppo.job.run_files import JsonLines, by_group, scalars
 from rlhf_fair.training.ppo.rewards.total import Part, RewardSum
 
@@ -94,7 +95,7 @@ def test_records_have_what_was_measured_and_no_texts(tokenizer: Any) -> None:
     )
     ruler = LexiconScorer("w", {"good": 1.0})
     reward = RewardSum([Part("words", lambda p, c, **_: [len(text.split()) for text in c])])
-    records = measure(answers, reward, {"score.warmth:w": ruler})
+    records = measure(answers, PROMPTS, reward, {"score.warmth:w": ruler})
     assert records["refused"].tolist() == [0, 1, 0]
     assert records["score.warmth:w"].fillna(-9).tolist() == [1, -9, -9]  # nothing found is no score
     standard = RewardSum([Part("words", reward.parts[0].reward, 2.0, centre=2.0, spread=2.0)])
@@ -104,6 +105,26 @@ def test_records_have_what_was_measured_and_no_texts(tokenizer: Any) -> None:
         "prompt_id", "sample", "gender", "length", "unfinished", "log_ratio", "refused", "reward.words",
         "score.warmth:w", "reward",
     }  # fmt: skip
+
+
+def test_rewards_see_the_columns_of_prompts_under_any_name(tokenizer: Any) -> None:
+    ours = {"text": ["x", "y", "z"], "length": [7, 8, 9], "sample": [5, 6, 4], "reward.words": [-1.0, -2.0, -3.0]}
+    prompts, seen = PROMPTS.assign(**ours), []
+
+    def length(asked: Any, completions: Any, **columns: Any) -> list[int]:
+        seen.append(columns)
+        return columns["length"]
+
+    answers = answer(tiny_language_model(tokenizer).eval(), tokenizer, prompts, SAMPLING)
+    records = measure(answers, prompts, RewardSum([Part("length", length)]), {})
+    twice = {name: [value for value in values for _ in range(2)] for name, values in ours.items()}  # two samples
+    assert {name: seen[0][name] for name in ours} == twice
+    assert seen[0]["gender"] == ["man"] * 2 + ["woman"] * 4
+    kept = without_texts(records, ["gender"])
+    assert kept["reward.length"].tolist() == twice["length"]
+    assert kept["sample"].tolist() == [0, 1] * 3
+    assert kept["length"].between(0, 5).all()
+    assert not {"text", "reward.words"} & set(kept)
 
 
 def two_sides(before: list[float], after: list[float], groups: list[str], twins: list[int]) -> BeforeAfter:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from pydantic import ValidationError
 
 from rlhf_fair.errors import SettingsError
 from rlhf_fair.training.ppo.job.config import PPOConfig
@@ -42,6 +43,19 @@ def config(*, rewards: list[dict[str, Any]] | None = None, **fairness: Any) -> P
 def answers(topics: list[str], scores: list[float]) -> pd.DataFrame:
     who = np.tile(["a", "b"], len(scores) // 2)
     return pd.DataFrame({"prompt": "p", "who": who, "topic": topics, "text": [str(score) for score in scores]})
+
+
+@pytest.mark.parametrize("name", ["length", "score", "reward.kindness"])
+def test_a_group_is_not_called_as_a_measure(name: str) -> None:
+    plain = config().model_dump(exclude_unset=True)
+    prompts, fairness = plain["prompts"], plain["fairness"]
+    for change in (
+        {"prompts": prompts | {"groups": ("who", name)}},
+        {"prompts": prompts | {"clusters": (name,)}},
+        {"fairness": fairness | {"strata_by": (name,)}},
+    ):
+        with pytest.raises(ValidationError, match=f"'{name}' cannot be a group, a stratum or a cluster"):
+            PPOConfig.model_validate(plain | change)
 
 
 def dual(tolerance: float) -> dict[str, Any]:
@@ -89,9 +103,9 @@ def test_a_ruler_that_alone_pays_must_find_something(tmp_path: Path) -> None:
 
     def scales(texts: list[str], *rewards: dict[str, Any]) -> dict[str, tuple[float, float]]:
         asked = config(rewards=list(rewards))
-        table = pd.DataFrame({"prompt": ["p", "q"], ASKED: ["p", "q"], "text": texts})
+        table = pd.DataFrame({"prompt_id": ["a", "b"], "prompt": ["p", "q"], ASKED: ["p", "q"], "text": texts})
         parts = [open_part(source, tmp_path, tmp_path, "cpu") for source in asked.rewards]
-        return first_scales(asked, RewardSum(parts), table)
+        return first_scales(asked, RewardSum(parts), table, table)
 
     with pytest.raises(SettingsError, match=r"'warmth' \(scorer 'warm_words'\) found nothing in any of 2 answers"):
         scales(["the dog", "a cat"], ruler)
