@@ -32,6 +32,8 @@ TOKENIZER_FILES = (
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib")
 """Opening these can run code that they hold; none is ever opened."""
 ADAPTER_NAME = "adapter_config.json"
+COUNT_FROM_PADDING = {"roberta", "xlm-roberta", "camembert"}
+"""Models whose positions start behind the id of padding in their config."""
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
@@ -124,7 +126,7 @@ def load_pretrained(
             ignore_mismatched_sizes=True,
             **config,
         )
-    _set_pad_token(model, tokenizer, str(source))
+    _set_pad_token(kind, model, tokenizer, str(source))
     _tell_unknown_tokens(model, tokenizer, str(source))
     mismatched = [str(entry[0] if isinstance(entry, tuple) else entry) for entry in info["mismatched_keys"]]
     return Loaded(model.eval(), tokenizer, tuple(sorted({*info["missing_keys"], *mismatched})))
@@ -180,7 +182,7 @@ def position_limit(model: Any) -> int | None:
     """Most tokens that the model's positions allow; None where its config states no limit."""
     config = model.config.get_text_config()
     positions: int | None = getattr(config, "max_position_embeddings", None)
-    if positions is not None and getattr(config, "model_type", "") in {"roberta", "xlm-roberta", "camembert"}:
+    if positions is not None and getattr(config, "model_type", "") in COUNT_FROM_PADDING:
         positions -= 2  # their positions start at pad_token_id + 1
     return positions
 
@@ -225,14 +227,23 @@ def _check_shards(folder: Path) -> None:
                 raise ModelLoadError(f"model folder {folder}: {index.name} names {shard!r}, which is not in the folder")
 
 
-def _set_pad_token(model: Any, tokenizer: Any, source: str) -> None:
-    """Decoders pool at the last token that is not padding, so tokenizer and config must name the same pad token."""
+def _set_pad_token(kind: Kind, model: Any, tokenizer: Any, source: str) -> None:
+    """A tokenizer without a pad token gets the special one that the config names, else the eos token.
+
+    Decoders that classify read the last token that is not the config's padding, so that is the tokenizer's then.
+    """
+    configs = (model.config, model.config.get_text_config())
+    named = [getattr(config, "pad_token_id", None) for config in configs]
     if tokenizer.pad_token_id is None:
-        if tokenizer.eos_token is None:
+        known = tokenizer.added_tokens_decoder
+        special = [known[token].content for token in named if token in known and known[token].special]
+        tokenizer.pad_token = next(iter(special), tokenizer.eos_token)
+        if tokenizer.pad_token is None:
             raise ModelLoadError(f"model {source}: its tokenizer has neither a pad nor an eos token")
-        tokenizer.pad_token = tokenizer.eos_token
-    if getattr(model.config, "pad_token_id", None) is None:
-        model.config.pad_token_id = tokenizer.pad_token_id
+    padding_is_read = kind == "SequenceClassification" and configs[1].model_type not in COUNT_FROM_PADDING
+    for config, token in zip(configs, named, strict=True):
+        if padding_is_read or token is None:
+            config.pad_token_id = tokenizer.pad_token_id
 
 
 def _tell_unknown_tokens(model: Any, tokenizer: Any, source: str) -> None:

@@ -10,9 +10,16 @@ from typing import Any
 import pytest
 import torch
 from tiny import WORDS, tiny_bert, tiny_llama, tiny_tokenizer
+from transformers import (
+    Gemma3Config,
+    Gemma3ForSequenceClassification,
+    RobertaConfig,
+    RobertaForSequenceClassification,
+)
 
 from rlhf_fair.errors import ModelLoadError
 from rlhf_fair.models.loading import load_for_reward, load_reward_model, resolve
+from rlhf_fair.models.reward_model import RewardModel
 from rlhf_fair.models.reward_scorer import open_reward
 
 
@@ -143,6 +150,55 @@ def test_a_decoder_without_pad_token_pads_with_its_end_token(tmp_path: Path) -> 
     tokenizer.save_pretrained(tmp_path)
     loaded = load_reward_model(tmp_path)
     assert loaded.model.config.pad_token_id == loaded.tokenizer.pad_token_id == loaded.tokenizer.eos_token_id
+
+
+def tiny_gemma(**overrides: Any) -> Any:
+    """A decoder whose config holds that of its texts apart."""
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    text = sizes | {"num_key_value_heads": 2, "head_dim": 8, "vocab_size": len(WORDS) + 4} | overrides
+    torch.manual_seed(0)
+    config = Gemma3Config(text_config=text, vision_config=sizes | {"image_size": 28}, num_labels=1, **overrides)
+    return Gemma3ForSequenceClassification(config)
+
+
+@pytest.mark.parametrize("build", [tiny_llama, tiny_gemma])
+@pytest.mark.parametrize("config_pad", [None, 0, 5, -1])
+@pytest.mark.parametrize("tokenizer_pad", [None, "[PAD]", "[UNK]", "[EOS]"])
+def test_a_text_has_the_reward_that_it_has_beside_a_longer_one(
+    build: Callable[..., Any], config_pad: int | None, tokenizer_pad: str | None, tmp_path: Path
+) -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.pad_token = tokenizer_pad
+    build(pad_token_id=config_pad, initializer_range=0.3).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    reward = open_reward(tmp_path, device="cpu")
+    short = "good day"
+    alone, beside = reward.score([short]), reward.score([short, "we like the old dog and the young cat"])
+    assert beside[0] == pytest.approx(alone[0], abs=1e-6)
+
+
+def test_the_config_says_which_special_token_pads_where_the_tokenizer_does_not(tmp_path: Path) -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.pad_token = None
+    tiny_llama(pad_token_id=0).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    reward = RewardModel.load(tmp_path, device="cpu")
+    assert reward.tokenizer.pad_token == "[PAD]"
+    ended, not_ended = reward.score(["good day [EOS]", "good day"])  # an end that is no padding is read
+    assert ended != pytest.approx(not_ended, abs=1e-4)
+
+
+def test_positions_that_count_from_padding_stay_where_they_were(tmp_path: Path) -> None:
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    torch.manual_seed(0)
+    config = RobertaConfig(**sizes, vocab_size=len(WORDS) + 4, num_labels=1, pad_token_id=1, max_position_embeddings=40)
+    RobertaForSequenceClassification(config).save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    reward = RewardModel.load(tmp_path, device="cpu")
+    reward.save(tmp_path / "again")
+    again = RewardModel.load(tmp_path / "again", device="cpu")
+    texts = ["good day", "we like the old dog"]
+    assert again.score(texts) == pytest.approx(reward.score(texts), abs=1e-6)
 
 
 def test_sources(tmp_path: Path, saved: Path) -> None:
