@@ -76,8 +76,10 @@ def train_reward_model(
         run.restore(checkpoint)
         resumed = run.progress.steps
         run.train(on_step, checkpoint)
+    # else the autocast of training stays on ``forward``, and the model scores otherwise than it does once saved
+    trained = accelerator.unwrap_model(run.model, keep_fp32_wrapper=False)
     if settings.lora is not None:
-        merge_lora(accelerator.unwrap_model(run.model))
+        merge_lora(trained)
     if settings.trackers:
         accelerator.end_training()
     model.eval()

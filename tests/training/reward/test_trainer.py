@@ -187,6 +187,17 @@ def test_digests_tell_weights_apart_that_sums_do_not() -> None:
     assert weight_digests(layer.to(torch.bfloat16))[1] == f"bias (2,) torch.bfloat16 {two_bytes_each}"
 
 
+@pytest.mark.parametrize("lora", [None, LoRA(rank=2)])
+def test_a_model_trained_in_bfloat16_scores_as_it_does_once_saved(tmp_path: Path, lora: LoRA | None) -> None:
+    model, tokenizer, data = tiny_bert(), tiny_tokenizer(), rating_data()
+    train_reward_model(
+        model, tokenizer, data, SETTINGS.model_copy(update={"precision": "bf16", "lora": lora, "device": "cpu"})
+    )
+    trained = RewardModel(model, tokenizer)
+    trained.save(tmp_path)
+    assert np.array_equal(trained.score(data.text), RewardModel.load(tmp_path).score(data.text))
+
+
 def test_cut_texts_are_counted() -> None:
     data = RatingData(["good " * 30, "bad", "good " * 16], np.zeros(3))
     run = train_reward_model(tiny_bert(), tiny_tokenizer(), data, SETTINGS)
