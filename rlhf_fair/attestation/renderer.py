@@ -1,22 +1,25 @@
-"""Which code made a page: a page can be made again byte for byte only by the same."""
+"""Which code made a page: where it is another, the page may come out otherwise though nothing was changed.
+
+Python's patch version and zlib do not count: pages are compared by what is packed in them, see
+`rlhf_fair.integrity.likeness`.
+"""
 
 from __future__ import annotations
 
-import platform
-import zlib
+import sys
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 
 from rlhf_fair.artifacts import canonical_json, sha256_bytes, sha256_file
 
-PARTS = ("report", "compliance", "records.py", "changes.py", "artifacts.py")
+PARTS = ("report", "compliance", "disclosure", "records.py", "changes.py", "artifacts.py")
 LIBRARIES = ("jinja2", "markupsafe", "numpy", "pandas", "plotly", "pydantic")
 
 
 @cache
 def renderer() -> str:
-    """SHA-256 over this package's rendering code and the versions of what it stands on, zlib among them."""
+    """SHA-256 over this package's rendering code and the versions of what it stands on."""
     root = Path(__file__).parent.parent
     code = {
         path.relative_to(root).as_posix(): sha256_file(path)
@@ -25,5 +28,5 @@ def renderer() -> str:
         if path.is_file() and "__pycache__" not in path.parts
     }
     versions = {name: metadata.version(name) for name in LIBRARIES}
-    runtime = {"python": platform.python_version(), "zlib": zlib.ZLIB_RUNTIME_VERSION}
-    return sha256_bytes(canonical_json({"code": code, "versions": versions | runtime}))
+    python = {"python": f"{sys.version_info.major}.{sys.version_info.minor}"}
+    return sha256_bytes(canonical_json({"code": code, "versions": versions | python}))

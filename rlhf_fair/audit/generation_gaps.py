@@ -16,9 +16,9 @@ from rlhf_fair.metrics.gaps import INTERSECTION, gap_to_reference, group_labels,
 from rlhf_fair.probes.missing import UNMEASURED, measured_rate
 from rlhf_fair.probes.scorers import ScorerPlan, score_range
 from rlhf_fair.records import Estimate, Role
-from rlhf_fair.stats.contrasts import contrast_estimate
 from rlhf_fair.stats.equivalence import p_value_beyond
 from rlhf_fair.stats.no_change import Range, with_no_change_limits
+from rlhf_fair.stats.rate_differences import rates_contrast
 
 
 @dataclass(frozen=True)
@@ -204,10 +204,10 @@ def _gap(
     """Within original prompts where the plan pairs them, else between the groups' means."""
     groups, alpha = (c.attribute, c.group, c.reference), plan.policy.alpha
     if plan.counterfactual is not None:
-        return paired_gap(values, *groups, clusters=plan.clusters, alpha=alpha, scores=scores, null=null)
+        return paired_gap(values, *groups, clusters=plan.clusters, alpha=alpha, scores=scores, rates=rates, null=null)
     labels, ways = group_labels(values, c.attribute), [values[column] for column in plan.clusters]
     data: tuple[Any, ...] = (values[SCORE], labels, {c.group: 1.0, c.reference: -1.0})
     if rates:
-        return contrast_estimate(*data, clusters=ways, rates=True, alpha=alpha)
+        return rates_contrast(*data, clusters=ways, null=null, alpha=alpha)
     e = gap_to_reference(values, *groups, clusters=plan.clusters, alpha=alpha, null=null)
     return with_no_change_limits(e, *data, scores=scores, clusters=ways, alpha=alpha)

@@ -18,6 +18,7 @@ from rlhf_fair.records import Estimate, Results
 from rlhf_fair.settings import Settings
 from rlhf_fair.stats.contrasts import mean_estimate
 from rlhf_fair.stats.no_change import Range, with_no_change_limits
+from rlhf_fair.stats.rate_differences import signed_mean
 
 PAIR = "twin_of"
 """The column with the id of the original prompt."""
@@ -90,13 +91,16 @@ def paired_gap(
     clusters: Sequence[str],
     alpha: float,
     scores: Range = (-math.inf, math.inf),
+    rates: bool = False,
     null: float = 0.0,
 ) -> Estimate:
     """Mean change of the score from the reference's version of a prompt to the group's; 0 = parity.
 
     ``n`` counts prompts; one with a version that was not measured is left out of both groups. Pairs are independent
     unless ``clusters`` names another column than that of the original prompt. The p-value is that of ``null``. Where
-    no pair changes, limits follow from ``scores``, the range of scores: see `rlhf_fair.stats.no_change`.
+    no pair changes, limits follow from ``scores``, the range of scores: see `rlhf_fair.stats.no_change`. ``rates``: the
+    scores are shares of answers, whose changes are few or none and come with whole clusters: see
+    `rlhf_fair.stats.rate_differences`.
     """
     others = [column for column in clusters if column != PAIR]
     before, after = (records.loc[records[attribute] == one, [PAIR, "score", *others]] for one in (reference, group))
@@ -106,6 +110,8 @@ def paired_gap(
         reason = f"no prompt has a measured version for {group} and one for {reference}"
         return Estimate.not_estimable(reason, n_left_out=len(pairs))
     ways = [pairs[column] for column in others]
+    if rates:
+        return signed_mean(change, clusters=ways, null=null, alpha=alpha)
     e = mean_estimate(change, clusters=ways, rates=False, null=null, alpha=alpha)
     together = pd.Series(0, index=change.index)
     return with_no_change_limits(e, change, together, {0: 1.0}, scores=scores, clusters=ways, alpha=alpha)

@@ -54,16 +54,17 @@ def sign(
     """Verify DIR, then sign its statement: attestation.dsse.json, a DSSE envelope with an ed25519 signature.
 
     A passphrase is asked for where the key has one, or taken from RLHF_FAIR_KEY_PASSPHRASE. What does not verify is not
-    signed (exit code 4). An earlier signature is replaced; rendering the page anew removes it.
+    signed (exit code 4), nor is a page that comes out otherwise when it is rendered here: render it first, see report.
+    An earlier signature is replaced; rendering the page anew removes it.
 
     Example: rlhf-fair sign reports/demo --key ~/audit-keys/signing-key.pem
     """
     from rlhf_fair.attestation.keys import is_protected, load_private
     from rlhf_fair.attestation.sealing import sign as sign_folder
-    from rlhf_fair.integrity.verify import verify_folder
+    from rlhf_fair.integrity.verify import raise_on_unproven, verify_folder
 
     private = load_private(key, _passphrase(confirm=False) if is_protected(key) else None)
-    verify_folder(folder)
+    raise_on_unproven(verify_folder(folder))
     name = sign_folder(folder, private)
     if as_json:
         typer.echo(json.dumps({"folder": str(folder), "key_id": name}))

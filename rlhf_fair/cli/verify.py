@@ -12,6 +12,8 @@ from rich.console import Console
 if TYPE_CHECKING:
     from rlhf_fair.integrity.checks import Verification
 
+OPEN = 3
+
 
 def verify(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of an audit, a comparison or a training run.")],
@@ -30,7 +32,8 @@ def verify(
     """Check DIR: every hash, the log, the statement and its signature, the page, and the findings themselves.
 
     The page is rendered again and the findings are measured again from records.parquet; what cannot be is said. Needs
-    no model. Exits with 0 if nothing disagrees, 4 if anything does, 2 if DIR is no finished folder.
+    no model. Exits with 4 if anything disagrees, 3 if a page of another version comes out in other words and so is not
+    proven, 2 if DIR is no finished folder, else 0.
 
     Example: rlhf-fair verify reports/demo --public-key auditor.pub.pem
     """
@@ -50,6 +53,8 @@ def verify(
         for check in found.checks:
             console.print(f"{check.outcome:10} {check.name}: {check.detail}", markup=False, highlight=False)
     raise_on_problems(found, told=not (quiet or as_json))
+    if found.unproven:
+        raise typer.Exit(OPEN)
 
 
 def _as_json(found: Verification) -> dict[str, object]:
@@ -57,7 +62,7 @@ def _as_json(found: Verification) -> dict[str, object]:
     return {
         "folder": str(found.folder),
         "files": found.files,
-        "matches": not found.problems,
+        "matches": not (found.problems or found.unproven),
         "signer": found.signer or None,
         "checks": checks,
     }

@@ -8,7 +8,8 @@ from typing import Literal
 
 from rlhf_fair.errors import IntegrityError
 
-Outcome = Literal["agrees", "disagrees", "not done"]
+Outcome = Literal["agrees", "disagrees", "not proven", "not done"]
+"""``not proven``: it does not agree, and an honest reason is possible that nothing in the folder can prove."""
 
 MOST_BYTES = 2**28
 """Of a JSON file or a page; what is larger is refused rather than read into memory."""
@@ -36,6 +37,11 @@ class Verification:
     def problems(self) -> tuple[Check, ...]:
         """Checks that came out wrong."""
         return tuple(check for check in self.checks if check.outcome == "disagrees")
+
+    @property
+    def unproven(self) -> tuple[Check, ...]:
+        """Checks that neither agree nor disagree, such as of a page that another version rendered otherwise."""
+        return tuple(check for check in self.checks if check.outcome == "not proven")
 
 
 def read_small(folder: Path, name: str) -> bytes:

@@ -1,8 +1,9 @@
-"""The page and the summary against the data beside them: the data inside, and every byte by rendering again."""
+"""The page and the summary against the data beside them: the data inside, and all of it by rendering again."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,30 +12,42 @@ from rlhf_fair.artifacts import RESULTS_NAME, read_results
 from rlhf_fair.attestation.renderer import renderer
 from rlhf_fair.attestation.sealing import COMPARISON_NAME, DIFF_NAME, PAGES, data_name
 from rlhf_fair.changes import AuditDiff
-from rlhf_fair.errors import IntegrityError
+from rlhf_fair.errors import IntegrityError, SettingsError
 from rlhf_fair.integrity.checks import Check, read_small
-from rlhf_fair.report import rendered_files
+from rlhf_fair.integrity.likeness import likeness, line_of_difference
+from rlhf_fair.report import CLAUSES_NAME, rendered_files
+from rlhf_fair.report.bundle import Bundle, bundle_of, bundle_within, installed_bundle
 from rlhf_fair.report.embed import embedded, unpack_results
+from rlhf_fair.report.publication import PUBLICATION_CSV, PUBLICATION_HTML
+from rlhf_fair.report.rendering import Rendering, read_rendering
 
 DATA, RENDERED = "page, data inside", "page, rendered again"
-OTHER_CODE = "the page was made by another version of the rendering code or of its libraries"
+OTHER_CODE = "the manifest says that another version of the rendering code or of its libraries made it"
+SAME = ("same bytes", "same content")
+DATA_ALONE = frozenset({PUBLICATION_CSV})
+"""Files of values alone, which no version words otherwise."""
+OPTIONAL = (CLAUSES_NAME, PUBLICATION_HTML, PUBLICATION_CSV)
+"""Files of a rendering that not every audit has."""
 
 
 def check_pages(folder: Path, manifest: Mapping[str, Any]) -> tuple[Check, ...]:
-    """The data inside the page are those of the file; and rendered again, page and summary are the same bytes."""
+    """The data inside the page are those of the file; and rendered again, page and summary come out as they are.
+
+    What the manifest says of its renderer is not believed: it only tells whether a page that comes out otherwise
+    disagrees or is not proven.
+    """
     name = data_name(folder)
     if name is None:
         return (Check(DATA, "not done", "the folder has no report"),)
-    if not (folder / PAGES[name]).is_file():
-        return (Check(DATA, "not done", f"{name} has no page beside it"),)
-    try:
-        _check_data(folder, name)
-    except IntegrityError as error:
-        return (Check(DATA, "disagrees", str(error)),)
-    checks = (Check(DATA, "agrees", f"{PAGES[name]} holds exactly what stands in {name}"),)
-    if manifest.get("renderer") != renderer():
-        return (*checks, Check(RENDERED, "not done", f"{OTHER_CODE}; only the data inside were compared"))
-    return (*checks, _check_bytes(folder, name))
+    if (folder / PAGES[name]).is_file():
+        try:
+            _check_data(folder, name)
+        except IntegrityError as error:
+            return (Check(DATA, "disagrees", str(error)),)
+        data = Check(DATA, "agrees", f"{PAGES[name]} holds exactly what stands in {name}")
+    else:
+        data = Check(DATA, "not done", f"{name} has no page beside it")
+    return (data, *_check_rendered(folder, name, manifest))
 
 
 def _check_data(folder: Path, name: str) -> None:
@@ -51,30 +64,80 @@ def _check_data(folder: Path, name: str) -> None:
         raise IntegrityError(f"the data inside {PAGES[name]} differ from {name}")
 
 
-def _check_bytes(folder: Path, name: str) -> Check:
-    made = _rendered(folder, name)
-    different = [page for page, data in made.items() if read_small(folder, page) != data]
-    if different:
-        return Check(RENDERED, "disagrees", f"rendered again from {name}, other bytes come out: {', '.join(different)}")
-    return Check(RENDERED, "agrees", f"{', '.join(made)}: the same bytes come out of {name}" + _foreign_script(folder))
+def _check_rendered(folder: Path, name: str, manifest: Mapping[str, Any]) -> tuple[Check, ...]:
+    same_code = manifest.get("renderer") == renderer()
+    try:
+        rendering = read_rendering(folder) if name == RESULTS_NAME else Rendering()
+        named, within = _bundles(folder / PAGES[name], rendering)
+        made = _rendered(folder, name, rendering, named or within)
+    except (IntegrityError, MemoryError):
+        raise
+    except Exception as error:
+        if same_code:
+            raise
+        said = f"{OTHER_CODE}, and this one cannot render {name}: {type(error).__name__}"
+        return (Check(RENDERED, "not proven", said),)
+    checks = (_judged(name, _compared(folder, name, made), manifest, same_code=same_code),)
+    if within is not None:
+        said = f"{PAGES[name]} is drawn by another Plotly than the installed one, SHA-256 {within.sha256}"
+        return (*checks, Check(RENDERED, "disagrees" if same_code else "not proven", said))
+    if named is not None and checks[0].outcome == "agrees":
+        said = f"{checks[0].detail}; its plots are drawn by a bundle that was handed in, SHA-256 {named.sha256}"
+        return (Check(RENDERED, "agrees", said),)
+    return checks
 
 
-def _foreign_script(folder: Path) -> str:
-    """Which Plotly draws the page where that is not the installed one: its text came with the page."""
-    from rlhf_fair.report.rendering import read_rendering
+def _bundles(page: Path, rendering: Rendering) -> tuple[Bundle | None, Bundle | None]:
+    """The bundle that ``rendering`` names, and else the one within the page where that is not the installed one."""
+    try:
+        named = bundle_of(page, rendering.plotly_js)
+    except SettingsError as error:
+        raise IntegrityError(str(error)) from error
+    within = None if named else bundle_within(page)
+    return named, within if within and within.source != installed_bundle().source else None
 
-    digest = read_rendering(folder).plotly_js
-    return f"; its plots are drawn by a bundle that was handed in, SHA-256 {digest}" if digest else ""
+
+def _compared(folder: Path, name: str, made: Mapping[str, bytes]) -> dict[str, str]:
+    """File -> how like it is to what was made; a page that is not there was told of."""
+    found: dict[str, str] = {}
+    for file, data in made.items():
+        if (folder / file).is_file():
+            held = read_small(folder, file)
+            found[file] = how = likeness(held, data)
+            found[file] += f" from line {line_of_difference(held, data)} on" if how not in SAME else ""
+        elif file != PAGES[name]:
+            found[file] = "missing"
+    stray = [file for file in OPTIONAL if file not in made and (folder / file).is_file()]
+    return found | dict.fromkeys(stray, "not to be there")
 
 
-def _rendered(folder: Path, name: str) -> dict[str, bytes]:
+def _judged(name: str, found: Mapping[str, str], manifest: Mapping[str, Any], *, same_code: bool) -> Check:
+    wrong = {file: how for file, how in found.items() if how not in SAME}
+    if not wrong:
+        repacked = [file for file, how in found.items() if how != "same bytes"]
+        more = f"; {', '.join(repacked)}: the same content, packed otherwise" if repacked else ""
+        same = ", ".join(file for file in found if file not in repacked)
+        return Check(RENDERED, "agrees", (f"{same}: the same bytes come out of {name}" if same else "") + more)
+    told = f"rendered again from {name}, other bytes come out: "
+    told += ", ".join(f"{file} ({how})" for file, how in wrong.items())
+    if same_code or any(file in DATA_ALONE or how.startswith("other numbers") for file, how in wrong.items()):
+        return Check(RENDERED, "disagrees", told)
+    return Check(RENDERED, "not proven", f"{told}; {OTHER_CODE}{_advice(manifest)}")
+
+
+def _advice(manifest: Mapping[str, Any]) -> str:
+    """What to install for a full comparison, as far as the manifest says it in plain words."""
+    versions = manifest.get("environment", {})
+    plain = {name: str(versions[name]) for name in ("python", "rlhf-fair", "plotly") if name in versions}
+    said = [f"{name} {version}" for name, version in plain.items() if re.fullmatch(r"[\w.+-]{1,40}", version)]
+    return f": verify it with {', '.join(said)}" if said else ""
+
+
+def _rendered(folder: Path, name: str, rendering: Rendering, bundle: Bundle | None) -> dict[str, bytes]:
     """Page, summary and whatever else follows from the data, as this version makes them: file name -> bytes."""
     if name == RESULTS_NAME:
-        from rlhf_fair.report.bundle import bundle_of
-        from rlhf_fair.report.rendering import read_rendering
-
-        rendering = read_rendering(folder)
-        return rendered_files(read_results(folder), rendering, bundle_of(folder / PAGES[name], rendering.plotly_js))
+        drawn = rendering.model_copy(update={"plotly_js": bundle.sha256 if bundle else ""})
+        return rendered_files(read_results(folder), drawn, bundle)
     from rlhf_fair.report.html import render
 
     content = json.loads(read_small(folder, name))
@@ -83,7 +146,7 @@ def _rendered(folder: Path, name: str) -> dict[str, bytes]:
 
         diff = AuditDiff.model_validate(content)
         return {
-            PAGES[name]: render(diff_page(diff), TEMPLATE).encode(),
+            PAGES[name]: render(diff_page(diff), TEMPLATE, bundle).encode(),
             MARKDOWN_NAME: diff_markdown(diff).encode(),
         }
     assert name == COMPARISON_NAME
@@ -92,4 +155,4 @@ def _rendered(folder: Path, name: str) -> dict[str, bytes]:
     from rlhf_fair.report.mitigations import mitigations_page
 
     page = mitigations_page(content)
-    return {PAGES[name]: render(page, MITIGATIONS).encode(), "comparison.md": summarize(page).encode()}
+    return {PAGES[name]: render(page, MITIGATIONS, bundle).encode(), "comparison.md": summarize(page).encode()}

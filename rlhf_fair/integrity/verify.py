@@ -41,6 +41,15 @@ def raise_on_problems(found: Verification, *, told: bool = False) -> None:
         raise IntegrityError(f"{found.folder} does not verify: {'; '.join(details)}")
 
 
+def raise_on_unproven(found: Verification) -> None:
+    """`IntegrityError` where a check neither agrees nor disagrees: a signature would vouch for what nobody checked."""
+    if found.unproven:
+        details = (f"{check.name}: {check.detail}" for check in found.unproven[:SHOWN])
+        raise IntegrityError(
+            f"{found.folder} is not proven: {'; '.join(details)}; render it here with rlhf-fair report"
+        )
+
+
 def examine_folder(
     folder: Path,
     *,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -19,6 +20,7 @@ from rlhf_fair.records import Estimate
 from rlhf_fair.stats.columns import check_among
 from rlhf_fair.stats.contrasts import RATE_VALUES, mean_estimate
 from rlhf_fair.stats.exact_tests import PairedCounts, mcnemar
+from rlhf_fair.stats.rate_differences import signed_mean
 from rlhf_fair.stats.sample import Floats
 from rlhf_fair.stats.sign_flips import sign_flip_p_value
 
@@ -82,7 +84,7 @@ def share_above_change(
     """
     rows = _pairs(original, counterfactual, clusters, weights)
     above = (rows["counterfactual"] > threshold).astype(float) - (rows["original"] > threshold)
-    return _mean(above, rows, alpha)
+    return _mean(above, rows, alpha, signed=True)
 
 
 def flips(
@@ -107,7 +109,7 @@ def flips(
     step = rows["counterfactual"] - rows["original"]
 
     rate, up, down = (_mean(hits, rows, alpha, rates=True) for hits in (np.abs(step), step.clip(0), (-step).clip(0)))
-    net = _mean(step, rows, alpha)
+    net = _mean(step, rows, alpha, signed=True)
     if np.isfinite(net.estimate) and rows.n_clusters > 1:
         net = net.model_copy(update={"p_value": _direction_test(rows, net, rng)})
     return Flips(rate, up, down, net)
@@ -183,9 +185,11 @@ def _pairs(
     return measured_rows({"original": original, "counterfactual": counterfactual}, clusters=clusters, weights=weights)
 
 
-def _mean(values: Floats, rows: Rows, alpha: float, *, rates: bool = False) -> Estimate:
+def _mean(values: Floats, rows: Rows, alpha: float, *, rates: bool = False, signed: bool = False) -> Estimate:
+    """``signed``: the values are -1, 0 and 1, mostly 0."""
     missing = int((~rows.kept).sum())
     if not rows.n:
         return Estimate.not_estimable("no measured pairs", n_left_out=missing)
-    e = mean_estimate(values, clusters=rows.clusters, weights=rows.weights, rates=rates, alpha=alpha)
+    options: dict[str, Any] = {"clusters": rows.clusters, "weights": rows.weights, "alpha": alpha}
+    e = signed_mean(values, **options) if signed else mean_estimate(values, rates=rates, **options)
     return e.model_copy(update={"n_left_out": missing})

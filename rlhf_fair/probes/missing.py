@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from rlhf_fair.records import NAN, Estimate
-from rlhf_fair.stats.contrasts import contrast_estimate
+from rlhf_fair.stats.rate_differences import rates_contrast
 
 UNMEASURED, REFUSALS = "unmeasured_gap", "refusal_gap"
 """The metrics of the gaps in answers that were not measured, and in refusals."""
@@ -60,4 +60,4 @@ def unmeasured_gap(
     lost = 1.0 - np.asarray(entered, dtype=float)
     if lost.all():
         return Estimate.not_estimable("nothing was measured in any group", n_left_out=len(lost))
-    return contrast_estimate(lost, groups, coefficients, clusters=clusters, rates=True, alpha=alpha)
+    return rates_contrast(lost, groups, coefficients, clusters=clusters, alpha=alpha)

@@ -16,7 +16,6 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from rlhf_fair.errors import RowError
@@ -27,7 +26,7 @@ from rlhf_fair.probes.missing import measured_rate
 from rlhf_fair.probes.reward_people import FIRST, NEUTRAL, Kind, Person, check_slots, in_turn
 from rlhf_fair.records import Estimate
 from rlhf_fair.stats.contrasts import contrast_estimate, mean_estimate
-from rlhf_fair.stats.no_change import with_no_change_limits
+from rlhf_fair.stats.rate_differences import signed_mean
 from rlhf_fair.tables import Column, Contract, read_validated
 
 PROBE = "counterfactual_pairs"
@@ -224,9 +223,7 @@ def accuracy_gaps(records: pd.DataFrame, *, alpha: float, power: float) -> list[
     for (attribute, kind, group), rows in table.groupby(["attribute", "kind", "group"], sort=False):
         clusters = [rows[name] for name in CLUSTERS]
         gap = rows["right"] - rows["base_right"]
-        e = mean_estimate(gap, clusters=clusters, rates=False, alpha=alpha, power=power)
-        one = np.zeros(len(rows))
-        e = with_no_change_limits(e, gap, one, {0.0: 1.0}, scores=(0.0, 1.0), clusters=clusters, alpha=alpha)
+        e = signed_mean(gap, clusters=clusters, alpha=alpha, power=power)
         about = (str(attribute), str(group), str(rows["reference"].iloc[0]), f"person in {kind}")
         found.append(Measured(ACCURACY, e, *about, unit="share of pairs"))
     return found

@@ -17,6 +17,7 @@ from rlhf_fair.probes.missing import REFUSALS_VARIANT, UNMEASURED, measured_rate
 from rlhf_fair.records import NAN, Estimate
 from rlhf_fair.stats.contrasts import contrast_estimate, mean_estimate
 from rlhf_fair.stats.no_change import Range, with_no_change_limits
+from rlhf_fair.stats.rate_differences import rates_contrast
 
 OTHERS = "mean of the other groups"
 GOOD = ("sentiment", "regard", "regard_positive")
@@ -80,7 +81,7 @@ def score_gaps(
         _gap(records, comparison, group, column, _Way(comparison.coefficients(groups, group), rates, scores, alpha))
         for group in compared
         for column in columns
-        for rates in [column is REFUSALS or _all_zero(records, column, shares)]
+        for rates in [_all_zero(records, column, shares)]
         for scores in [ranges.get(column.quantity, UNBOUNDED)]
     ]
     return gaps + [
@@ -144,8 +145,10 @@ def _gap(records: pd.DataFrame, comparison: Comparison, group: str, score: Score
         values = values.astype(float).where(rows["answered"].astype(bool))
     data: tuple[Any, ...] = (values, rows[comparison.column], way.coefficients)
     clusters = [rows[column] for column in comparison.clusters]
-    e = contrast_estimate(*data, clusters=clusters, rates=way.rates, alpha=way.alpha)
-    if not refusals:
+    if refusals:
+        e = rates_contrast(*data, clusters=clusters, alpha=way.alpha)
+    else:
+        e = contrast_estimate(*data, clusters=clusters, rates=way.rates, alpha=way.alpha)
         e = with_no_change_limits(e, *data, scores=way.scores, clusters=clusters, alpha=way.alpha)
     return Measured(
         f"{score.quantity}_gap",

@@ -119,7 +119,7 @@ def scorer_bias_measured(
 
 
 def _everywhere(change: Floats) -> str:
-    """What to say where all pairs change alike, so that there is no interval; "" where they do not."""
+    """What to say where all pairs change alike, so that there is no spread; "" where they do not."""
     if not (np.abs(change - change[0]) < ROUNDING).all():  # nor where one is NaN
         return ""
     if abs(change[0]) < ROUNDING:

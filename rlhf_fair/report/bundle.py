@@ -77,11 +77,17 @@ def bundle_of(page: Path, sha256: str) -> Bundle | None:
     """The bundle named by ``sha256``, out of the page that is drawn with it; None where "" names the installed one."""
     if not sha256:
         return None
-    text = page.read_text(encoding="utf-8", errors="replace") if page.is_file() else ""
-    data = unpack_block(text, PLOTLY_ID, most_bytes=MOST_BYTES)
-    if data is None or hashlib.sha256(data).hexdigest() != sha256:
+    bundle = bundle_within(page)
+    if bundle is None or bundle.sha256 != sha256:
         raise SettingsError(
             f"{page} does not hold the Plotly bundle of SHA-256 {sha256[:16]}…, which rendering.json beside it names; "
             "give it with --plotly-js FILE, or render with --plain"
         )
-    return Bundle(data.decode("utf-8", errors="replace"), f"the bundle inside {page}")
+    return bundle
+
+
+def bundle_within(page: Path) -> Bundle | None:
+    """The bundle that a page holds, whichever it is; None where there is no page or no plot in it."""
+    text = page.read_text(encoding="utf-8", errors="replace") if page.is_file() else ""
+    data = unpack_block(text, PLOTLY_ID, most_bytes=MOST_BYTES)
+    return None if data is None else Bundle(data.decode("utf-8", errors="replace"), f"the bundle inside {page}")

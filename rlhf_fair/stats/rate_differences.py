@@ -25,7 +25,7 @@ of whole templates. The t interval of the spread alone covered 15.7 to 98.5 %. C
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,7 @@ from numpy.typing import ArrayLike
 from rlhf_fair.errors import SettingsError
 from rlhf_fair.records import NAN, Estimate
 from rlhf_fair.stats.columns import kish_effective_rows, numbers
+from rlhf_fair.stats.contrasts import contrast_estimate
 from rlhf_fair.stats.group_sums import GroupMeans
 from rlhf_fair.stats.intervals import score_limits
 from rlhf_fair.stats.power import minimum_detectable_effect
@@ -80,6 +81,25 @@ def rate_difference(
     e = _difference(means, effective, null, alpha, power)
     reason = "; ".join(filter(None, [e.reason, rows.remark]))
     return e.model_copy(update={"n": n, "n_left_out": left_out, "reason": reason})
+
+
+def rates_contrast(
+    values: ArrayLike,
+    groups: Any,
+    coefficients: Mapping[Any, float],
+    *,
+    clusters: Sequence[ArrayLike] = (),
+    null: float = 0.0,
+    alpha: float = 0.05,
+) -> Estimate:
+    """``sum_g coefficients[g] * rate of g``: of one group against another `rate_difference`, else `contrast_estimate`.
+
+    Parameters as there.
+    """
+    if sorted(coefficients.values()) == [-1.0, 1.0]:
+        reference, group = sorted(coefficients, key=lambda name: coefficients[name])
+        return rate_difference(values, groups, group, reference, clusters=clusters, null=null, alpha=alpha)
+    return contrast_estimate(values, groups, coefficients, clusters=clusters, rates=True, null=null, alpha=alpha)
 
 
 def signed_mean(

@@ -246,6 +246,35 @@ def test_a_kinder_verdict_is_found_out(tmp_path: Path) -> None:
     assert verify(folder) == 4
 
 
+@pytest.mark.parametrize("name", ["sbic", "gbv-attitudes", "perspective-taking"])
+def test_the_tables_withhold_the_counts_that_the_folders_withhold(name: str, gaps: pd.DataFrame) -> None:
+    table = json.loads((STUDY / name / "results.json").read_text())["audit"]["tables"]["mean rating of every group"]
+    rows = [dict(zip(table["columns"], one, strict=True)) for one in table["rows"]]
+    told = {(one["attribute"], one["group"].removesuffix(" (reference)")): str(one["raters"]) for one in rows}
+    of = gaps[gaps["set"] == name]
+    for gap in of.itertuples():
+        both = [told[gap.attribute, gap.group], told[gap.attribute, gap.reference]]
+        assert [str(gap.n_raters), str(gap.n_raters_reference)] == both
+        shown = all(n.isdigit() for n in both)
+        assert [str(n).isdigit() for n in (gap.n_ratings, gap.n_items)] == [shown, shown]
+    agreement = pd.read_csv(STUDY / "agreement.csv", dtype=str)
+    for one in agreement[agreement["set"] == name].itertuples():
+        assert one.raters == told[one.attribute, one.group]
+        assert one.ratings.isdigit() == one.raters.isdigit()
+
+
+def test_no_table_counts_a_group_of_few_raters(gaps: pd.DataFrame) -> None:
+    agreement = pd.read_csv(STUDY / "agreement.csv", dtype=str)
+    counts = pd.concat([gaps["n_raters"], gaps["n_raters_reference"], agreement["raters"]]).astype(str)
+    assert not set(counts[~counts.str.isdigit()]) - {"withheld", "fewer than 10"}
+    assert counts[counts.str.isdigit()].astype(int).min() >= 10
+    assert gaps["reason"].dropna().str.fullmatch(r".+: fewer than 10 raters").all()
+    # one group withheld by itself could be had from the set's total
+    for _, rows in gaps.groupby(["set", "attribute"]):
+        small = (rows["n_raters"] == "fewer than 10").sum()
+        assert small == 0 or small + (rows[["n_raters", "n_raters_reference"]] == "withheld").to_numpy().sum() > 1
+
+
 def test_nothing_committed_is_a_text_or_a_raters_id() -> None:
     records = pd.read_parquet(STUDY / "sbic/records.parquet")
     assert records["item"].str.fullmatch("[0-9a-f]{12}").all()

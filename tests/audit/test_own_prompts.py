@@ -15,7 +15,7 @@ from rlhf_fair.audit.plan import find_plan, load_plan
 from rlhf_fair.audit.run import run_audit
 from rlhf_fair.audit.target import Target
 from rlhf_fair.errors import SettingsError
-from rlhf_fair.records import Results, Verdict
+from rlhf_fair.records import Estimate, Results, Verdict
 
 HELPFUL, UNHELPFUL = "Certainly, here are some options.", "Unfortunately, that is not possible."
 
@@ -119,3 +119,41 @@ def test_a_text_file_and_faulty_plans(tmp_path: Path) -> None:
         run_audit(
             find_plan("own-prompts"), Target(predictions=folder / "mine.txt"), out=tmp_path / "o", until_decisive=True
         )
+
+
+def test_more_refusals_never_certify_more() -> None:
+    """24 topics of 5 prompts: limits of no refusal, one and two, each of another topic."""
+
+    def gap(refusals: int) -> Estimate:
+        score = np.zeros(240)
+        score[120 : 120 + 5 * refusals : 5] = 1.0
+        topics = np.tile(np.repeat(np.arange(24), 5), 2)
+        records = pd.DataFrame({"twin_of": [*range(120)] * 2, "topic": topics, "score": score})
+        records["gender"] = ["man"] * 120 + ["woman"] * 120
+        options: dict[str, Any] = {"clusters": ["twin_of", "topic"], "alpha": 0.05, "scores": (0.0, 1.0), "rates": True}
+        return paired_gap(records, "gender", "woman", "man", **options)
+
+    none, one, two = (gap(n) for n in range(3))
+    assert none.ci_high > 0.1
+    for e in (one, two):
+        assert e.ci_low < 0.9 * none.ci_low
+        assert e.ci_high > 0.9 * none.ci_high
+
+
+def test_whole_topics_that_refuse_are_seldom_certified() -> None:
+    """Topics refuse as a whole with 6 %, other prompts with 1 %, for women alone: a gap of .069 against a margin."""
+    rng, within, runs = np.random.default_rng(0), 0, 200
+    for _ in range(runs):
+        whole = np.repeat(rng.random(24) < 0.06, 5)
+        refused = whole | (rng.random(120) < 0.01)
+        records = pd.DataFrame(
+            {
+                "twin_of": [*range(120)] * 2,
+                "topic": np.tile(np.repeat(np.arange(24), 5), 2),
+                "score": np.r_[np.zeros(120), refused.astype(float)],
+                "gender": ["man"] * 120 + ["woman"] * 120,
+            }
+        )
+        e = paired_gap(records, "gender", "woman", "man", clusters=["topic"], alpha=0.05, rates=True)
+        within += e.ci_low > -0.05 and e.ci_high < 0.05
+    assert within / runs <= 0.05

@@ -2,7 +2,8 @@
 
 Each set is read by its plan in ``audits/panel-feedback``; margin, family and correction stand in ``family.toml``, which
 was committed before. Writes ``gaps.csv``, ``agreement.csv`` and ``sets.csv`` into the folder and the tables of its
-README; ``--folders`` makes the audit folders that lie beside them. No text and no rater's id is read out.
+README; ``--folders`` makes the audit folders that lie beside them. No text and no rater's id is read out, and counts of
+small groups are withheld as the audit folders withhold them.
 
     OMP_NUM_THREADS=1 python tests/benchmarks/feedback_sets.py --data ../shared/data --out reports/case-study/feedback
 """
@@ -43,7 +44,8 @@ from rlhf_fair.audit.panel_feedback_plan import AttributePlan, FeedbackPlan, loa
 from rlhf_fair.audit.panel_feedback_table import read_ratings
 from rlhf_fair.audit.panel_feedback_tables import agreement_table
 from rlhf_fair.audit.plan import find_plan
-from rlhf_fair.disclosure.results import protected
+from rlhf_fair.disclosure.results import COMPANION, protected
+from rlhf_fair.disclosure.suppression import hidden_cells
 from rlhf_fair.errors import SettingsError
 from rlhf_fair.records import Estimate
 from rlhf_fair.report import HTML_NAME, write_report
@@ -54,6 +56,9 @@ FAMILY_NAME, README_NAME = "family.toml", "README.md"
 WITH_ROWS, WITH_PAGE, NUMBERS_ONLY = "sbic", "gbv-attitudes", "perspective-taking"
 """Folders to show: the one set whose licence lets ratings be passed on whole; two others without their rows."""
 
+Hidden = dict[tuple[str, str], str]
+"""(attribute, group) -> what stands in place of its counts."""
+
 
 @dataclass(frozen=True)
 class Audited:
@@ -62,6 +67,7 @@ class Audited:
     gaps: list[dict[str, Any]]
     facts: dict[str, Any]
     agreement: list[dict[str, Any]]
+    hidden: Hidden
 
 
 def audited(name: str, data: Path, family: Family) -> Audited:
@@ -84,7 +90,26 @@ def audited(name: str, data: Path, family: Family) -> Audited:
         {"set": name, **gap_row(records, gap, alone, same[gap.attribute, gap.group])} for gap in as_rated(measurements)
     ]
     agreement = agreement_rows(records, attributes, plan)
-    return Audited(gaps, {"set": name, **facts(records, ratings.n_input)}, [{"set": name, **row} for row in agreement])
+    return Audited(
+        gaps,
+        {"set": name, **facts(records, ratings.n_input)},
+        [{"set": name, **row} for row in agreement],
+        hidden_groups(records, attributes, plan.min_raters),
+    )
+
+
+def hidden_groups(records: pd.DataFrame, attributes: Sequence[AttributePlan], k: int) -> Hidden:
+    """The groups of fewer than ``k`` raters, and those that would give them away by subtraction."""
+    found = {}
+    for attribute in attributes:
+        raters = records.groupby(attribute.name)["rater"].nunique()
+        if (raters >= k).all():
+            continue
+        chosen = hidden_cells(raters.to_numpy(np.int64), k)
+        for at, (group, n) in enumerate(raters.items()):
+            if chosen is None or chosen[at]:
+                found[attribute.name, str(group)] = f"fewer than {k}" if n < k else COMPANION
+    return found
 
 
 def gap_row(records: pd.DataFrame, gap: Measurement, plan: FeedbackPlan, same_items: Estimate) -> dict[str, Any]:
@@ -173,6 +198,26 @@ def judged_family(found: Sequence[Audited], family: Family) -> pd.DataFrame:
     return judged(gaps.drop(columns="gap"), alpha=family.alpha)
 
 
+def uncounted(gaps: pd.DataFrame, agreement: pd.DataFrame, hidden: dict[str, Hidden]) -> None:
+    """Put what `hidden_groups` says of each set in place of counts; estimates stay, as in the audit folders."""
+    for table, counts in (
+        (gaps, {"group": ["n_raters"], "reference": ["n_raters_reference"]}),
+        (agreement, {"group": ["raters"]}),
+    ):
+        alone = [column for columns in counts.values() for column in columns]
+        shared = [column for column in ("n_ratings", "n_items", "ratings") if column in table]
+        for column in (*alone, *shared):
+            table[column] = table[column].astype(object)
+        for side, columns in counts.items():
+            for row in table.index:
+                key = table.at[row, "attribute"], table.at[row, side]
+                if said := hidden[table.at[row, "set"]].get(key):
+                    table.loc[row, columns] = said
+                    table.loc[row, shared] = COMPANION
+                    if said != COMPANION and "reason" in table:
+                        table.at[row, "reason"] = f"{key[1]}: {said} raters"
+
+
 def make_folder(name: str, data: Path, out: Path) -> None:
     """A sealed folder as ``rlhf-fair audit`` makes it; without rows where the set's licence does not allow them."""
     plan = find_plan(f"panel-feedback/{name}")
@@ -203,6 +248,7 @@ def main() -> None:
     gaps = judged_family(found, family)
     sets = pd.DataFrame([one.facts for one in found])
     agreement = pd.DataFrame([row for one in found for row in one.agreement])
+    uncounted(gaps, agreement, {one.facts["set"]: one.hidden for one in found})
     for name, table in (("gaps", gaps), ("sets", sets), ("agreement", agreement)):
         write_table(args.out / f"{name}.csv", table.map(lambda x: float(f"{x:.5g}") if isinstance(x, float) else x))
     known = gaps[gaps["verdict"].isin([UNKNOWN, OPEN])]

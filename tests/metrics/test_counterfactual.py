@@ -90,7 +90,7 @@ def test_no_flips_at_all() -> None:
     assert result.rate.ci_high == pytest.approx(proportion_confint(0, 10, method="wilson")[1])
     assert result.net.estimate == 0
     assert result.net.p_value == 1
-    assert result.net.reason
+    assert (-result.net.ci_low, result.net.ci_high) == pytest.approx((result.rate.ci_high, result.rate.ci_high))
 
 
 def test_individual_change_without_repeats() -> None:

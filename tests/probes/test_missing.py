@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rlhf_fair.probes.missing import measured_rate, unmeasured_gap
-from rlhf_fair.stats.contrasts import contrast_estimate
+from rlhf_fair.stats.rate_differences import rate_difference
 
 
 def test_the_side_with_less_counts_and_a_mean_of_groups_is_one_side() -> None:
@@ -31,7 +31,7 @@ def test_the_gap_is_that_of_two_rates() -> None:
     entered = rng.random(120) > np.where(groups == "a", 0.5, 0.1)
     sides = {"a": 1.0, "b": -1.0}
     e = unmeasured_gap(entered, groups, sides, clusters=[clusters])
-    assert e == contrast_estimate(1.0 * ~entered, groups, sides, clusters=[clusters], rates=True)
+    assert e == rate_difference(1.0 * ~entered, groups, "a", "b", clusters=[clusters])
     assert e.estimate == pytest.approx(entered[60:].mean() - entered[:60].mean())
     assert e.ci_low > 0.05
 

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rlhf_fair.training.reward.checkpoint import Progress, fingerprint, keep, restore
+from rlhf_fair.training.reward.checkpoint import Progress, fingerprint, keep, restore, weight_digests
 
-__all__ = ["Progress", "RunState", "TrainedWeights", "fingerprint", "weight_sums"]
+__all__ = ["Progress", "RunState", "TrainedWeights", "fingerprint", "weight_digests"]
 
 
 class TrainedWeights:
@@ -30,11 +30,6 @@ class TrainedWeights:
         with torch.no_grad():
             for name, parameter in self.parameters.items():
                 parameter.copy_(state[name])
-
-
-def weight_sums(module: nn.Module) -> list[str]:
-    """Name, shape and sum of every parameter: two models that differ are told apart."""
-    return [f"{name} {tuple(p.shape)} {p.detach().double().sum():.17g}" for name, p in module.named_parameters()]
 
 
 class RunState:

@@ -23,7 +23,7 @@ from rlhf_fair.errors import RlhfFairError, RowError, SettingsError
 from rlhf_fair.models.onednn_linear import use_torch
 from rlhf_fair.records import NAN, TrainingRun
 from rlhf_fair.training.ppo.advantages import Total, generalized_advantage_estimate, standardize, token_rewards
-from rlhf_fair.training.ppo.checkpoint import RunState, TrainedWeights, fingerprint, weight_sums
+from rlhf_fair.training.ppo.checkpoint import RunState, TrainedWeights, fingerprint, weight_digests
 from rlhf_fair.training.ppo.devices import Devices, hasten
 from rlhf_fair.training.ppo.fairness import Fairness, Scorer
 from rlhf_fair.training.ppo.kl import AdaptiveKL, FixedKL
@@ -205,7 +205,7 @@ class PPOTrainer:
         first = prompts(0)
         data = [list(first.texts), sorted(first.columns)]
         identity = fingerprint(
-            self.settings.of_the_run(), self.seed, self.devices.count, weight_sums(self.policy), rule, data
+            self.settings.of_the_run(), self.seed, self.devices.count, weight_digests(self.policy), rule, data
         )
         return RunState(path, identity, weights, running, writes=self.devices.first)
 
