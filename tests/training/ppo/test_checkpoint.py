@@ -16,6 +16,7 @@ from rlhf_fair.artifacts import canonical_json
 from rlhf_fair.errors import RlhfFairError, SettingsError
 from rlhf_fair.records import TrainingRun
 from rlhf_fair.training.fairness import FairnessSettings, FairnessShaper
+from rlhf_fair.training.ppo.checkpoint import weight_digests
 from rlhf_fair.training.ppo.rollout import PromptBatch
 from rlhf_fair.training.ppo.trainer import Fairness, PPOSettings, PPOTrainer
 
@@ -213,6 +214,18 @@ def test_a_checkpoint_of_another_run_is_refused(language_model: Any, tokenizer: 
     other = trainer(language_model, tokenizer, **changes)
     with pytest.raises(SettingsError, match="other data or settings"):
         other.train(lambda step: prompts(step + (what == "prompts")), checkpoint=path)
+
+
+def test_a_digest_depends_on_no_order_of_addition() -> None:
+    """A device adds up in an order of its own, as a CPU does where the same numbers lie in memory otherwise."""
+    weight = torch.randn(500, 300, generator=torch.Generator().manual_seed(0)) ** 9
+    here, there = torch.nn.Linear(300, 500), torch.nn.Linear(300, 500)
+    there.load_state_dict(here.state_dict())
+    here.weight = torch.nn.Parameter(weight)
+    there.weight = torch.nn.Parameter(weight.t().contiguous().t())
+    assert torch.equal(here.weight, there.weight)
+    assert not torch.equal(here.weight.double().sum(), there.weight.double().sum())
+    assert weight_digests(here) == weight_digests(there)
 
 
 def test_a_damaged_checkpoint_is_named(language_model: Any, tokenizer: Any, tmp_path: Path) -> None:
