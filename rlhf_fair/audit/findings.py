@@ -122,13 +122,10 @@ def _finding(m: Measurement, p_value: float, p_adjusted: float, p_threshold: flo
         alpha=policy.alpha,
         better=m.better,
     )
-    note, unheard = e.reason, _unheard(m, policy)
-    if unheard and decision == Verdict.WITHIN:
-        decision, reason = Verdict.INCONCLUSIVE, unheard
-    elif unheard:
-        note = "; ".join(filter(None, (note, unheard)))
-    if e.n < policy.minimum_n and decision in (Verdict.WITHIN, Verdict.EXCEEDS):
-        decision, reason = Verdict.INCONCLUSIVE, f"from {e.n} rows, where the policy asks for {policy.minimum_n}"
+    note = e.reason
+    if decision != Verdict.WITHIN:
+        note = "; ".join(filter(None, (note, _unheard(m, policy))))
+    decision, reason = settled(decision, reason, m, policy)
     return Finding(
         id=finding_id(m),
         stage=m.stage,
@@ -158,6 +155,15 @@ def _finding(m: Measurement, p_value: float, p_adjusted: float, p_threshold: flo
         reason=reason,
         note="" if decision == Verdict.NOT_MEASURED else note,
     )
+
+
+def settled(decision: Verdict, reason: str, m: Measurement, policy: Judging) -> tuple[Verdict, str]:
+    """What of a verdict stands under the policy's ``min_measured`` and ``minimum_n``, and why."""
+    if decision == Verdict.WITHIN and (unheard := _unheard(m, policy)):
+        return Verdict.INCONCLUSIVE, unheard
+    if m.estimate.n < policy.minimum_n and decision in (Verdict.WITHIN, Verdict.EXCEEDS):
+        return Verdict.INCONCLUSIVE, f"from {m.estimate.n} rows, where the policy asks for {policy.minimum_n}"
+    return decision, reason
 
 
 def _unheard(m: Measurement, policy: Judging) -> str:

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rlhf_fair.audit.findings import build_findings
+from rlhf_fair.audit.findings import Measurement, build_findings, settled
 from rlhf_fair.audit.generation import SCORE, GenerationPlan
 from rlhf_fair.audit.generation_answers import Ask, answers_from, score_answers
 from rlhf_fair.audit.generation_gaps import measurement
@@ -115,15 +115,15 @@ def run_until_decisive(
     watched = watch(plan, prompts, score_bounds(scorer))
     claims = [w for w in watched if w.compared.role == "claim"]
     drawn = draw_units(prompts, plan)
-    batches, trace, decisive = [], [], False
-    answers = 0
+    batches: list[pd.DataFrame] = []
+    trace, decisive, answers = [], False, 0
     for batch in _batches(drawn, plan.sequential.batch):
         scored = score_answers(answer(batch), {SCORE: scorer}, refusals=plan.refusals)
         batches.append(scored)
         answers += len(scored)
         for w in watched:
             w.gaps.add(scored["score"], group_labels(scored, w.compared.attribute), scored["step"])
-        look = [_look(w, plan, len(claims), answers) for w in claims]
+        look = [_look(w, plan, len(claims), batches, stage) for w in claims]
         trace += look
         decisive = all(row["verdict"] in (Verdict.WITHIN, Verdict.EXCEEDS) for row in look)
         if progress is not None:
@@ -133,14 +133,7 @@ def run_until_decisive(
     records = pd.concat(batches, ignore_index=True)
     account = _account(plan, records, len(drawn), decisive, len(claims))
     threshold = plan.policy.limits(plan.metric).threshold
-    measured = [
-        replace(
-            measurement(records, w.compared, w.gaps.estimate(), plan.scorers[0], stage),
-            variant=VARIANT,
-            p_threshold=_p_threshold(w, threshold),
-        )
-        for w in watched
-    ]
+    measured = [replace(_measurement(w, records, plan, stage), p_threshold=_p_threshold(w, threshold)) for w in watched]
     findings = build_findings(measured, plan.policy)
     return Stopped(
         records=records,
@@ -176,10 +169,11 @@ def _batches(drawn: pd.DataFrame, units: int) -> Iterator[pd.DataFrame]:
         yield batch.reset_index(drop=True)
 
 
-def _look(w: Watched, plan: GenerationPlan, n_claims: int, answers: int) -> dict[str, Any]:
-    """One row of the trace. What is decisive here is so in the findings: their correction (Holm) asks for no more."""
+def _look(w: Watched, plan: GenerationPlan, n_claims: int, batches: list[pd.DataFrame], stage: str) -> dict[str, Any]:
+    """One row of the trace. What is decisive here is so in the findings: they are held to the same policy, and their
+    correction (Holm) asks for no more."""
     e, c, limits = w.gaps.estimate(), w.compared, plan.policy.limits(plan.metric)
-    decision, _ = verdict(
+    decision, reason = verdict(
         e,
         threshold=limits.threshold,
         margin=limits.margin,
@@ -187,9 +181,12 @@ def _look(w: Watched, plan: GenerationPlan, n_claims: int, answers: int) -> dict
         p_threshold=min(1.0, _p_threshold(w, limits.threshold) * n_claims),
         alpha=plan.policy.alpha,
     )
+    if decision in (Verdict.WITHIN, Verdict.EXCEEDS):
+        so_far = _measurement(w, pd.concat(batches, ignore_index=True), plan, stage)
+        decision, _ = settled(decision, reason, so_far, plan.policy)
     numbers = {"estimate": e.estimate, "ci_low": e.ci_low, "ci_high": e.ci_high}
     return {
-        "answers": answers,
+        "answers": sum(map(len, batches)),
         "attribute": c.attribute,
         "group": c.group,
         "reference": c.reference,
@@ -197,6 +194,10 @@ def _look(w: Watched, plan: GenerationPlan, n_claims: int, answers: int) -> dict
         **{key: value if np.isfinite(value) else None for key, value in numbers.items()},
         "verdict": decision.value,
     }
+
+
+def _measurement(w: Watched, records: pd.DataFrame, plan: GenerationPlan, stage: str) -> Measurement:
+    return replace(measurement(records, w.compared, w.gaps.estimate(), plan.scorers[0], stage), variant=VARIANT)
 
 
 def _p_threshold(w: Watched, threshold: float) -> float:

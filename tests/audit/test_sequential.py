@@ -236,6 +236,27 @@ def test_answers_that_cannot_be_scored_are_missing() -> None:
     assert nothing.findings[0].verdict == Verdict.NOT_MEASURED
 
 
+def test_it_does_not_stop_where_the_policy_would_not_let_the_verdict_stand() -> None:
+    plan = plan_with(batch=80)
+    judged = {"minimum_n": 600, "min_measured": 0.9}
+    plan = plan.model_copy(update={"policy": plan.policy.model_copy(update=judged)})
+    large = run_until_decisive(plan, PROMPTS, SCORER, coin_answers(1.2, np.random.default_rng(0)))
+    assert large.findings[0].verdict == Verdict.EXCEEDS
+    assert 600 <= large.findings[0].n < 700
+
+    even = coin_answers(0.0, np.random.default_rng(0), spread=0.0)
+
+    def answer(drawn: pd.DataFrame) -> pd.DataFrame:
+        answered = even(drawn)
+        return answered.assign(text=answered["text"].where(np.arange(len(drawn)) % 5 > 0, "hm"))
+
+    many = pd.concat([PROMPTS.assign(prompt_id=PROMPTS["prompt_id"] + f"|{n}") for n in range(5)], ignore_index=True)
+    unread = run_until_decisive(plan, many, SCORER, answer)
+    assert unread.findings[0].verdict == Verdict.INCONCLUSIVE
+    assert len(unread.records) == len(many)
+    assert {row["verdict"] for row in unread.trace} == {Verdict.INCONCLUSIVE.value}
+
+
 def test_unequal_groups_are_set_against_each_other_in_proportion() -> None:
     uneven = PROMPTS[(PROMPTS["gender"] == "w") | PROMPTS["name"].isin(["m0", "m1"])]
     stopped = run_until_decisive(plan_with(batch=80), uneven, SCORER, coin_answers(0.0, np.random.default_rng(0)))
