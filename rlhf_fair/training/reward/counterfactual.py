@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
 from rlhf_fair.errors import RowError
-from rlhf_fair.training.reward.terms import Step
+from rlhf_fair.training.reward.terms import Step, Tokenize
 
 CHUNK = 8
 """Pairs of similar length that go through the model together."""
@@ -36,7 +36,7 @@ class CounterfactualConsistency:
         self._tokens: list[tuple[list[int], list[int]]] = []
         self._last = float("nan")
 
-    def prepare(self, tokenize: Callable[[Sequence[str]], list[list[int]]], width: int) -> None:
+    def prepare(self, tokenize: Tokenize, width: int, device: torch.device) -> None:
         """Tokenise both sides once."""
         first, second = (tokenize([pair[side] for pair in self.pairs]) for side in (0, 1))
         self._tokens = list(zip(first, second, strict=True))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
 from rlhf_fair.training.reward.counterfactual import CounterfactualConsistency
-from rlhf_fair.training.reward.terms import Step
+from rlhf_fair.training.reward.terms import Step, Tokenize
 
 
 class GapConstraint:
@@ -40,10 +40,10 @@ class GapConstraint:
         self.multipliers = dict.fromkeys(pairs, 0.0)
         self.gaps: dict[str, float] = {}
 
-    def prepare(self, tokenize: Callable[[Sequence[str]], list[list[int]]], width: int) -> None:
+    def prepare(self, tokenize: Tokenize, width: int, device: torch.device) -> None:
         """Tokenise both sides once."""
         for part in self.parts.values():
-            part.prepare(tokenize, width)
+            part.prepare(tokenize, width, device)
 
     def loss(self, step: Step) -> torch.Tensor:
         """Sum over groups of multiplier x the batch's gap."""

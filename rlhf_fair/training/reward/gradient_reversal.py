@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from rlhf_fair.errors import SettingsError
-from rlhf_fair.training.reward.terms import Step
+from rlhf_fair.training.reward.terms import Step, Tokenize
 
 
 class _Reverse(torch.autograd.Function):  # type: ignore[misc]
@@ -64,19 +63,18 @@ class GradientReversal:
         self._adversary: torch.nn.Module | None = None
         self._last = float("nan")
 
-    def prepare(self, tokenize: Callable[[Sequence[str]], list[list[int]]], width: int) -> None:
-        """Make the adversary for features of this width."""
+    def prepare(self, tokenize: Tokenize, width: int, device: torch.device) -> None:
+        """Make the adversary for features of this width; the same on every device."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             self._adversary = torch.nn.Sequential(
                 torch.nn.Linear(width, self.hidden), torch.nn.ReLU(), torch.nn.Linear(self.hidden, len(self.names))
-            )
+            ).to(device)
 
     def loss(self, step: Step) -> torch.Tensor:
         """The adversary's loss; on its way to the trunk its gradient is turned around and scaled by ``strength``."""
         assert step.features is not None
         assert self._adversary is not None
-        self._adversary.to(step.features.device)
         groups = self.groups[step.rows].repeat(len(step.features)).to(step.features.device)
         known = groups >= 0
         if not known.any():

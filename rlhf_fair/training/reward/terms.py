@@ -11,6 +11,9 @@ import torch
 
 from rlhf_fair.training.reward.weighting import Across
 
+Tokenize = Callable[[Sequence[str]], list[list[int]]]
+"""The model's tokenizer: ids of each text, cut at the longest length."""
+
 
 @dataclass(frozen=True)
 class Step:
@@ -38,8 +41,8 @@ class Term(Protocol):
     def needs_features(self) -> bool:
         """Whether `Step.features` must be there."""
 
-    def prepare(self, tokenize: Callable[[Sequence[str]], list[list[int]]], width: int) -> None:
-        """Called once before training, with the model's tokenizer (ids cut at the longest length) and feature width."""
+    def prepare(self, tokenize: Tokenize, width: int, device: torch.device) -> None:
+        """Called once before training, with the model's feature width, and the device of its parameters and ours."""
 
     def loss(self, step: Step) -> torch.Tensor:
         """Scalar to be added."""

@@ -113,7 +113,11 @@ class _Run:
             model = add_lora(model, settings.lora)
         self.tap = FeatureTap(model) if any(term.needs_features for term in task.terms) else None
         for term in task.terms:
-            term.prepare(lambda texts: encode(tokenizer, texts, settings.max_length), reward_head(model).in_features)
+            term.prepare(
+                lambda texts: encode(tokenizer, texts, settings.max_length),
+                reward_head(model).in_features,
+                accelerator.device,
+            )
         optimizer = torch.optim.AdamW(_parameter_groups(model, task, settings), lr=settings.learning_rate)
         self.model, self.optimizer = accelerator.prepare(model, optimizer)
         self.n_steps = steps_of(len(self.lengths), settings, accelerator.num_processes)
@@ -206,7 +210,7 @@ class _Run:
         n = self.accelerator.num_processes
         for parameter in self._own if n > 1 else ():
             mine = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-            parameter.grad = self._across(mine) / n
+            parameter.grad = (self._across(mine.to(self.accelerator.device)) / n).to(parameter.device)
 
     def _loss(self, rows: NDArray[np.int64], rng: np.random.Generator) -> tuple[torch.Tensor, dict[str, float]]:
         task, columns = self.task, len(self.tokens)

@@ -13,6 +13,8 @@ from rlhf_fair.training.reward.gap_constraint import GapConstraint
 from rlhf_fair.training.reward.gradient_reversal import GradientReversal, reversal_scale
 from rlhf_fair.training.reward.terms import Step
 
+CPU = torch.device("cpu")
+
 
 def tokens(texts: Sequence[str]) -> list[list[int]]:
     return [[ord(letter) for letter in text] for text in texts]
@@ -47,7 +49,7 @@ def step(
 
 def test_consistency_is_the_mean_square_of_the_differences() -> None:
     term = CounterfactualConsistency([("xa", "a"), ("xb", "b")], strength=0.5, batch_size=2)
-    term.prepare(tokens, 1)
+    term.prepare(tokens, 1, CPU)
     found = term.loss(step({"xa": 1.0, "a": 0.0, "xb": 5.0, "b": 2.0}))
     assert float(found) == pytest.approx(0.5 * (1 + 9) / 2)
     assert term.metrics()["counterfactual_rms"] == pytest.approx(math.sqrt(5))
@@ -55,7 +57,7 @@ def test_consistency_is_the_mean_square_of_the_differences() -> None:
 
 def test_consistency_draws_every_pair_equally_often() -> None:
     term = CounterfactualConsistency([(f"x{k}", str(k)) for k in range(10)], strength=1.0, batch_size=3)
-    term.prepare(tokens, 1)
+    term.prepare(tokens, 1, CPU)
     # the reward of x0 alone differs, by 1: the expected loss is a tenth
     rewards = {f"x{k}": float(k == 0) for k in range(10)} | {str(k): 0.0 for k in range(10)}
     one = step(rewards)
@@ -72,7 +74,7 @@ def test_reversal_turns_the_gradient_for_the_features_and_not_for_the_adversary(
     features = torch.randn(1, 4, 3, generator=torch.Generator().manual_seed(0)).requires_grad_()
     groups, rows = np.array([0, 1, 0, 1]), torch.arange(4)
     term = GradientReversal(groups, ("x", "y"), strength=2.0, hidden=5)
-    term.prepare(tokens, 3)
+    term.prepare(tokens, 3, CPU)
     loss = term.loss(step(features=features, rows=rows, progress=1.0))
     turned = torch.autograd.grad(loss, [features, *term.parameters()])
 
@@ -92,7 +94,7 @@ def test_features_lose_the_group_and_keep_the_rest() -> None:
     groups = rng.integers(0, 2, 400)
     x = torch.tensor(np.stack([2.0 * groups - 1, rng.standard_normal(400)], axis=1), dtype=torch.float32)
     term = GradientReversal(groups, ("x", "y"), strength=1.0, hidden=8)
-    term.prepare(tokens, 2)
+    term.prepare(tokens, 2, CPU)
     torch.manual_seed(0)
     trunk = torch.nn.Linear(2, 2)
     optimizer = torch.optim.Adam([*trunk.parameters(), *term.parameters()], lr=0.02)
@@ -109,7 +111,7 @@ def test_features_lose_the_group_and_keep_the_rest() -> None:
 
 def test_unknown_rows_are_not_shown_to_the_adversary() -> None:
     term = GradientReversal(np.array([0, 1, -1, -1]), ("x", "y"), strength=1.0)
-    term.prepare(tokens, 2)
+    term.prepare(tokens, 2, CPU)
     features = torch.randn(1, 2, 2).requires_grad_()
     loss = term.loss(step(features=features, rows=torch.tensor([2, 3])))
     assert float(loss.detach()) == 0.0
@@ -119,7 +121,7 @@ def test_unknown_rows_are_not_shown_to_the_adversary() -> None:
 
 def test_multiplier_by_hand() -> None:
     term = GapConstraint({"x": [("xa", "a")]}, tolerance=0.5, rate=0.1, memory=0.0)
-    term.prepare(tokens, 1)
+    term.prepare(tokens, 1, CPU)
     one = step({"xa": 2.0, "a": 0.0})
     assert float(term.loss(one).detach()) == 0.0  # the multiplier starts at 0
     term.after_step()
@@ -136,7 +138,7 @@ def test_multiplier_by_hand() -> None:
 def test_the_constraint_is_met_and_no_more() -> None:
     """A model that wants a gap of 2 and can move it freely ends at the tolerance."""
     term = GapConstraint({"x": [("xa", "a")]}, tolerance=0.5, rate=0.05, memory=0.5)
-    term.prepare(tokens, 1)
+    term.prepare(tokens, 1, CPU)
     shift = torch.zeros(1, requires_grad=True)
     optimizer = torch.optim.SGD([shift], lr=0.05)
     for _ in range(1500):

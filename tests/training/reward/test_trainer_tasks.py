@@ -178,6 +178,24 @@ def test_the_curve_reaches_tensorboard(tmp_path: Path) -> None:
     assert [event.value for event in read["loss"]] == pytest.approx([row["loss"] for row in run.curve])
 
 
+def test_an_adversary_lies_where_the_model_goes_before_its_moments_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Moments are restored to where the parameters lie: one that moves afterwards cannot resume on a GPU."""
+
+    class Elsewhere:
+        device = torch.device("meta")
+
+        def prepare(self, model: Any, optimizer: torch.optim.Optimizer) -> Any:
+            adversary = optimizer.param_groups[-1]["params"]
+            assert {parameter.device for parameter in adversary} == {self.device}
+            assert len(adversary) == 4  # two layers
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("rlhf_fair.training.reward.trainer.open_accelerator", lambda settings, folder: Elsewhere())
+    adversary = GradientReversal(np.arange(len(good_or_bad().text)) % 2, ("one", "other"), strength=0.1)
+    with pytest.raises(KeyboardInterrupt):
+        train_reward_model(tiny_bert(), tiny_tokenizer(), RewardTask(good_or_bad(), terms=(adversary,)), SETTINGS)
+
+
 def test_a_loss_that_is_not_a_number_stops_the_run() -> None:
     settings = SETTINGS.model_copy(update={"learning_rate": 1e30, "clip_norm": 1e30})
     with pytest.raises(SettingsError, match=r"the loss is .*lower the learning rate"):
