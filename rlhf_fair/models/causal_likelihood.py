@@ -10,12 +10,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from rlhf_fair.models.batch_limits import BatchLimits
 from rlhf_fair.models.continuation import bordered, text_start, tokens_of
 from rlhf_fair.models.counterpart import check_tokens, chosen_positions
 from rlhf_fair.models.loading import position_limit
 from rlhf_fair.models.requests import Likelihood, LogLikelihood, Progress, PseudoLogLikelihood
 from rlhf_fair.models.selected_logits import input_device
-from rlhf_fair.models.token_logprobs import BatchLimits, token_logprobs
+from rlhf_fair.models.token_logprobs import token_logprobs
 
 
 def continuation_likelihoods(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
+from rlhf_fair.models.batch_limits import BatchLimits
 from rlhf_fair.models.loading import Precision, load_language_model
 from rlhf_fair.models.reward_model import pick_device
-from rlhf_fair.models.token_logprobs import BatchLimits
 
 
 class LanguageModel:

@@ -12,13 +12,13 @@ import torch
 from numpy.typing import NDArray
 
 from rlhf_fair.errors import ModelLoadError
+from rlhf_fair.models.batch_limits import BatchLimits
 from rlhf_fair.models.counterpart import check_tokens, chosen_positions
 from rlhf_fair.models.language_model import LanguageModel
 from rlhf_fair.models.loading import position_limit
 from rlhf_fair.models.requests import Likelihood, Progress, PseudoLogLikelihood
 from rlhf_fair.models.reward_model import pad
 from rlhf_fair.models.selected_logits import input_device, logprobs_of, selected_logits
-from rlhf_fair.models.token_logprobs import BatchLimits
 
 
 @dataclass(frozen=True)

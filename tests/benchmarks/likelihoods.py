@@ -27,13 +27,13 @@ from timing import compare, timed
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer, BertConfig, BertForMaskedLM, GPT2Config, GPT2LMHeadModel
 
+from rlhf_fair.models.batch_limits import BatchLimits
 from rlhf_fair.models.causal_lm import CausalLM
 from rlhf_fair.models.continuation import bordered
 from rlhf_fair.models.counterpart import chosen_positions
 from rlhf_fair.models.loading import resolve
 from rlhf_fair.models.masked_lm import MaskedLM
 from rlhf_fair.models.requests import LogLikelihood, PseudoLogLikelihood
-from rlhf_fair.models.token_logprobs import BatchLimits
 
 SHAPES = {"2x128": (2, 128, 2), "6x384": (6, 384, 12), "12x768": (12, 768, 12)}
 """Layers, width, heads: those of BERT-tiny, MiniLM and BERT-base or GPT-2."""

@@ -32,10 +32,11 @@ from transformers import (
 )
 
 from rlhf_fair.errors import ModelLoadError, SettingsError
+from rlhf_fair.models.batch_limits import BatchLimits
 from rlhf_fair.models.causal_lm import CausalLM
 from rlhf_fair.models.requests import Decoding, Generation, Likelihood, LogLikelihood, PseudoLogLikelihood
 from rlhf_fair.models.shared_prefix import PrefixTree, prefix_tree, tree_rows
-from rlhf_fair.models.token_logprobs import BatchLimits, reads_trees, token_logprobs
+from rlhf_fair.models.token_logprobs import reads_trees, token_logprobs
 
 CONTEXTS = [
     "",

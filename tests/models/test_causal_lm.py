@@ -13,8 +13,8 @@ from tiny import tiny_language_model, tiny_tokenizer
 from transformers import LlamaConfig, MambaConfig, MambaForCausalLM
 
 from rlhf_fair.errors import ModelLoadError
+from rlhf_fair.models.batch_limits import BatchLimits
 from rlhf_fair.models.causal_lm import CausalLM, decode
-from rlhf_fair.models.token_logprobs import BatchLimits
 from rlhf_fair.models.token_sampling import SampledTokens, ends_of, item_uniforms, pad_left, sample_tokens
 
 PROMPTS = ["i like the", "you hate", "we love the old dog and the", "what do you think about the kind man ?", "hi"]

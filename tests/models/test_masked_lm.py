@@ -21,10 +21,10 @@ from transformers import (
 )
 
 from rlhf_fair.errors import ModelLoadError, SettingsError
+from rlhf_fair.models.batch_limits import BatchLimits
 from rlhf_fair.models.counterpart import chosen_positions
 from rlhf_fair.models.masked_lm import MaskedLM
 from rlhf_fair.models.requests import Likelihood, PseudoLogLikelihood, Tokens
-from rlhf_fair.models.token_logprobs import BatchLimits
 
 PAIRS = [
     ("the old man is good .", "the old woman is good ."),

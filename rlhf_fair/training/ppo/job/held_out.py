@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 import torch
 
+from rlhf_fair.models.batch_limits import BatchLimits
 from rlhf_fair.models.causal_lm import decode
 from rlhf_fair.models.refusal import is_refusal
 from rlhf_fair.models.requests import ScoresQuality
 from rlhf_fair.models.sampling_check import check_sampling
 from rlhf_fair.models.selected_logits import input_device
-from rlhf_fair.models.token_logprobs import BatchLimits
 from rlhf_fair.models.token_sampling import ends_of, item_uniforms, pad_left, sample_tokens
 from rlhf_fair.training.ppo.job.prompt_table import ASKED, prompt_batch
 from rlhf_fair.training.ppo.job.record_columns import (
@@ -99,11 +99,24 @@ def _batch(
         mask = sampled.response_mask
         sequence = torch.cat([prompt_ids, sampled.tokens], dim=1)
         attention = torch.cat([prompt_mask, mask], dim=1)
-        before = reference_logprobs(reference, sequence, attention, sampled.tokens, sampling.temperature)
+        before = reference_logprobs(
+            reference,
+            sequence,
+            attention,
+            sampled.tokens,
+            sampling.temperature,
+            rows=_rows_at_once(reference, sampled.tokens.shape[1]),
+        )
         log_ratio = ((sampled.logprobs - before) * mask).sum(-1).double().cpu().numpy()
     completions = decode(tokenizer, sampled)
     texts, lengths = [c.text for c in completions], [float(c.n_tokens) for c in completions]
     return texts, lengths, [float(not c.finished) for c in completions], log_ratio.tolist()
+
+
+def _rows_at_once(model: Any, length: int) -> int:
+    """Answers of ``length`` tokens whose logits one pass may hold; at least 1."""
+    vocabulary = model.config.get_text_config().vocab_size
+    return max(1, BatchLimits.for_model(model).most_logits(vocabulary) // length)
 
 
 def measure(
