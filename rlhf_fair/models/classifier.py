@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rlhf_fair.errors import ModelLoadError, SettingsError
 from rlhf_fair.models.loading import load_pretrained
 from rlhf_fair.models.requests import Progress
-from rlhf_fair.models.reward_model import encode, pad, pick_device, token_limit
+from rlhf_fair.models.reward_model import batches, encode, pad, pick_device, token_limit
 
 Labels = Literal["exclusive", "independent"]
 """Do a text's label probabilities sum to 1 (softmax), or can several labels apply at once (sigmoid)?"""
@@ -87,11 +87,9 @@ class ClassifierScorer:
         distinct, where = np.unique(np.asarray(texts, dtype=object), return_inverse=True)
         tokens = encode(self.tokenizer, list(distinct), self.max_length)
         spoken = [index for index, text in enumerate(distinct) if text.strip()]
-        order = sorted(spoken, key=lambda row: (len(tokens[row]), tokens[row]))
         table = np.full((len(tokens), len(self.label_names)), np.nan)
         with torch.inference_mode():
-            for start in range(0, len(order), batch_size):
-                rows = order[start : start + batch_size]
+            for rows in batches(tokens, spoken, batch_size):
                 batch = pad([tokens[row] for row in rows], self.tokenizer.pad_token_id, self.device)
                 logits = self.model(**batch).logits.double()
                 shares = logits.softmax(-1) if self.labels == "exclusive" else logits.sigmoid()

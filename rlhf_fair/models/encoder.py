@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rlhf_fair.errors import ModelLoadError, SettingsError
 from rlhf_fair.models.loading import Precision, load_pretrained, position_limit
 from rlhf_fair.models.requests import Progress
-from rlhf_fair.models.reward_model import encode, pad, pick_device
+from rlhf_fair.models.reward_model import batches, encode, pad, pick_device
 from rlhf_fair.models.selected_logits import input_device
 
 Pooling = Literal["mean", "cls"]
@@ -66,10 +66,8 @@ class Encoder:
         self.n_cut += int(times[longer].sum())
         if longer.any():
             tokens = encode(self.tokenizer, list(distinct), self.max_length)
-        order = sorted(range(len(tokens)), key=lambda row: (len(tokens[row]), tokens[row]))
         vectors = np.zeros((len(tokens), self.model.config.hidden_size), dtype=np.float32)
-        for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size]
+        for rows in batches(tokens, range(len(tokens)), batch_size):
             batch = pad([tokens[row] for row in rows], self.tokenizer.pad_token_id, str(input_device(self.model)))
             hidden = self.model(**batch).last_hidden_state.float()
             if self.pooling == "mean":

@@ -182,9 +182,10 @@ def position_limit(model: Any) -> int | None:
     """Most tokens that the model's positions allow; None where its config states no limit."""
     config = model.config.get_text_config()
     positions: int | None = getattr(config, "max_position_embeddings", None)
-    if positions is not None and getattr(config, "model_type", "") in COUNT_FROM_PADDING:
-        positions -= 2  # their positions start at pad_token_id + 1
-    return positions
+    if positions is None or positions < 1:  # XLNet's is -1
+        return None
+    # those that count from padding start at pad_token_id + 1
+    return positions - 2 if getattr(config, "model_type", "") in COUNT_FROM_PADDING else positions
 
 
 def _package_folder(name: str) -> Path:

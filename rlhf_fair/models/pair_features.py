@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rlhf_fair.errors import ModelLoadError
 from rlhf_fair.models.encoder import Encoder
 from rlhf_fair.models.requests import Progress
-from rlhf_fair.models.reward_model import RewardModel, encode, pad
+from rlhf_fair.models.reward_model import RewardModel, batches, encode, pad
 
 Floats = NDArray[np.float64]
 
@@ -64,13 +64,11 @@ def _last_layer_inputs(
     distinct, where = np.unique(np.asarray(texts, dtype=object), return_inverse=True)
     times = np.bincount(where, minlength=len(distinct))
     tokens = encode(reward.tokenizer, list(distinct), reward.max_length)
-    order = sorted(range(len(tokens)), key=lambda row: (len(tokens[row]), tokens[row]))
     vectors = np.empty((len(tokens), head.in_features))
     seen: list[torch.Tensor] = []
     hook = head.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
     try:
-        for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size]
+        for rows in batches(tokens, range(len(tokens)), batch_size):
             batch = pad([tokens[row] for row in rows], reward.tokenizer.pad_token_id, reward.device)
             reward.model(**batch)
             vectors[rows] = _pooled(seen.pop(), batch["input_ids"], reward.model.config.pad_token_id).cpu().numpy()

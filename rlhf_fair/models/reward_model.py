@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,14 @@ from numpy.typing import NDArray
 
 from rlhf_fair.artifacts import make_folder
 from rlhf_fair.errors import SettingsError
+from rlhf_fair.models.batch_limits import BatchLimits
 from rlhf_fair.models.loading import load_reward_model, position_limit, quiet_transformers
 from rlhf_fair.models.reward_heads import declare_heads, declared_heads
 
 LONGEST = 1024
-"""Cap on tokens per text where neither model nor tokenizer states one."""
+"""Most tokens per text where neither model nor tokenizer states a limit."""
+NO_LIMIT = 10**20
+"""A tokenizer that states no limit has 1e30 in transformers, and fewer than this where it states one."""
 
 
 class RewardModel:
@@ -61,19 +64,20 @@ class RewardModel:
         """What each head says of each text, shape (n, heads), in the order of ``texts``.
 
         Equal texts are scored once, and batches are formed by length and then by tokens, so the scores do not depend
-        on the order of ``texts``. ``on_batch`` hears how many distinct texts were scored so far.
+        on the order of ``texts``. Long texts are fewer to a batch, see `batches`. ``on_batch`` hears how many distinct
+        texts were scored so far.
         """
         distinct, where = np.unique(np.asarray(texts, dtype=object), return_inverse=True)
         tokens = encode(self.tokenizer, list(distinct), self.max_length)
-        order = sorted(range(len(tokens)), key=lambda row: (len(tokens[row]), tokens[row]))
+        done = 0
         found = np.full((len(tokens), len(self.heads.names)), np.nan)
         with torch.inference_mode():
-            for start in range(0, len(order), batch_size):
-                rows = order[start : start + batch_size]
+            for rows in batches(tokens, range(len(tokens)), batch_size):
                 batch = pad([tokens[row] for row in rows], self.tokenizer.pad_token_id, self.device)
                 found[rows] = self.model(**batch).logits.double().cpu().numpy()
+                done += len(rows)
                 if on_batch is not None:
-                    on_batch(start + len(rows))
+                    on_batch(done)
         return found[where]
 
 
@@ -95,9 +99,9 @@ def pick_device(name: str) -> str:
 
 
 def token_limit(model: Any, tokenizer: Any) -> int:
-    """Most tokens per text: the smaller of what the tokenizer and the position table allow."""
-    positions = position_limit(model) or LONGEST
-    return int(min(tokenizer.model_max_length or LONGEST, positions, LONGEST))
+    """Most tokens per text: the smaller of what the tokenizer and the positions state; `LONGEST` if neither does."""
+    stated = (tokenizer.model_max_length, position_limit(model))
+    return min((int(limit) for limit in stated if limit and limit < NO_LIMIT), default=LONGEST)
 
 
 def encode(tokenizer: Any, texts: Sequence[str], max_length: int) -> list[list[int]]:
@@ -108,6 +112,16 @@ def encode(tokenizer: Any, texts: Sequence[str], max_length: int) -> list[list[i
     specials = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
     stand_in = next(token for token in specials if token is not None)
     return [row or [stand_in] for row in rows]
+
+
+def batches(tokens: Sequence[list[int]], rows: Iterable[int], batch_size: int) -> Iterator[list[int]]:
+    """``rows`` of ``tokens`` by length: up to ``batch_size``, padded to no more tokens than as many of `LONGEST` have.
+
+    A text that is longer than all of these runs by itself.
+    """
+    order = sorted(rows, key=lambda row: (len(tokens[row]), tokens[row]))
+    limits = BatchLimits(tokens=batch_size * LONGEST)
+    return limits.runs(order, [len(tokens[row]) for row in order], most=batch_size)
 
 
 def pad(rows: Sequence[Sequence[int]], pad_token_id: int, device: str = "cpu") -> dict[str, torch.Tensor]:
