@@ -54,6 +54,7 @@ def _log_ratios(
         torch.cat([prompt_mask, sampled.response_mask], dim=1),
         sampled.tokens,
         policy.temperature,
+        rows=len(ids),
     )
     difference = (sampled.logprobs - under_reference) * sampled.response_mask
     return np.asarray(difference.sum(-1).double().cpu().numpy())

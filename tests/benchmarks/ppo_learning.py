@@ -55,7 +55,7 @@ def same_answers(task: Path, theirs: Path, seed: int) -> None:
     everything = torch.ones_like(text, dtype=torch.bool)
 
     def as_theirs(model: Any, *_: Any, **__: Any) -> SampledTokens:
-        logprobs = reference_logprobs(model, text, everything, answers, 1.0)
+        logprobs = reference_logprobs(model, text, everything, answers, 1.0, rows=len(text))
         return SampledTokens(answers, everything[:, PROMPT:], logprobs)
 
     trainer = our_trainer(task, seed, critic_apart=True)

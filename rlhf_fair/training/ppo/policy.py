@@ -89,11 +89,18 @@ def chosen_logprobs(logits: Tensor, tokens: Tensor) -> Tensor:
 
 @torch.no_grad()  # type: ignore[untyped-decorator]
 def reference_logprobs(
-    model: Any, sequence: Tensor, attention_mask: Tensor, responses: Tensor, temperature: float
+    model: Any, sequence: Tensor, attention_mask: Tensor, responses: Tensor, temperature: float, *, rows: int
 ) -> Tensor:
-    """(batch, response_len) log-probabilities of ``responses`` under a frozen model, nats."""
-    reading = read(model, sequence, attention_mask, responses.shape[1])
-    return chosen_logprobs(_tempered(reading.logits, temperature), responses)
+    """(batch, response_len) log-probabilities of ``responses``, the last tokens of ``sequence``, under a frozen model.
+
+    In nats. ``rows`` pass through the model at a time.
+    """
+    found = []
+    parts = zip(sequence.split(rows), attention_mask.split(rows), responses.split(rows), strict=True)
+    for ids, attention, chosen in parts:
+        reading = read(model, ids, attention, chosen.shape[1])
+        found.append(chosen_logprobs(_tempered(reading.logits, temperature), chosen))
+    return torch.cat(found)
 
 
 def read(model: Any, sequence: Tensor, attention_mask: Tensor, length: int) -> Reading:

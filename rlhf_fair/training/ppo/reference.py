@@ -6,7 +6,6 @@ import copy
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from rlhf_fair.training.ppo.policy import reference_logprobs
@@ -26,9 +25,11 @@ class Reference:
 
         ``rows`` pass through the model at a time.
         """
-        parts = zip(sequence.split(rows), attention_mask.split(rows), responses.split(rows), strict=True)
         with self._untrained():
-            return torch.cat([reference_logprobs(self.model, *part, temperature) for part in parts])
+            logprobs: Tensor = reference_logprobs(
+                self.model, sequence, attention_mask, responses, temperature, rows=rows
+            )
+        return logprobs
 
     def _untrained(self) -> AbstractContextManager[None]:
         switched_off: AbstractContextManager[None] = self.model.disable_adapter() if self.additions else nullcontext()

@@ -7,6 +7,7 @@ without texts), results.json for the report, and a manifest.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -212,6 +213,8 @@ class _Job:
 
     def finish(self, before: pd.DataFrame, run: Run) -> None:
         """Measure what was saved, as anybody will load it, and write the account."""
+        del self.policy  # with its gradients and its optimiser it takes more memory than the two models that follow
+        gc.collect()  # trainer and reward know each other
         after_model = CausalLM.load(self.out, device=self.device)
         reference = CausalLM.load(self.source, device=self.device)
         records = self._measured("after training", after_model.model, self.table.held_out, reference.model)

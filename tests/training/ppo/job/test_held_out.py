@@ -12,6 +12,7 @@ from tiny import tiny_gpt2, tiny_language_model, tiny_tokenizer
 
 from rlhf_fair.errors import SettingsError
 from rlhf_fair.metrics.gaps import INTERSECTION
+from rlhf_fair.models.batch_limits import BatchLimits
 from rlhf_fair.models.chat_lm import ChatTokenizer
 from rlhf_fair.models.lexicon import LexiconScorer
 from rlhf_fair.stats.contrasts import contrast_estimate
@@ -83,6 +84,25 @@ def test_the_log_ratio_is_0_to_itself_and_known_to_a_uniform_reference(tokenizer
             logprobs = torch.log_softmax(model(input_ids=torch.tensor([ids])).logits[0] / 0.7, -1)
         total = sum(float(logprobs[at - 1, ids[at]]) + np.log(len(tokenizer)) for at in range(len(prompt), len(ids)))
         assert row.log_ratio == pytest.approx(total, abs=1e-3)
+
+
+def test_a_pass_of_the_reference_holds_no_more_logits_than_may_be(
+    tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1 MiB is 20 positions of a vocabulary of 13,000: four answers of 5 tokens; a larger one leaves one at a time."""
+    model, shapes = tiny_gpt2(tokenizer, initializer_range=0.3), []
+    reference = tiny_gpt2(tokenizer, seed=1, initializer_range=0.3)
+    reference.lm_head.register_forward_hook(lambda module, given, logits: shapes.append(logits.shape[:2]))
+    expected = answer(model, tokenizer, PROMPTS, SAMPLING, reference=reference)[LOG_RATIO]
+    assert shapes == [(6, 5)]
+    monkeypatch.setattr(BatchLimits, "for_model", lambda model: BatchLimits(logits_mib=1))
+    for vocabulary, most in ((13_000, 4), (300_000, 1)):
+        shapes.clear()
+        monkeypatch.setattr(reference.config, "vocab_size", vocabulary)
+        found = answer(model, tokenizer, PROMPTS, SAMPLING, reference=reference)[LOG_RATIO]
+        assert found.to_numpy() == pytest.approx(expected.to_numpy(), abs=1e-4)
+        assert max(rows for rows, _ in shapes) == most
+        assert sum(rows for rows, _ in shapes) == 6
 
 
 def test_records_have_what_was_measured_and_no_texts(tokenizer: Any) -> None:

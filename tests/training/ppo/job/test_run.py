@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,22 @@ def test_the_whole_job(tmp_path: Path) -> None:
     config.write_text(CONFIG.replace("strength = 5.0", "strength = 1.0"))
     with pytest.raises(SettingsError, match="holds a run of another config"):
         train_ppo(config, tmp_path, out)
+
+
+def test_what_was_trained_makes_room_for_what_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The policy is loaded to be trained, then once more as it was saved, and as the reference beside that."""
+    load, loaded = CausalLM.load, list[Callable[[], Any]]()
+    beside: list[int] = []
+
+    def counted(*args: Any, **options: Any) -> CausalLM:
+        beside.append(sum(model() is not None for model in loaded))
+        policy = load(*args, **options)
+        loaded.append(weakref.ref(policy.model))
+        return policy
+
+    monkeypatch.setattr(CausalLM, "load", counted)
+    train_ppo(make_world(tmp_path), tmp_path, tmp_path / "out")
+    assert beside == [0, 0, 1]
 
 
 class Killed(BaseException):
