@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -77,13 +78,14 @@ def _check_rendered(folder: Path, name: str, manifest: Mapping[str, Any]) -> tup
             raise
         said = f"{OTHER_CODE}, and this one cannot render {name}: {type(error).__name__}"
         return (Check(RENDERED, "not proven", said),)
-    checks = (_judged(name, _compared(folder, name, made), manifest, same_code=same_code),)
+    compared = _compared(folder, name, made)
+    checks = (_judged(name, compared, manifest, same_code=same_code),) if compared else ()
     if within is not None:
         said = f"{PAGES[name]} is drawn by another Plotly than the installed one, SHA-256 {within.sha256}"
         return (*checks, Check(RENDERED, "disagrees" if same_code else "not proven", said))
-    if named is not None and checks[0].outcome == "agrees":
-        said = f"{checks[0].detail}; its plots are drawn by a bundle that was handed in, SHA-256 {named.sha256}"
-        return (Check(RENDERED, "agrees", said),)
+    if named is not None:
+        said = f"; its plots are drawn by a bundle that was handed in, SHA-256 {named.sha256}"
+        return tuple(replace(check, detail=check.detail + said) for check in checks)
     return checks
 
 
@@ -98,14 +100,15 @@ def _bundles(page: Path, rendering: Rendering) -> tuple[Bundle | None, Bundle | 
 
 
 def _compared(folder: Path, name: str, made: Mapping[str, bytes]) -> dict[str, str]:
-    """File -> how like it is to what was made; a page that is not there was told of."""
+    """File -> how like it is to what was made; of a folder without a page other files may be missing too."""
     found: dict[str, str] = {}
+    whole = (folder / PAGES[name]).is_file()
     for file, data in made.items():
         if (folder / file).is_file():
             held = read_small(folder, file)
             found[file] = how = likeness(held, data)
             found[file] += f" from line {line_of_difference(held, data)} on" if how not in SAME else ""
-        elif file != PAGES[name]:
+        elif whole:
             found[file] = "missing"
     stray = [file for file in OPTIONAL if file not in made and (folder / file).is_file()]
     return found | dict.fromkeys(stray, "not to be there")
