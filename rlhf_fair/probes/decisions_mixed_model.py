@@ -28,6 +28,8 @@ from rlhf_fair.tables import require_columns
 VARIANT = "mixed model"
 MIN_SCENARIOS = 5
 AGE = "one SD older"
+METHODS = ("lbfgs", "bfgs", "cg", "powell")
+"""Optimisers in order: which of them gets stuck on a variance near 0 depends on the last bits of sums, so on the CPU."""
 
 
 def decisions_mixed_model(
@@ -81,19 +83,21 @@ def _design(rows: pd.DataFrame, references: dict[str, str]) -> tuple[list[tuple[
 
 
 def _fit(rows: pd.DataFrame, design: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """Coefficients and standard errors; None if the optimiser stops short."""
+    """Coefficients and standard errors; None if every optimiser stops short."""
     k = design.shape[1]
     model: Any = MixedLM(rows["logit"].to_numpy(dtype=float), design, rows["scenario"].to_numpy(), exog_re=design)
     independent = MixedLMParams.from_components(fe_params=np.ones(k), cov_re=np.eye(k))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a slope without variance lies on the boundary, which is no fault here
-        try:
-            fit = model.fit(reml=True, free=independent, method=["lbfgs", "powell"])
-        except np.linalg.LinAlgError:
-            return None
-        coefficients, errors = np.asarray(fit.fe_params), np.asarray(fit.bse_fe)  # computed when asked for, so in here
-    usable = fit.converged and np.isfinite(errors).all() and (errors > 0).all()
-    return (coefficients, errors) if usable else None
+    for method in METHODS:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a slope without variance lies on the boundary, which is no fault here
+            try:
+                fit = model.fit(reml=True, free=independent, method=[method])
+                coefficients, errors = np.asarray(fit.fe_params), np.asarray(fit.bse_fe)  # computed when asked for
+            except np.linalg.LinAlgError:
+                continue
+        if fit.converged and np.isfinite(errors).all() and (errors > 0).all():
+            return coefficients, errors
+    return None
 
 
 def _measured(estimate: Estimate, term: tuple[str, str, str], variant: str) -> Measured:
