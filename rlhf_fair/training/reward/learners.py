@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -88,11 +89,12 @@ def _learn_network(config: RewardConfig, rows: Rows, place: Workplace) -> Learnt
         on_step=lambda row: place.progress("training", int(row["step"]), n_steps),
         checkpoint=place.out / CHECKPOINT_NAME,
     )
-    model = RewardModel(loaded.model, loaded.tokenizer, max_length=config.training.max_length)
+    options: dict[str, Any] = {"max_length": config.training.max_length, "device": config.training.device}
+    model = RewardModel(loaded.model, loaded.tokenizer, **options)
     if config.objective == "preference" and prepared.heads.kind in ("ensemble", "groups"):
         prepared = replace(prepared, heads=_on_one_level(model, prepared))
         declare_heads(loaded.model.config, prepared.heads)
-        model = RewardModel(loaded.model, loaded.tokenizer, max_length=config.training.max_length)
+        model = RewardModel(loaded.model, loaded.tokenizer, **options)
     return Learnt(model, prepared, run)
 
 

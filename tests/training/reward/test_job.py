@@ -147,6 +147,13 @@ def test_stopped_and_resumed_gives_the_same_files(world: Path, monkeypatch: pyte
         assert (world / "whole" / name).read_bytes() == (world / "part" / name).read_bytes()
 
 
+def test_a_gpu_that_the_config_leaves_alone_is_left_alone(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    (world / "config.toml").write_text(CONFIG.replace("epochs = 6", 'epochs = 1\ndevice = "cpu"'))
+    job = train_reward(world / "config.toml", world, world / "out")
+    assert job.metrics["steps"] > 0
+
+
 def test_preferences(world: Path) -> None:
     rng = np.random.default_rng(0)
     lines = []
