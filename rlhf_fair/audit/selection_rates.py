@@ -133,6 +133,7 @@ def build_results(
         "tables": {name: table for name, table in shown.items() if table["rows"]},
         "publication": publication(plan, listed, _parts(tables), people, synthetic=synthetic),
         **_synthetic(people, synthetic),
+        "unknown_by_table": {name: table.n_unknown for name, table in listed.items()},
         **counts(plan, people),
     }
     return Results(audit=audit, findings=build_findings(measurements, plan.policy))
@@ -243,10 +244,10 @@ def _synthetic(people: People, synthetic: bool) -> dict[str, Any]:
 
 
 def counts(plan: SelectionRatesPlan, people: People) -> dict[str, Any]:
-    """input = reported + excluded + unknown; unknown here: of no known category in any attribute."""
+    """input = reported + excluded + unknown; unknown: in at least one attribute, so not reported in every table."""
     names = [attribute.name for attribute in plan.attributes]
     missing = people.table[OUTCOME].isna()
-    unknown = int((people.table[names].isna().all(axis=1) & ~missing).sum())
+    unknown = int((people.table[names].isna().any(axis=1) & ~missing).sum())
     reasons = (people.rejects["column"] + ": " + people.rejects["code"].str.replace("_", " ")).value_counts()
     exclusions = [{"reason": "no outcome", "n": int(missing.sum())}] if missing.any() else []
     return {

@@ -55,8 +55,11 @@ def data_account(case: Case) -> Found:
 
 
 def unknown_counted(case: Case) -> Found:
-    """How many rows have an unknown group."""
-    counts = case.results.audit.get("counts")
+    """How many rows have an unknown group, table by table where an audit has several."""
+    counts, tables = case.results.audit.get("counts"), case.results.audit.get("unknown_by_table")
+    if isinstance(tables, Mapping) and tables and all(type(n) is int for n in tables.values()):
+        said = ", ".join(f"{n} in {name}" for name, n in sorted(tables.items()))
+        return Found(State.PRESENT, f"rows of unknown group counted: {said}", "data")
     if isinstance(counts, Mapping) and type(counts.get("unknown")) is int:
         return Found(State.PRESENT, f"{counts['unknown']} rows of unknown group counted", "data")
     return Found(State.ABSENT, "rows of unknown group are not counted")

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from datetime import date as Day
 from typing import Annotated, NamedTuple
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, Strict, StringConstraints
 
 from rlhf_fair.settings import Settings
 
@@ -61,11 +61,15 @@ class Oversight(Settings):
 
 
 class SignOff(Settings):
-    """``[sign_off]``: who answers for the report, and whether the auditor is independent. A name is no signature."""
+    """``[sign_off]``: who answers for the report. A name is no signature.
+
+    ``independent``: whether the auditor is, as the law at hand means it; ``independence``: on what grounds.
+    """
 
     name: Text = ""
     role: Text = ""
     date: Day | None = None
+    independent: Annotated[bool, Strict()] | None = None
     independence: Text = ""
 
 
@@ -108,4 +112,6 @@ class Entry(NamedTuple):
 def _worded(value: object) -> str:
     if isinstance(value, tuple):
         return "; ".join(filter(None, map(str, value)))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return "" if value is None else str(value)

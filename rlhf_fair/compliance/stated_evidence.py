@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rlhf_fair.compliance.evidence import Case, Found, State
+from rlhf_fair.compliance.evidence import Case, Found, Look, State
 
 SECTION = "context"
 """The section of the page with what people state."""
@@ -34,7 +34,17 @@ class Stated:
         return Found(State.PARTIAL, "stated, which nothing in the results shows", SECTION)
 
 
-STATED: dict[str, Stated] = {
+def independent_auditor(case: Case) -> Found:
+    """Who audited, declared independent by a yes with its grounds; a no, or no word of it, is no such evidence."""
+    declared = case.context.sign_off.independent
+    if declared is None:
+        return Found(State.ABSENT, "not declared: sign off independent (true or false)")
+    if not declared:
+        return Found(State.ABSENT, "declared not to be independent")
+    return Stated(("sign_off.name", "sign_off.independence", "sign_off.independent"), shows=False)(case)
+
+
+STATED: dict[str, Look] = {
     "system": Stated(("system.name", "system.version", "system.description"), shows=True),
     "purpose": Stated(("purpose.intended_use", "purpose.out_of_scope"), shows=True),
     "deployer": Stated(("deployer.name", "deployer.role"), shows=True),
@@ -46,7 +56,7 @@ STATED: dict[str, Stated] = {
     "automation_bias": Stated(("oversight.automation_bias",), shows=False),
     "feedback_loops": Stated(("system.feedback_loops",), shows=False),
     "operation_logs": Stated(("system.operation_logs",), shows=False),
-    "independent_auditor": Stated(("sign_off.name", "sign_off.independence"), shows=False),
+    "independent_auditor": independent_auditor,
     # a name is no signature: `rlhf-fair verify` tells whether there is one, which no page can hold of itself
     "sign_off": Stated(("sign_off.name", "sign_off.role", "sign_off.date"), shows=False),
 }

@@ -139,6 +139,22 @@ def test_categories_left_out_small_or_unknown(tmp_path: Path) -> None:
     assert low["b"] == pytest.approx(90 / 204, abs=1e-4)
 
 
+def test_whoever_is_unknown_in_one_attribute_is_counted_as_unknown(tmp_path: Path) -> None:
+    """2 of unknown sex, 3 of unknown race, 1 of both: 6 people in no cell of the crossing; all as published."""
+    plan = (
+        PLAN
+        + '[[attributes]]\nname = "race"\ncolumn = "race"\nunknown = ["?"]\n[[intersections]]\nof = ["sex", "race"]\n'
+    )
+    cells = [("m", "a")] * 9 + [("f", "b")] * 5 + [("n/a", "a")] * 2 + [("m", "?")] * 3 + [("n/a", "?")]
+    table = pd.DataFrame(cells, columns=["sex", "race"]).assign(selected=[i % 2 for i in range(20)])
+    results = audited(tmp_path, table, plan)
+    assert results.audit["counts"] == {"input": 20, "reported": 14, "excluded": 0, "unknown": 6}
+    assert results.audit["unknown_by_table"] == {"sex": 3, "race": 4, "sex × race": 6}
+    published = publication_of(results)
+    assert published is not None
+    assert [table.unknown for table in published.tables] == [3, 4, 6]
+
+
 def test_every_row_is_accounted_for_and_rejects_say_why(tmp_path: Path) -> None:
     table = people({"m": (20, 10), "F ": (20, 8), "n/a": (4, 1), "mael": (1, 1)}).astype(object)
     table.loc[0, "selected"] = "maybe"

@@ -26,7 +26,7 @@ FULL = Context.model_validate(
         "deployer": {"name": "n", "role": "r", "contact": "c", "notice": "n"},
         "data": {"sources": ["s"], "period": "p", "collection": "c"},
         "oversight": {"responsible": "r", "measures": "m", "automation_bias": "a"},
-        "sign_off": {"name": "n", "role": "r", "date": "2026-07-01", "independence": "i"},
+        "sign_off": {"name": "n", "role": "r", "date": "2026-07-01", "independent": True, "independence": "i"},
     }
 )
 
@@ -133,6 +133,27 @@ def test_what_is_only_stated_is_never_more_than_partial() -> None:
         assert found(kind, context=FULL) == PRESENT
     half = Context.model_validate({"purpose": {"intended_use": "i"}})
     assert found("purpose", context=half) == PARTIAL
+
+
+@pytest.mark.parametrize(
+    ("stated", "state"),
+    [
+        ({"independence": "employed by the deployer"}, ABSENT),
+        ({"independence": "employed by the deployer", "independent": False}, ABSENT),
+        ({"independent": True}, PARTIAL),
+        ({"independence": "paid by the city", "independent": True}, PARTIAL),
+    ],
+)
+def test_an_auditor_is_independent_by_a_yes_alone(stated, state) -> None:
+    assert found("independent_auditor", context=Context.model_validate({"sign_off": {"name": "n", **stated}})) == state
+
+
+def test_the_unknown_are_told_table_by_table() -> None:
+    counts = {"input": 100, "reported": 32, "excluded": 0, "unknown": 68}
+    by_table = {"sex": 35, "race": 33, "sex × race": 68}
+    looked = KINDS["unknown_counted"](Case(Results(audit={"counts": counts, "unknown_by_table": by_table}), Context()))
+    assert looked.said == "rows of unknown group counted: 33 in race, 35 in sex, 68 in sex × race"
+    assert found("unknown_counted", audit={"counts": counts}) == PRESENT
 
 
 def test_a_clause_has_all_of_its_evidence_or_is_partial() -> None:
