@@ -62,12 +62,17 @@ def reference_date(frameworks: Sequence[Framework], given: date | None) -> Refer
 
 def matrix(framework: Framework, case: Case, today: date) -> Matrix:
     """Evidence for every clause."""
-    return Matrix(framework, tuple(_row(clause, case, today) for clause in framework.clauses))
+    rows: dict[str, Row] = {}
+    for clause in framework.clauses:
+        rows[clause.id] = _row(clause, case, today, rows[clause.at_most].state if clause.at_most else None)
+    return Matrix(framework, tuple(rows.values()))
 
 
-def _row(clause: Clause, case: Case, today: date) -> Row:
+def _row(clause: Clause, case: Case, today: date, most: State | None) -> Row:
     found = tuple((kind, KINDS[kind](case)) for kind in clause.evidence)
     state = None if clause.ended else overall(look.state for _, look in found)
+    if state and most:
+        state = min(state, most, key=(State.ABSENT, State.PARTIAL, State.PRESENT).index)
     return Row(clause, clause.standing(today), clause.is_stale(today), state, found)
 
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 
 from rlhf_fair.compliance.evidence import Case, Found, State, measured, share
+
+MITIGATION = re.compile(r"fair_ppo(_round_\d+)?")
+"""Stages trained under a fairness penalty, which pipelines, rounds and `train ppo` name so, and no others."""
 
 
 def claims_with_threshold(case: Case) -> Found:
@@ -75,9 +79,11 @@ def training_feedback_panel(case: Case) -> Found:
 
 
 def mitigation_before_after(case: Case) -> Found:
-    """Gaps before and after a measure, with the interval of the change."""
-    rows = [row for row in case.results.ledger if row.change_from]
-    pairs = [(row.change, row.change_ci_low) for row in rows]
-    pairs += [(e.estimate, e.ci_low) for e in case.results.training.comparisons.values()]
-    hits = sum(math.isfinite(value) and math.isfinite(low) for value, low in pairs)
-    return share(hits, len(pairs), "comparisons before and after with an interval", "mitigation")
+    """Gaps before and after a stage that is itself a measure against them, with the interval of the change.
+
+    Stages declare that by their name, see `MITIGATION`. What other training changed, and what a measure cost in reward
+    or utility, is no evidence of one.
+    """
+    rows = [row for row in case.results.ledger if row.change_from and MITIGATION.fullmatch(row.stage)]
+    hits = sum(math.isfinite(row.change) and math.isfinite(row.change_ci_low) for row in rows)
+    return share(hits, len(rows), "changes of a gap by a mitigation with an interval", "mitigation")

@@ -33,7 +33,8 @@ class Clause(Settings):
     """One demand. ``asks`` is in our words, ``evidence`` the kinds of `rlhf_fair.compliance.evidence` that bear on it.
 
     ``as_of``: when status and number were last checked against a source. ``secondary``: that source was not the
-    instrument itself; ``check`` says what to look up before relying on the entry.
+    instrument itself; ``check`` says what to look up before relying on the entry. ``at_most``: an earlier clause on
+    whose outcome this one rests, so that there is no more evidence for this one than for that.
     """
 
     id: str = Field(min_length=1)
@@ -47,6 +48,7 @@ class Clause(Settings):
     secondary: bool = False
     check: str = ""
     evidence: tuple[str, ...]
+    at_most: str = ""
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
@@ -101,6 +103,9 @@ class Framework(Settings):
         ids = [clause.id for clause in self.clauses]
         if repeated := next((name for name in ids if ids.count(name) > 1), None):
             raise ValueError(f"clause id {repeated!r} occurs more than once")
+        for place, clause in enumerate(self.clauses):
+            if clause.at_most and clause.at_most not in [c.id for c in self.clauses[:place] if not c.ended]:
+                raise ValueError(f"clause {clause.id!r}: at_most = {clause.at_most!r} is no clause before it")
         return self
 
     @property

@@ -158,7 +158,9 @@ def _cells(row: Row, sections: Mapping[str, str]) -> tuple[Cell, ...]:
     if row.state is None:
         evidence = Cell("–", detail=f"not looked for: the clause is {clause.status.value}")
     else:
-        evidence = Cell(f"evidence {row.state.value}", detail="; ".join(_said(name, f) for name, f in row.found))
+        said = [_said(name, f) for name, f in row.found]
+        said += [f"no more than there is for {clause.at_most}, on which it rests"] if clause.at_most else []
+        evidence = Cell(f"evidence {row.state.value}", detail="; ".join(said))
     where = dict.fromkeys(sections[f.where] for _, f in row.found if f.where in sections)
     checked = [
         "secondary source, check" if clause.secondary else "",

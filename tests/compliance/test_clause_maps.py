@@ -128,6 +128,9 @@ def test_a_broken_map_names_file_and_fault(tmp_path) -> None:
     path.write_text(head + 'status = "maybe"\nas_of = 2026-01-01\nevidence = ["limitations"]\n')
     with pytest.raises(SettingsError, match=r"own\.toml: clauses\.0\.status = 'maybe'"):
         read_framework(path)
+    path.write_text(head + 'status = "in_force"\nas_of = 2026-01-01\nevidence = ["limitations"]\nat_most = "2"\n')
+    with pytest.raises(SettingsError, match=r"clause '1': at_most = '2' is no clause before it"):
+        read_framework(path)
     path.write_text(head + 'status = "in_force"\nevidence = ["limitations"]\n')
     with pytest.raises(SettingsError, match=r"missing key 'clauses\.0\.as_of'"):
         read_framework(path)

@@ -115,15 +115,43 @@ def test_an_account_of_data_must_add_up(audit, state) -> None:
     assert found("data_account", audit=audit) == state
 
 
-def test_before_and_after_wants_intervals() -> None:
-    row = LedgerRow(
-        stage="ppo", attribute="gender", metric="gap", reference="man", estimate=0.1, ci_low=0.0, ci_high=0.2, n=10,
-        n_clusters=5, change_from="sft", change=-0.1, change_ci_low=-0.2, change_ci_high=0.0,
-    )  # fmt: skip
-    unknown = {"perplexity": Estimate.not_estimable("no held-out text")}
-    assert found("mitigation_before_after", ledger=(row,)) == PRESENT
-    assert found("mitigation_before_after", ledger=(row,), training=Training(comparisons=unknown)) == PARTIAL
-    assert found("mitigation_before_after", training=Training(comparisons=unknown)) == ABSENT
+def change(stage: str, **changes: object) -> LedgerRow:
+    base: dict[str, object] = {
+        "stage": stage, "attribute": "gender", "metric": "gap", "reference": "man", "estimate": 0.1, "ci_low": 0.0,
+        "ci_high": 0.2, "n": 10, "n_clusters": 5, "change_from": "ppo", "change": -0.1, "change_ci_low": -0.2,
+        "change_ci_high": 0.0,
+    }  # fmt: skip
+    return LedgerRow.model_validate({**base, **changes})
+
+
+@pytest.mark.parametrize("stage", ["fair_ppo", "fair_ppo_round_2"])
+def test_before_and_after_a_mitigation_wants_intervals(stage) -> None:
+    known, unknown = change(stage), change(stage, change=NAN, change_ci_low=NAN, change_ci_high=NAN)
+    assert found("mitigation_before_after", ledger=(known,)) == PRESENT
+    assert found("mitigation_before_after", ledger=(known, unknown)) == PARTIAL
+    assert found("mitigation_before_after", ledger=(unknown,)) == ABSENT
+    assert found("mitigation_before_after", ledger=(change(stage, change_from=""),)) == ABSENT
+
+
+def test_training_that_is_no_mitigation_is_no_evidence_of_one() -> None:
+    gains = Training(comparisons={"reward gain kept": Estimate(estimate=0.9, ci_low=0.8, ci_high=1.0)})
+    plain = tuple(change(stage, change=0.3, change_ci_low=0.2) for stage in ("sft", "reward_model", "ppo"))
+    assert found("mitigation_before_after", ledger=plain, training=gains) == ABSENT
+
+
+def test_measures_against_bias_rest_on_the_examination_of_data() -> None:
+    """Article 10(2)(g) is about the biases found under (f): however much is there, it is no more than for (f)."""
+    (act,) = find_frameworks(["eu-ai-act"])
+    mitigated: dict[str, object] = {"audit": {}, "findings": (finding(),), "ledger": (change("fair_ppo"),)}
+    counts = {"counts": {"input": 10, "reported": 10, "excluded": 0, "unknown": 0}}
+    rated = mitigated | {"audit": counts, "findings": (finding(stage="feedback"),)}
+    for content, context, state in (
+        (mitigated, Context(), ABSENT),
+        (rated, Context(), PARTIAL),
+        (rated, FULL, PRESENT),
+    ):
+        rows = {r.clause.id: r.state for r in matrix(act, Case(Results.model_validate(content), context), DAY).rows}
+        assert (rows["Article 10(2)(f)"], rows["Article 10(2)(g)"]) == (state, state)
 
 
 def test_what_is_only_stated_is_never_more_than_partial() -> None:
