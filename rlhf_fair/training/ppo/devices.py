@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from rlhf_fair.errors import SettingsError
 from rlhf_fair.models.fused_activation import fuse_activations
 from rlhf_fair.models.onednn_linear import use_onednn, worthwhile
-from rlhf_fair.models.reward_model import pick_device
 from rlhf_fair.training.ppo.settings import PPOSettings
+from rlhf_fair.training.process_device import open_device
 
 
 def hasten(model: nn.Module, device_type: str) -> None:
@@ -35,10 +35,9 @@ class Devices:
 
     def __init__(self, settings: PPOSettings) -> None:
         from accelerate import Accelerator
-        from accelerate.state import AcceleratorState
 
-        AcceleratorState._reset_state()  # it is shared: a run of other precision before this one must not decide for it
-        self.accelerator = Accelerator(cpu=pick_device(settings.device) == "cpu", mixed_precision=settings.precision)
+        cpu = open_device(settings.device).type == "cpu"
+        self.accelerator = Accelerator(cpu=cpu, mixed_precision=settings.precision)
         self.count: int = self.accelerator.num_processes
         self.model: Any = None
         if settings.batch_size % self.count or settings.minibatch_size % self.count:

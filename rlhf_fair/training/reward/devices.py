@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rlhf_fair.errors import SettingsError
-from rlhf_fair.models.reward_model import pick_device
+from rlhf_fair.training.process_device import open_device
 from rlhf_fair.training.reward.settings import RewardSettings
 
 EXTRAS = {"tensorboard": "tensorboard", "wandb": "wandb"}
@@ -19,16 +19,14 @@ def open_accelerator(settings: RewardSettings, folder: Path | None) -> Any:
     ``folder`` receives the event files of trackers that write some.
     """
     from accelerate import Accelerator
-    from accelerate.state import AcceleratorState
     from accelerate.utils import is_tensorboard_available, is_wandb_available
 
     present = {"tensorboard": is_tensorboard_available, "wandb": is_wandb_available}
     for tracker in settings.trackers:
         if not present[tracker]():
             raise SettingsError(f"trackers: {tracker} is not installed (pip install {EXTRAS[tracker]})")
-    AcceleratorState._reset_state()  # it is shared: a run of other precision before this one must not decide for it
     accelerator = Accelerator(
-        cpu=pick_device(settings.device) == "cpu",
+        cpu=open_device(settings.device).type == "cpu",
         mixed_precision=settings.precision,
         log_with=list(settings.trackers) or None,
         project_dir=None if folder is None else str(folder),

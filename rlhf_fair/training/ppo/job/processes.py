@@ -13,12 +13,15 @@ def is_first() -> bool:
 
 
 @contextmanager
-def first_goes_ahead(device: str) -> Iterator[None]:
-    """The first process runs the block, then all others do: they find what it has written."""
+def first_goes_ahead() -> Iterator[None]:
+    """The first process runs the block, then all others do: they find what it has written.
+
+    Their devices are open by then; see `rlhf_fair.training.process_device`.
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield
         return
     from accelerate import PartialState
 
-    with PartialState(cpu=device == "cpu").main_process_first():
+    with PartialState().main_process_first():
         yield

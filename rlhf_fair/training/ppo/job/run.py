@@ -32,7 +32,6 @@ from rlhf_fair.models.chat_lm import ChatTokenizer, end_tokens
 from rlhf_fair.models.chat_template import ChatTemplate
 from rlhf_fair.models.loading import position_limit, quiet_transformers, resolve
 from rlhf_fair.models.refusal import is_refusal
-from rlhf_fair.models.reward_model import pick_device
 from rlhf_fair.probes.scorers import Ruler, ScorerPlan, open_scorer
 from rlhf_fair.settings import read_toml
 from rlhf_fair.tables import read_table, write_table
@@ -57,6 +56,7 @@ from rlhf_fair.training.ppo.job.prompt_table import PromptStream, PromptTable, W
 from rlhf_fair.training.ppo.job.run_files import RunFiles
 from rlhf_fair.training.ppo.rewards.total import Paid, RewardSum, open_part
 from rlhf_fair.training.ppo.trainer import Fairness, PPOTrainer
+from rlhf_fair.training.process_device import open_device
 
 CONFIG_NAME = "config.toml"
 METRICS_NAME = "metrics.json"
@@ -109,10 +109,10 @@ def train_ppo(
     if on_note is not None:
         for note in few_prompts(job.table, config):
             on_note(note)
-    with first_goes_ahead(job.device):
+    with first_goes_ahead():
         before = job.start()
     run = job.optimise(on_step or (lambda row, steps: None))
-    with first_goes_ahead(job.device):
+    with first_goes_ahead():
         if is_first():
             job.finish(before, run)
             seal(out, inputs=inputs, seeds={"training": config.seed}, leave_out=PASSING)
@@ -126,7 +126,7 @@ class _Job:
     def __init__(self, config: PPOConfig, folders: Folders, out: Path, progress: Progress) -> None:
         self.config, self.folders, self.out, self.progress = config, folders, out, progress
         self.source = resolve(config.model, folders.data)
-        self.device = pick_device(config.training.device)
+        self.device = str(open_device(config.training.device))  # before any model is: of several processes, its own GPU
         self.policy = CausalLM.load(self.source, device=self.device)
         template = ChatTemplate.find(self.source, config.chat)
         tokenizer = self.policy.tokenizer
@@ -139,7 +139,7 @@ class _Job:
         )
         compared_attributes(self.table.held_out, config.prompts.groups, config.prompts.references)  # or raise now
         check_groups(config, self.table.train)
-        self.reward = RewardSum([open_part(r, folders.config, folders.data, t.device) for r in config.rewards])
+        self.reward = RewardSum([open_part(r, folders.config, folders.data, self.device) for r in config.rewards])
         self.sampling = Sampling(t.max_new_tokens, t.temperature, config.held_out.samples, config.seed)
 
     @property

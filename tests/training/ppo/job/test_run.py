@@ -135,6 +135,31 @@ class Killed(BaseException):
     """Ends a run as a kill does: nothing catches it."""
 
 
+def test_a_process_knows_its_device_before_it_loads_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loaded to "cuda" before each process has a GPU of its own, reward models would all be on the first."""
+    load, seen = CausalLM.load, list[str]()
+
+    def opened(name: str) -> torch.device:
+        seen.append(f"open {name}")
+        return torch.device("cpu", 0)
+
+    def policy(source: str, device: str) -> CausalLM:
+        seen.append(f"policy {device}")
+        return load(source, device=device)
+
+    def reward(*arguments: Any) -> None:
+        seen.append(f"reward {arguments[-1]}")
+        raise Killed
+
+    monkeypatch.setattr(ppo_job, "open_device", opened)
+    monkeypatch.setattr(CausalLM, "load", policy)
+    monkeypatch.setattr(ppo_job, "open_part", reward)
+    config = make_world(tmp_path, config=CONFIG.replace('device = "cpu"', 'device = "auto"'))
+    with pytest.raises(Killed):
+        train_ppo(config, tmp_path, tmp_path / "out")
+    assert seen == ["open auto", "policy cpu:0", "reward cpu:0"]
+
+
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     return dict(AutoModelForCausalLM.from_pretrained(folder).state_dict())
 
