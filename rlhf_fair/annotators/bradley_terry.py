@@ -26,6 +26,7 @@ from rlhf_fair.tables import require_columns
 
 FloatArray = NDArray[np.float64]
 
+FIRST_SHOWN = {"ab": 1.0, "ba": -1.0}
 RESPONSES = ("response_a_id", "response_b_id")
 """Columns that say which responses meet in an item; a response that occurs in several items links them."""
 
@@ -95,7 +96,8 @@ def bradley_terry(
     first, second, names = _responses(feedback)
     rater, raters = pd.factorize(feedback["annotator_id"])
     n, n_names, n_raters = len(feedback), len(names), len(raters) if s.leaning_sd > 0 else 0
-    shown_first = np.where(feedback["order"] == "ba", -1.0, 1.0) if "order" in feedback else np.ones(n)
+    # where it is not known what came first, a leaning to either place says nothing
+    shown_first = feedback["order"].map(FIRST_SHOWN).fillna(0.0).to_numpy(float) if "order" in feedback else np.ones(n)
     rows = np.arange(n)
     parts = [(np.ones(n), first), (-np.ones(n), second)]
     parts += [(shown_first, n_names + rater)] if n_raters else []

@@ -91,16 +91,7 @@ def _gold(feedback: pd.DataFrame, gold: pd.DataFrame | None, s: QualitySettings)
     require_columns(gold, ["item_id"], "gold")
     if gold["item_id"].duplicated().any():
         raise RowError(f"gold names item {gold['item_id'][gold['item_id'].duplicated()].iloc[0]!r} twice")
-    known = gold.set_index("item_id")
-    right = pd.Series(NAN, index=feedback.index)
-    if "choice" in known and "choice" in feedback:
-        answer = feedback["item_id"].map(known["choice"])
-        asked = (feedback["kind"] == "pair") & answer.notna()
-        right[asked] = (feedback["choice"] == answer)[asked].astype(float)
-    if "value" in known and "value" in feedback:
-        answer = feedback["item_id"].map(known["value"]).astype(float)
-        asked = (feedback["kind"] == "rating") & answer.notna()
-        right[asked] = ((feedback["value"] - answer).abs() <= s.gold.tolerance)[asked].astype(float)
+    right = gold_right(feedback, gold, s.gold.tolerance)
     cells = right[right.notna()].groupby(feedback["annotator_id"]).agg(["size", "sum"])
     if cells.empty:
         return "nobody answered a gold item"
@@ -110,6 +101,24 @@ def _gold(feedback: pd.DataFrame, gold: pd.DataFrame | None, s: QualitySettings)
     reasons = [f"gold: {c} of {k} correct; needed: {s.gold.minimum_share:.0%}" for c, k in zip(correct, n, strict=True)]
     limit = s.gold.minimum_share
     return _rows(cells.index, "gold", n, (correct / n, limit, p), flagged, s.gold.excludes, reasons)
+
+
+def gold_right(feedback: pd.DataFrame, gold: pd.DataFrame, tolerance: float) -> pd.Series:
+    """(n,) 1 for a right answer to a gold item, 0 for a wrong one, NaN for answers to other items.
+
+    ``gold``: item_id, and ``choice`` of pairs or ``value`` of ratings, which may be off by ``tolerance``.
+    """
+    known = gold.set_index("item_id")
+    right = pd.Series(NAN, index=feedback.index)
+    if "choice" in known and "choice" in feedback:
+        answer = feedback["item_id"].map(known["choice"])
+        asked = (feedback["kind"] == "pair") & answer.notna()
+        right[asked] = (feedback["choice"] == answer)[asked].astype(float)
+    if "value" in known and "value" in feedback:
+        answer = feedback["item_id"].map(known["value"]).astype(float)
+        asked = (feedback["kind"] == "rating") & answer.notna()
+        right[asked] = ((feedback["value"] - answer).abs() <= tolerance)[asked].astype(float)
+    return right
 
 
 def _timing(feedback: pd.DataFrame, s: QualitySettings) -> pd.DataFrame | str:
@@ -165,7 +174,9 @@ def _same_records(timed: pd.DataFrame) -> pd.Series:
 def _straight_lining(feedback: pd.DataFrame, s: QualitySettings) -> pd.DataFrame | str:
     own, parts = s.straight_lining, []
     decided = feedback[(feedback["kind"] == "pair") & feedback.get("choice", pd.Series(dtype="str")).isin(["a", "b"])]
-    if "order" in feedback and decided["order"].notna().any():
+    if "order" in feedback:
+        decided = decided[decided["order"].isin(["ab", "ba"])]
+    if "order" in feedback and len(decided):
         # only who saw both orders can show a habit of place that is no opinion
         first = ((decided["choice"] == "a") == (decided["order"] == "ab")).groupby(decided["annotator_id"])
         orders = decided.groupby("annotator_id")["order"].nunique()

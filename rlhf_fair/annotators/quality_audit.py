@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import logit
 
-from rlhf_fair.annotators.quality import Quality, check_quality
+from rlhf_fair.annotators.quality import Quality, check_quality, gold_right
 from rlhf_fair.annotators.quality_settings import QualityAuditSettings, QualitySettings
 from rlhf_fair.annotators.simulation import simulate_pair_feedback
 from rlhf_fair.records import Estimate, Verdict
@@ -183,17 +183,15 @@ def control_verdict(audit: pd.DataFrame | None, observed: pd.DataFrame | None) -
     return ControlVerdict(Verdict.WITHIN, "")
 
 
-def contested_gold(feedback: pd.DataFrame, gold: pd.DataFrame, groups: pd.Series) -> pd.DataFrame:
+def contested_gold(feedback: pd.DataFrame, gold: pd.DataFrame, groups: pd.Series, *, tolerance: float) -> pd.DataFrame:
     """Gold items by group: item_id, group, n answers, correct (share), contested: most of the group answers otherwise.
 
-    An item that a whole group gets "wrong" may be a matter of opinion. It should not be gold until somebody has looked.
+    What is right is as in the check of gold: ``tolerance`` is the settings' own. An item that a whole group gets
+    "wrong" may be a matter of opinion. It should not be gold until somebody has looked.
     """
-    known = gold.set_index("item_id")
-    column = "choice" if "choice" in known else "value"
-    rows = feedback[
-        feedback["item_id"].isin(known.index) & (feedback["kind"] == ("pair" if column == "choice" else "rating"))
-    ]
-    right = (rows[column] == rows["item_id"].map(known[column])).astype(float)
+    right = gold_right(feedback, gold, tolerance)
+    asked = right.notna().to_numpy()
+    rows, right = feedback[asked], right[asked]
     group = rows["annotator_id"].map(groups).astype("object").fillna(UNKNOWN).astype("str").rename("group")
     cells = right.groupby([rows["item_id"], group])
     table = pd.DataFrame({"n": cells.size(), "correct": cells.mean()}).reset_index()

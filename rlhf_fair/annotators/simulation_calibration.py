@@ -150,7 +150,8 @@ def _ratings(feedback: pd.DataFrame, groups: pd.Series | None) -> Ratings:
     rater, rater_ids = pd.factorize(feedback["annotator_id"])
     label = pd.Series(EVERYBODY, index=rater_ids) if groups is None else groups.reindex(rater_ids)
     code, names = pd.factorize(label.astype("object").fillna(UNKNOWN).astype("str"), sort=True)
-    a_first = feedback["order"].to_numpy() == "ab" if "order" in feedback else None
+    ordered = "order" in feedback and feedback["order"].isin(["ab", "ba"]).all()
+    a_first = feedback["order"].to_numpy() == "ab" if ordered else None
     return Ratings(kind, numbers, item, rater, code[rater], tuple(map(str, names)), a_first)
 
 

@@ -78,7 +78,7 @@ def quality(
     if groups is not None:
         parts["observed"] = observed_rates(found, groups, s.audit.largest_gap)
         if known is not None:
-            parts["gold_by_group"] = contested_gold(table, known, groups)
+            parts["gold_by_group"] = contested_gold(table, known, groups, tolerance=s.gold.tolerance)
     if audit:
         with progress_bar(hidden=quiet or as_json) as progress:
             own = None if groups is None else groups[groups.index.isin(table["annotator_id"])]

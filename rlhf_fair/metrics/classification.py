@@ -28,8 +28,9 @@ class Disparity:
     [0, 1], 1 = parity. With several rates both take the worst one, or their mean.
 
     ``interval`` covers the worst rate's difference with the level asked for, ``p_value`` tests that no group differs in
-    any of the rates (Bonferroni over the rates). ``debiased`` has mean 0 when no group differs. ``spreads`` has each
-    rate's own groups, pairs and tests.
+    any of the rates (Bonferroni over the rates). ``debiased`` has mean 0 when no group differs; with
+    several rates it is their mean, as that of the worst would not. ``spreads`` has each rate's own groups, pairs and
+    tests.
     """
 
     name: str
@@ -138,7 +139,7 @@ def _disparity(
         name=name,
         difference=float(worst),
         ratio=float(least),
-        debiased=max(found.debiased for found in spreads.values()),
+        debiased=float(np.mean([found.debiased for found in spreads.values()])),
         interval=widest.model_copy(update={**ends, "p_value": p_value}),
         p_value=p_value,
         spreads=spreads,

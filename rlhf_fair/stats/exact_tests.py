@@ -99,7 +99,8 @@ def mcnemar(counts: PairedCounts, *, alpha: float = 0.05) -> McNemar:
         n=counts.n,
         n_clusters=counts.n,
     )
-    p_mid = p_exact - float(distributions.binom.pmf(rose, changed, 0.5))
+    seen = float(distributions.binom.pmf(rose, changed, 0.5))
+    p_mid = p_exact - (seen / 2 if 2 * rose == changed else seen)  # an even split lies in both tails
     return McNemar(counts, difference, odds_ratio, p_exact, p_mid)
 
 

@@ -210,3 +210,10 @@ def test_bradley_terry_names_faults() -> None:
         bradley_terry(PAIRS.assign(response_a_id="s", response_b_id="s"))
     with pytest.raises(SettingsError, match="strength_sd 0"):
         BradleyTerrySettings(strength_sd=0)
+
+
+def test_where_the_order_is_unknown_no_leaning_is_read_into_it() -> None:
+    rows = [{"item_id": f"i{n}", "annotator_id": "r", "choice": "b", "order": None} for n in range(40)]
+    found = bradley_terry(pd.DataFrame(rows))
+    assert found.leanings["r"] == pytest.approx(0.0, abs=1e-3)
+    assert (found.items["p_a"] < 0.5).all()

@@ -254,9 +254,25 @@ def test_exclusion_rates_by_hand() -> None:
 def test_gold_items_that_a_group_contests_are_named() -> None:
     feedback = pd.concat([pairs("p", "aa"), pairs("q", "ab"), pairs("r", "bb"), pairs("s", "ba")])
     groups = pd.Series({"p": "g", "q": "g", "r": "h", "s": "h"})
-    table = contested_gold(feedback, GOLD[:2], groups).set_index(["item_id", "group"])
+    table = contested_gold(feedback, GOLD[:2], groups, tolerance=0.0).set_index(["item_id", "group"])
     assert table["correct"].to_dict() == {("i0", "g"): 1, ("i0", "h"): 0, ("i1", "g"): 0.5, ("i1", "h"): 0.5}
     assert table.index[table["contested"]].tolist() == [("i0", "h")]
+
+
+def test_contested_gold_of_ratings_is_right_as_far_off_as_the_settings_allow() -> None:
+    rated = pd.DataFrame({"item_id": "r0", "annotator_id": list("pqrs"), "kind": "rating", "value": [3.2, 2.8, 1, 3.4]})
+    feedback = pd.concat([pairs("p", "a"), rated], ignore_index=True)
+    gold = pd.DataFrame({"item_id": ["i0", "r0"], "choice": ["b", None], "value": [float("nan"), 3.0]})
+    table = contested_gold(feedback, gold, pd.Series("g", index=list("pqrs")), tolerance=0.5).set_index("item_id")
+    assert table["correct"].to_dict() == {"i0": 0.0, "r0": 0.75}
+    assert not table["contested"].any()
+
+
+def test_answers_of_unknown_order_are_no_habit_of_place() -> None:
+    feedback = pairs("q", "b" * 60, order=["ab", "ba"] + [None] * 58)
+    found = check_quality(feedback).checks
+    assert not found["flagged"].any()
+    assert found.loc[found["check"] == "straight_lining", "answers"].tolist() == [2]
 
 
 def test_settings_are_read_and_their_faults_named(tmp_path: Path) -> None:

@@ -84,3 +84,13 @@ def test_predictive_parity_by_hand() -> None:
 def test_unknown_aggregate() -> None:
     with pytest.raises(SettingsError, match="worst_case, mean"):
         equalized_odds([0, 1], [0, 1], sensitive_features=["a", "b"], agg="max", rng=rng())  # type: ignore[arg-type]
+
+
+def test_without_a_difference_the_odds_are_equal_on_average() -> None:
+    rng, found = np.random.default_rng(5), []
+    for _ in range(60):
+        y, predicted, groups = rng.integers(0, 2, 300), rng.integers(0, 2, 300), rng.choice(["a", "b", "c"], 300)
+        odds = equalized_odds(y, predicted, sensitive_features=groups, rng=rng)
+        assert odds.debiased == np.mean([rate.debiased for rate in odds.spreads.values()])
+        found.append(odds.debiased)
+    assert abs(np.mean(found)) < 3 * np.std(found) / 60**0.5

@@ -89,7 +89,7 @@ def test_a_score_is_no_rate_whatever_its_values(score: float) -> None:
 
 
 def test_where_the_side_of_a_gap_is_open_its_change_covers() -> None:
-    """From a gap of -0.05 to one of 0.05 of the same size, 25 names a group, sure of the change but not of the level."""
+    """From a gap of -0.05 to one of 0.05, 25 names a group: sure of the change, but not of the level."""
     rng, runs, covered = np.random.default_rng(0), 200, 0
     names = np.arange(50)
     yardstick = Yardstick((("gender", "man"),), ("name",), "favourability", 0.05)

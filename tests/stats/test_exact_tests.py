@@ -41,6 +41,13 @@ def test_mcnemar_of_airway_data() -> None:
     assert test.difference.n == test.odds_ratio.n == 21
 
 
+@pytest.mark.parametrize(("changed", "probability"), [(1, 2 / 4), (2, 6 / 16), (3, 20 / 64)])
+def test_an_even_split_takes_off_half_of_its_probability(changed: int, probability: float) -> None:
+    # Fagerland, Lydersen & Laake 2013, additional file 1: mid-p = 1 - f / 2 where as many rose as fell
+    test = mcnemar(PairedCounts(both=3, only_before=changed, only_after=changed, neither=5))
+    assert (test.p_exact, test.p_mid) == pytest.approx((1.0, 1 - probability / 2))
+
+
 @given(COUNT, COUNT, COUNT, COUNT)
 def test_mcnemar_equals_statsmodels_and_the_mirror_of_itself(both: int, b: int, c: int, neither: int) -> None:
     test, mirrored = mcnemar(PairedCounts(both, b, c, neither)), mcnemar(PairedCounts(neither, c, b, both))
