@@ -30,6 +30,9 @@ Diversity = Annotated[
 AllowBelowK = Annotated[
     float, typer.Option(min=0, max=1, help="Share of people who may be among fewer than k in all that leaves.")
 ]
+WithIdentifiers = Annotated[
+    bool, typer.Option("--with-identifiers", help="Let ids leave that are e-mail addresses or phone numbers.")
+]
 History = Annotated[Path | None, typer.Option(help="File of what has left before. Default: beside --key-file.")]
 
 
@@ -90,49 +93,67 @@ def export(
     key_env: KeyEnv = None,
     purpose: Annotated[str, typer.Option(help="Whom it is for: pseudonyms of their own, from the same key.")] = "",
     history: History = None,
+    with_identifiers: WithIdentifiers = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Write feedback for another tool; without FEEDBACK, the items as tasks to label (Label Studio).
 
     Only the columns of feedback leave, and --keep. Attributes (attr.*) stay at home unless --with-attributes lets them
-    through the gate: all are quasi-identifiers, with those that left before, unless --sensitive. Exit code 1 and no
-    file if the gate is shut, or if more people than --allow-below-k can be told apart by everything together.
+    through the gate: all are quasi-identifiers, with those that left before, unless --sensitive. Exit code 1, no file:
+    the gate is shut, or more people than --allow-below-k can be told apart by everything together. Exit code 2: ids are
+    e-mail addresses or phone numbers, and no --key-file makes pseudonyms of them.
 
     Example: rlhf-fair feedback export feedback.jsonl --format label-studio --items items.jsonl --out tasks.json
     """
     from rlhf_fair.annotators.exchange.formats import export_feedback
     from rlhf_fair.annotators.privacy_history import history_beside
     from rlhf_fair.annotators.privacy_release import columns_about_people, leaving_columns
-    from rlhf_fair.tables import FEEDBACK, ITEMS, simulated_rows
+    from rlhf_fair.tables import ITEMS, simulated_rows
 
     texts = accepted(items, ITEMS) if items is not None else None
     if feedback is None:
-        told, lines = _write_tasks(texts, form, out)
-        show(told, lines, as_json=as_json, quiet=quiet)
+        show(*_write_tasks(texts, form, out), as_json=as_json, quiet=quiet)
         return
-    key, table = pseudonym_key(key_file, key_env, purpose), accepted(feedback, FEEDBACK)
+    key = pseudonym_key(key_file, key_env, purpose)
+    table = _read_to_leave(feedback, as_is=key is None and not with_identifiers)
     leaving, kept_home = leaving_columns(table, keep or [])
     personal = columns_about_people(table, keep or [])
     summary = {"out": str(out), "rows": len(table), "attributes": [], "simulated_rows": simulated_rows(table)}
-    lines = simulated_lines(table)
+    lines, leaves = simulated_lines(table), table[[name for name in leaving if name not in personal]]
     if with_attributes or personal:
         _require_room_for_attributes(form, with_attributes)
         before = history or (history_beside(key_file) if key_file else None)
         terms = _Terms(_gate(k, l, sensitive), with_attributes, tuple(quasi or ()), allow_below_k, before, purpose)
         released, told, gate_lines = _let_through(table, panel, personal, terms)
-        table = table[[name for name in leaving if name not in personal]]
-        table = table.merge(released, on="annotator_id", how="left", validate="many_to_one")
-        kept_home = [name for name in kept_home if name not in table]
+        leaves = leaves.merge(released, on="annotator_id", how="left", validate="many_to_one")
+        kept_home = [name for name in kept_home if name not in leaves]
         summary |= told
         lines += gate_lines
-    else:
-        table = table[leaving]
     lines += [f"{len(kept_home)} columns stay at home: {', '.join(kept_home)}"] if kept_home else []
-    lost = export_feedback(hide(table, key), out, form, items=texts)
+    lost = export_feedback(hide(leaves, key), out, form, items=texts)
     summary |= {"kept_home": kept_home, "lost": [asdict(entry) for entry in lost]}
     lines += [*loss_lines("lost", lost), f"{len(table)} rows of feedback: {out}"]
     show(summary, lines, as_json=as_json, quiet=quiet)
+
+
+def _read_to_leave(path: Path, *, as_is: bool) -> pd.DataFrame:
+    """The feedback; where ids leave ``as_is``, an error if some are themselves what a person can be reached by."""
+    from rlhf_fair.disclosure.identifiers import reaches_a_person
+    from rlhf_fair.errors import RowError
+    from rlhf_fair.tables import FEEDBACK
+
+    table = accepted(path, FEEDBACK)
+    if not as_is:
+        return table
+    ids = [str(name) for name in table["annotator_id"].unique()]
+    if n := sum(map(reaches_a_person, ids)):
+        raise RowError(
+            f"{path}: {n} of {len(ids)} values of 'annotator_id' look like e-mail addresses or phone numbers; nothing "
+            "was written. Give --key-file (or --key-env) for pseudonyms in their place, or --with-identifiers to let "
+            "them leave as they are"
+        )
+    return table
 
 
 def _write_tasks(texts: pd.DataFrame | None, form: str, out: Path) -> tuple[dict[str, Any], list[str]]:

@@ -160,6 +160,16 @@ def redacted(text: str) -> str:
     return bare if bare != plain else made
 
 
+def reaches_a_person(text: str) -> bool:
+    """Whether an e-mail address or a phone number stands in ``text``.
+
+    >>> reaches_a_person("ana.p@example.org"), reaches_a_person("rater-17")
+    (True, False)
+    """
+    made = redacted(text)
+    return made != text and any(mark in made for mark in ("[e-mail]", "[phone]"))
+
+
 def _marked(text: str) -> str:
     for identifier in IDENTIFIERS:
         text = identifier.replaced(text)

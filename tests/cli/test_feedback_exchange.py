@@ -232,3 +232,23 @@ def test_faults_are_named(folder: Path) -> None:
 def test_help_has_an_example(command: str) -> None:
     result = CliRunner().invoke(app, [command, "--help"])
     assert f"Example: rlhf-fair feedback {command}" in " ".join(result.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("form", "name"), [("jsonl", "o.jsonl"), ("csv", "o.csv"), ("label-studio", "o.json"), ("argilla", "o.json")]
+)
+def test_addresses_and_phone_numbers_of_annotators_do_not_leave(folder: Path, form: str, name: str) -> None:
+    direct = {"r0": "alice.smith0@example.org", "r1": "+44 20 7946 0958"}
+    rows = [json.loads(line) for line in (folder / "f.jsonl").read_text().splitlines()]
+    named = [row | {"annotator_id": direct.get(row["annotator_id"], row["annotator_id"])} for row in rows]
+    (folder / "f.jsonl").write_text("".join(json.dumps(row) + "\n" for row in named))
+    command = f"export @f.jsonl --format {form} --items @items.csv --out @{name}"
+    with pytest.raises(RowError, match=r"2 of 14 values of 'annotator_id' look like .* Give --key-file") as caught:
+        run(folder, command)
+    assert caught.value.exit_code == 2
+    assert not any(text in str(caught.value) for text in direct.values())
+    assert not (folder / name).exists()
+    assert run(folder, f"{command} --key-file @key").exit_code == 0
+    assert "alice" not in (folder / name).read_text()
+    assert run(folder, f"{command} --with-identifiers").exit_code == 0
+    assert direct["r0"] in (folder / name).read_text()
