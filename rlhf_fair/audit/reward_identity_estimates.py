@@ -191,14 +191,14 @@ def _difference(
 def _mean(rows: pd.DataFrame, plan: IdentityPlan, n_ways: int) -> Estimate:
     gaps = rows["gap"].to_numpy(float)
     ways = ("template", "noun", "descriptor")[:n_ways]
-    if len(gaps) > 1 and np.abs(gaps).max() < SAME:
+    if rows["template"].nunique() > 1 and np.abs(gaps).max() < SAME:
         return _exactly_zero(rows)
     clusters = [rows[way].to_numpy(dtype=str) for way in ways]
     return mean_estimate(gaps, clusters=clusters, rates=False, alpha=plan.policy.alpha, power=plan.policy.power)
 
 
 def _exactly_zero(rows: pd.DataFrame) -> Estimate:
-    n_clusters = max(rows["template"].nunique(), 1)
+    n_clusters = rows["template"].nunique()
     return Estimate(estimate=0.0, ci_low=0.0, ci_high=0.0, p_value=1.0, mde=SAME, n=len(rows), n_clusters=n_clusters)
 
 

@@ -238,11 +238,14 @@ def mean_or_zero(gaps: pd.Series, clusters: Sequence[pd.Series], *, alpha: float
 
 
 def exact_zero(gaps: pd.Series, clusters: Sequence[pd.Series]) -> Estimate | None:
-    """0 with the interval [0, 0] where each of several pairs has equal rewards, as of the same tokens; else None."""
+    """0 with the interval [0, 0] where pairs of several clusters all have equal rewards, as of the same tokens; or None.
+
+    Of a reward that is a whole number, say, equal ones are no sign of the same tokens.
+    """
     known = gaps.dropna()
-    if len(known) < 2 or known.abs().max() >= SAME:
-        return None
     n_clusters = min((way[known.index].nunique() for way in clusters), default=len(known))
+    if n_clusters < 2 or known.abs().max() >= SAME:
+        return None
     size = {"n": len(known), "n_clusters": n_clusters, "n_left_out": len(gaps) - len(known)}
     return Estimate(estimate=0.0, ci_low=0.0, ci_high=0.0, p_value=1.0, mde=SAME, **size)
 

@@ -136,7 +136,8 @@ def claim_scope(claimed: Sequence[Finding], findings: Sequence[Finding]) -> str:
 def sensitivity(claims: Sequence[Finding]) -> str:
     """The largest effect that could have gone unseen, for each kind of metric, in one sentence; empty if none is known.
 
-    A smallest detectable effect is a distance from parity, not beyond the threshold, and the sentence says so.
+    A smallest detectable effect is a distance from parity, not beyond the threshold, and the sentence says so. It is
+    that of one test: correcting for several claims asks for more, and the sentence says that too.
     """
     measured = [finding for finding in claims if is_measured(finding)]
     sized = [finding for finding in measured if num.finite(mde(finding))]
@@ -151,7 +152,8 @@ def sensitivity(claims: Sequence[Finding]) -> str:
         scope = f"for {num.count(len(sized))} of {num.count(len(measured))} claims measured, this audit"
     else:
         scope = "this audit" if len(claims) == 1 else "for every claim measured, this audit"
-    return f"{say.sentence_case(scope)} could detect {say.listed(parts)} at 80 % power."
+    alone = "" if len(claims) == 1 else ", were it the only claim"
+    return f"{say.sentence_case(scope)} could detect {say.listed(parts)} at 80 % power{alone}."
 
 
 def _departure(finding: Finding) -> tuple[str, str]:

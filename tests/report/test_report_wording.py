@@ -92,7 +92,10 @@ def test_nothing_detected_in_the_claims_does_not_hide_what_exceeds_elsewhere(fin
 
 
 def test_the_largest_mde_is_the_one_reported(finding):
-    assert "≥ 0.2 favourability at 80 % power" in sensitivity([finding(mde=0.05), finding(mde=0.2)])
+    assert "≥ 0.2 favourability at 80 % power, were it the only claim." in sensitivity(
+        [finding(mde=0.05), finding(mde=0.2)]
+    )
+    assert sensitivity([finding(mde=0.2)]).endswith("favourability at 80 % power.")
 
 
 def test_ranking_ignores_order_and_leaves_out_what_was_not_measured(finding):
