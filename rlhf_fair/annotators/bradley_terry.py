@@ -97,7 +97,8 @@ def bradley_terry(
     rater, raters = pd.factorize(feedback["annotator_id"])
     n, n_names, n_raters = len(feedback), len(names), len(raters) if s.leaning_sd > 0 else 0
     # where it is not known what came first, a leaning to either place says nothing
-    shown_first = feedback["order"].map(FIRST_SHOWN).fillna(0.0).to_numpy(float) if "order" in feedback else np.ones(n)
+    place = feedback["order"].map(FIRST_SHOWN).fillna(0.0) if "order" in feedback else np.ones(n)
+    shown_first = np.asarray(place, dtype=np.float64)
     rows = np.arange(n)
     parts = [(np.ones(n), first), (-np.ones(n), second)]
     parts += [(shown_first, n_names + rater)] if n_raters else []

@@ -29,7 +29,7 @@ VARIANT = "mixed model"
 MIN_SCENARIOS = 5
 AGE = "one SD older"
 METHODS = ("lbfgs", "bfgs", "cg", "powell")
-"""Optimisers in order: which of them gets stuck on a variance near 0 depends on the last bits of sums, so on the CPU."""
+"""Optimisers in order: which one gets stuck on a variance near 0 depends on the last bits of sums, so on the CPU."""
 
 
 def decisions_mixed_model(

@@ -238,7 +238,7 @@ def mean_or_zero(gaps: pd.Series, clusters: Sequence[pd.Series], *, alpha: float
 
 
 def exact_zero(gaps: pd.Series, clusters: Sequence[pd.Series]) -> Estimate | None:
-    """0 with the interval [0, 0] where pairs of several clusters all have equal rewards, as of the same tokens; or None.
+    """0 with the interval [0, 0] where pairs of several clusters have equal rewards, as of the same tokens; else None.
 
     Of a reward that is a whole number, say, equal ones are no sign of the same tokens.
     """

@@ -150,7 +150,7 @@ def _score(x: float, n: float, c: float, m: float, df: float, alpha: float) -> E
         beyond = inside * factor if ratio else 1.0
         while excess(beyond) <= 0:
             beyond *= factor
-        return float(brentq(excess, *sorted((inside, beyond))))
+        return float(brentq(excess, min(inside, beyond), max(inside, beyond)))
 
     what = "no success in the group" if not x else "a rate of 1"
     return Estimate(
