@@ -245,7 +245,7 @@ def _check_column(cells: pd.Series, column: Column, faults: _Faults) -> pd.Serie
         return numbers
     if column.kind == "flag":
         flags = as_flags(cells)
-        faults.add(flags.isna() & ~empty, name, "not_allowed", "is not allowed; allowed: true, false")
+        faults.add(flags.isna() & ~empty, name, "not_allowed", "is not allowed; allowed: true, false, 1, 0")
         return flags if flags.isna().any() else flags.astype(bool)
     texts = text_cells(cells.where(~empty))
     if column.allowed:

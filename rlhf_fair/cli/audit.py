@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,8 +74,9 @@ def audit(
         results = _as_shown(folder, results, minimum_cell)
         _write_pages(folder, results, start)
     code = exit_code(results.findings)
+    rejected, said = _rejected(results, folder)
     told = {"report": str(folder / "index.html"), "exit_code": code, **_tally(results), **_simulated(results)}
-    show(told, _lines(results, folder), as_json=as_json, quiet=quiet)
+    show(told | rejected, [*said, *_lines(results, folder)], as_json=as_json, quiet=quiet)
     raise typer.Exit(code)
 
 
@@ -90,6 +92,24 @@ def _lines(results: Results, folder: Path) -> list[str]:
     if "sequential" in said:
         lines.append(said["sequential"]["stopped"].capitalize())
     return [*lines, f"Report: {folder / 'index.html'}"]
+
+
+def _rejected(results: Results, folder: Path) -> tuple[dict[str, int], list[str]]:
+    """How many rows of a table of people or ratings cannot be used, and why the first cannot; nothing where all can."""
+    from rlhf_fair.audit.panel_feedback import REJECTS_NAME
+    from rlhf_fair.audit.panel_feedback_plan import PANEL_FEEDBACK
+    from rlhf_fair.audit.selection_rates_plan import SELECTION_RATES
+    from rlhf_fair.disclosure.identifiers import redacted
+
+    if results.audit.get("plan", {}).get("probe") not in (PANEL_FEEDBACK, SELECTION_RATES):
+        return {}, []
+    with (folder / REJECTS_NAME).open(encoding="utf-8", newline="") as stream:
+        messages = [row["message"] for row in csv.DictReader(stream)]
+    if not messages:
+        return {}, []
+    n = f"{len(messages):,} row{'s' if len(messages) > 1 else ''}"
+    first = f"{n} cannot be used, see {folder / REJECTS_NAME}; the first: {redacted(messages[0])}"
+    return {"rejected_rows": len(messages)}, [first]
 
 
 def _as_shown(folder: Path, results: Results, minimum_cell: int | None) -> Results:

@@ -139,6 +139,22 @@ def test_categories_left_out_small_or_unknown(tmp_path: Path) -> None:
     assert low["b"] == pytest.approx(90 / 204, abs=1e-4)
 
 
+def test_rows_that_cannot_be_used_are_told_at_the_terminal(tmp_path: Path) -> None:
+    (tmp_path / "plan.toml").write_text(PLAN.replace('outcome = "selected"', 'outcome = "selected"\nid = "id"'))
+    table = people({"m": (20, 10), "f": (20, 8)}).astype(object).assign(id=[f"a{i}" for i in range(40)])
+    table.loc[2, "selected"], table.loc[30, "id"] = "yes", "a3"
+    write_table(tmp_path / "people.csv", table)
+    command = ["audit", str(tmp_path / "plan.toml"), "--predictions", str(tmp_path / "people.csv"), "--out"]
+    told = CliRunner().invoke(app, [*command, str(tmp_path / "out")]).stdout
+    first = "people.csv row 3, column 'selected': 'yes' is not allowed; allowed: true, false, 1, 0"
+    assert f"2 rows cannot be used, see {tmp_path / 'out' / 'rejects.csv'}; the first: {first}\n" in told
+    told = CliRunner().invoke(app, [*command, str(tmp_path / "json"), "--json"]).stdout
+    assert json.loads(told)["rejected_rows"] == 2
+    (tmp_path / "plan.toml").write_text(PLAN)
+    write_table(tmp_path / "people.csv", people({"m": (20, 10), "f": (20, 8)}))
+    assert "cannot be used" not in CliRunner().invoke(app, [*command, str(tmp_path / "sound")]).stdout
+
+
 def test_whoever_is_unknown_in_one_attribute_is_counted_as_unknown(tmp_path: Path) -> None:
     """2 of unknown sex, 3 of unknown race, 1 of both: 6 people in no cell of the crossing; all as published."""
     plan = (
