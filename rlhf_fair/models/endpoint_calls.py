@@ -227,6 +227,6 @@ def _seconds(retry_after: str) -> float | None:
         if retry_after.strip().isdecimal():
             return float(retry_after)
         date = parsedate_to_datetime(retry_after)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return max(0.0, (date.replace(tzinfo=date.tzinfo or UTC) - datetime.now(UTC)).total_seconds())

@@ -46,6 +46,7 @@ def _archive(**arrays: object) -> bytes:
 
 
 CASES: list[tuple[str, str, bytes]] = [
+    ("header: Retry-After", "header", b"Wed, 21 Oct 99999999999999999999 07:28:00 GMT"),
     ("bbq", "additional_metadata.csv", b"a,b\n1,2\n"),
     ("stereoset", "dev.json", DEEP),
     ("stereoset", "dev.json", b'{"data": {"intrasentence": [{"id": ' + HALF + b"}]}}"),
