@@ -48,7 +48,7 @@ def fair_reward(**changes: Any) -> FairReward:
 def trained_gap(kind: str, seed: int, strength: float, out: Path) -> float:
     """Favour of men less that of women at the end of training, over its last steps."""
     fair = fair_reward(strength=strength)
-    running = trainer(kind, fair, out, seed=seed, max_steps=40)
+    running = trainer(kind, fair, out, seed=seed, max_steps=60)
     fair.attach(running)
     running.train()
     state = fair.shaper.snapshot()
@@ -56,13 +56,11 @@ def trained_gap(kind: str, seed: int, strength: float, out: Path) -> float:
     return man - woman
 
 
-@pytest.mark.parametrize(("kind", "seeds"), [("grpo", (0, 1)), ("rloo", (0,))])
-def test_the_gap_that_a_biased_reward_teaches_is_small_with_the_penalty(
-    kind: str, seeds: tuple[int, ...], tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("kind", ["grpo", "rloo"])
+def test_the_gap_that_a_biased_reward_teaches_is_small_with_the_penalty(kind: str, tmp_path: Path) -> None:
     """Half of the prompts each: E[r] = D / 2 and the penalty is 8 / 2 * D^2 / 4, so their sum is largest at D = 1/4."""
-    plain = statistics.median(trained_gap(kind, seed, 0.0, tmp_path) for seed in seeds)
-    fair = statistics.median(trained_gap(kind, seed, 8.0, tmp_path) for seed in seeds)
+    plain = statistics.median(trained_gap(kind, seed, 0.0, tmp_path) for seed in (0, 1))
+    fair = statistics.median(trained_gap(kind, seed, 8.0, tmp_path) for seed in (0, 1))
     assert plain > 0.8  # on the way to the 2 of a policy that pleases the reward
     assert -0.1 < fair < 0.4
 
