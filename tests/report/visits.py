@@ -26,8 +26,6 @@ class Visit:
         self.page.on("dialog", self._dialog)
         if options.get("java_script_enabled", True):
             self.page.add_init_script(WATCH)
-        self.clock = self.context.new_cdp_session(self.page)
-        self.clock.send("Performance.enable", {"timeDomain": "threadTicks"})
         self.page.goto(path.as_uri())
 
     def _request(self, url: str, own: str) -> None:
@@ -50,11 +48,6 @@ class Visit:
                 return value
             time.sleep(0.1)
         raise AssertionError(f"never true: {expression}")
-
-    def seconds(self) -> float:
-        """Time the page's own thread has computed, layout and painting included, whatever else the machine does."""
-        metrics = self.clock.send("Performance.getMetrics")["metrics"]
-        return next(float(metric["value"]) for metric in metrics if metric["name"] == "ThreadTime")
 
     def open_details(self) -> None:
         self.page.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
