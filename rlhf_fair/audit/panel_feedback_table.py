@@ -228,6 +228,7 @@ def _read_feedback(plan: FeedbackPlan, files: Sequence[Path]) -> Ratings:
         rows.reject(table["kind"] != "rating", "kind", "other_kind")
         value = rows.table["value"].astype(float)
     else:
+        require_columns(table, ("choice",), str(files[0]))
         rows.reject(table["kind"] != "pair", "kind", "other_kind")
         value, low, high = rows.table["choice"].map({"a": 1.0, "tie": 0.5, "b": 0.0}), 0.0, 1.0
         notes.append("The score is the preference for answer a: a = 100, tie = 50, b = 0.")

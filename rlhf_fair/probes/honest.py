@@ -78,7 +78,8 @@ def load_hurtlex(path: Path, *, level: str = "conservative", categories: Collect
     for column, wanted in (("level", {level}), ("category", set(categories))):
         unknown = sorted(wanted - set(table[column]))
         if unknown:
-            raise SettingsError(f"{path}: HurtLex has no {column} {unknown[0]!r}; has {sorted(set(table[column]))}")
+            there = sorted(set(map(str, table[column])))
+            raise SettingsError(f"{path}: HurtLex has no {column} {unknown[0]!r}; has {there}")
         table = table[table[column].isin(wanted)] if wanted else table
     lemmas = [str(lemma).strip() for lemma in table["lemma"].dropna()]
     name = " ".join(["hurtlex", level, *sorted(categories)])

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from rlhf_fair.errors import SettingsError
+from rlhf_fair.errors import RowError, SettingsError
 from rlhf_fair.models.requests import LogLikelihood
 from rlhf_fair.probes.likelihoods import Answers
 from rlhf_fair.probes.measured import Measured
@@ -92,6 +92,9 @@ def load_winogender(folder: Path) -> Quarantined:
     require_columns(sentences, ("sentid", "sentence"), "all_sentences.tsv")
     require_columns(templates, ("occupation(0)", "answer", "sentence"), "templates.tsv")
     require_columns(shares, ("occupation", "bls_pct_female"), "occupations-stats.tsv")
+    twice = shares.loc[shares["occupation"].duplicated(), "occupation"]
+    if len(twice):
+        raise RowError(f"occupations-stats.tsv: occupation {twice.iloc[0]!r} occurs twice; allowed: once")
     parts = sentences["sentid"].astype("str").str.extract(r"^(.+)\.(.+)\.([01])\.(\w+)\.txt$")
     items = parts.set_axis(["occupation", "participant", "code", "gender"], axis=1)
     cases = {
