@@ -175,7 +175,8 @@ def is_masked(source: str | Path) -> bool:
 
     with _loading(source):
         config = transformers.AutoConfig.from_pretrained(local_folder(source), trust_remote_code=False)
-    return any(name.endswith("ForMaskedLM") for name in config.architectures or ())
+    named = config.architectures if isinstance(config.architectures, list) else []
+    return any(str(name).endswith("ForMaskedLM") for name in named)
 
 
 def position_limit(model: Any) -> int | None:

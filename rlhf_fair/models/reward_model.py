@@ -101,7 +101,8 @@ def pick_device(name: str) -> str:
 def token_limit(model: Any, tokenizer: Any) -> int:
     """Most tokens per text: the smaller of what the tokenizer and the positions state; `LONGEST` if neither does."""
     stated = (tokenizer.model_max_length, position_limit(model))
-    return min((int(limit) for limit in stated if limit and limit < NO_LIMIT), default=LONGEST)
+    numbers = (limit for limit in stated if isinstance(limit, int | float))
+    return min((int(limit) for limit in numbers if 1 <= limit < NO_LIMIT), default=LONGEST)
 
 
 def encode(tokenizer: Any, texts: Sequence[str], max_length: int) -> list[list[int]]:

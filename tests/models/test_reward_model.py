@@ -18,7 +18,7 @@ from transformers import (
 )
 
 from rlhf_fair.models.classifier import ClassifierScorer
-from rlhf_fair.models.reward_model import LONGEST, RewardModel, batches, encode, pad
+from rlhf_fair.models.reward_model import LONGEST, RewardModel, batches, encode, pad, token_limit
 
 TEXTS = [
     "good day",
@@ -157,3 +157,11 @@ def test_padding_by_hand() -> None:
     batch = pad([[5, 6, 7], [8]], pad_token_id=0)
     assert batch["input_ids"].tolist() == [[5, 6, 7], [8, 0, 0]]
     assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]]
+
+
+def test_a_length_that_is_no_number_is_no_limit() -> None:
+    model, tokenizer = tiny_bert(), tiny_tokenizer()
+    stated = token_limit(model, tokenizer)
+    for wrong in ({"__type": "AddedToken"}, "long", float("nan"), 0.5, None):
+        tokenizer.model_max_length = wrong
+        assert token_limit(model, tokenizer) == stated
