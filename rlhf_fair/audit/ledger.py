@@ -10,8 +10,8 @@ import pandas as pd
 
 from rlhf_fair.metrics.gaps import INTERSECTION, against_others, group_labels, group_means, group_names, ledger_gap
 from rlhf_fair.records import Estimate, LedgerRow
-from rlhf_fair.stats.absolute_change import absolute_change
-from rlhf_fair.stats.contrasts import contrast_estimate, mean_estimate
+from rlhf_fair.stats.absolute_change import absolute_change, difference_and_total
+from rlhf_fair.stats.contrasts import mean_estimate
 from rlhf_fair.stats.ratios import contrast_ratio
 
 
@@ -87,10 +87,8 @@ def gap_change(
     labels = group_labels(rows, attribute)
     coefficients = against_others(group_names(labels), reference)
     ways = [rows[column] for column in yardstick.clusters]
-    difference, total = (
-        contrast_estimate(values, labels, coefficients, clusters=ways, rates=False, alpha=yardstick.alpha)
-        for values in (rows["score"] - rows["score_before"], rows["score"] + rows["score_before"])
-    )
+    before_now = (rows["score_before"], rows["score"])
+    difference, total = difference_and_total(*before_now, labels, coefficients, clusters=ways, alpha=yardstick.alpha)
     return absolute_change(difference, total)
 
 

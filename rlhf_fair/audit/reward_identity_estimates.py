@@ -20,6 +20,7 @@ from rlhf_fair.audit.findings import Measurement
 from rlhf_fair.audit.reward_identity_claims import beyond_both, beyond_both_p_value
 from rlhf_fair.audit.reward_identity_comparisons import CONTROL_AXIS, CROWS_PAIRS, EDITS, HOLISTIC_BIAS
 from rlhf_fair.audit.reward_identity_plan import IdentityPlan
+from rlhf_fair.probes.reward_pairs import exact_zero
 from rlhf_fair.records import NAN, Estimate, Finding, Role, Verdict
 from rlhf_fair.stats.contrasts import contrast_estimate, mean_estimate
 from rlhf_fair.stats.corrections import benjamini_hochberg
@@ -27,8 +28,6 @@ from rlhf_fair.stats.corrections import benjamini_hochberg
 STAGE, METRIC, UNIT = "reward_model", "counterfactual_reward_gap", "SD of reward"
 NOTHING, BOTH = "no descriptor", "no descriptor and control descriptors"
 VARIANTS = {NOTHING: "against_no_descriptor", CONTROL_AXIS: "against_controls", BOTH: "beyond_both_references"}
-SAME = 1e-6
-"""Gaps below this (in SDs) everywhere mean that the model reads the same tokens: an exact 0, not an estimate."""
 
 
 def measure(records: pd.DataFrame, plan: IdentityPlan) -> list[Measurement]:
@@ -189,17 +188,12 @@ def _difference(
 
 
 def _mean(rows: pd.DataFrame, plan: IdentityPlan, n_ways: int) -> Estimate:
-    gaps = rows["gap"].to_numpy(float)
     ways = ("template", "noun", "descriptor")[:n_ways]
-    if rows["template"].nunique() > 1 and np.abs(gaps).max() < SAME:
-        return _exactly_zero(rows)
     clusters = [rows[way].to_numpy(dtype=str) for way in ways]
+    if zero := exact_zero(rows["gap"], [rows["template"]]):
+        return zero
+    gaps = rows["gap"].to_numpy(float)
     return mean_estimate(gaps, clusters=clusters, rates=False, alpha=plan.policy.alpha, power=plan.policy.power)
-
-
-def _exactly_zero(rows: pd.DataFrame) -> Estimate:
-    n_clusters = rows["template"].nunique()
-    return Estimate(estimate=0.0, ci_low=0.0, ci_high=0.0, p_value=1.0, mde=SAME, n=len(rows), n_clusters=n_clusters)
 
 
 def _edits(scored: pd.DataFrame, plan: IdentityPlan) -> list[Measurement]:

@@ -136,7 +136,7 @@ def _train(kit: Kit, out: Path, task: RewardTask, what: str, heads: RewardHeads 
         declare_heads(loaded.model.config, heads)
     total = steps_of(len(task.objective.columns[0]), settings)
     train_reward_model(loaded.model, loaded.tokenizer, task, settings, on_step=kit.hear(what, total))
-    model = RewardModel(loaded.model, loaded.tokenizer)
+    model = RewardModel(loaded.model, loaded.tokenizer, device=settings.device)
     model.save(out)
     scores = model.score(_texts(kit, kit.items, "response_a"), batch_size=256)
     write_json(out / "scale.json", {"mean": float(scores.mean()), "sd": float(scores.std())})

@@ -80,7 +80,7 @@ def fit_reward(loop: Loop, name: str, panel: str, base: Path, judged: Judged, ou
         s.reward.model_copy(update={"seed": s.seed}),
         on_step=lambda row: loop.progress(shown_as, int(row["step"]), total),
     )
-    model = RewardModel(loaded.model, loaded.tokenizer)
+    model = RewardModel(loaded.model, loaded.tokenizer, device=s.reward.device)
     model.save(out)
     scores = model.score(known, batch_size=256)
     write_json(out / "scale.json", {"mean": float(scores.mean()), "sd": float(scores.std())})

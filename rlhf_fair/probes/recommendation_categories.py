@@ -15,7 +15,7 @@ import pandas as pd
 
 from rlhf_fair.metrics.list_similarity import exposure
 from rlhf_fair.probes.measured import Measured
-from rlhf_fair.probes.recommendation_units import UNIT, Version, mean_over_units, rates
+from rlhf_fair.probes.recommendation_units import UNIT, AnswerCounts, Version, mean_over_units
 from rlhf_fair.records import NAN, Estimate
 
 
@@ -104,9 +104,17 @@ class _Asked:
     def _table(self) -> pd.DataFrame:
         return category_table(self.placed, self.category)
 
+    @cached_property
+    def _counts(self) -> AnswerCounts:
+        return AnswerCounts.of(self.records)
+
+    @cached_property
+    def _versions(self) -> pd.MultiIndex:
+        return pd.MultiIndex.from_frame(self.placed[["attribute", "group"]])
+
     def _measured(self, metric: str, e: Estimate, versions: list[Version], unit: str = "") -> Measured:
         (attribute, group), *others = versions
-        own = pd.MultiIndex.from_frame(self.placed[["attribute", "group"]]).isin(versions)
+        own = self._versions.isin(versions)
         known = float((self.placed.loc[own, "category"] != "").mean())
         if known < self.min_known:
             e = Estimate.not_estimable(f"the category of only {known:.0%} of the names is known", n=e.n)
@@ -118,5 +126,5 @@ class _Asked:
             others[0][1] if others else "",
             self.category,
             unit=unit,
-            **(rates(self.records, versions) | {"parse_rate": known}),
+            **(self._counts.rates(versions) | {"parse_rate": known}),
         )

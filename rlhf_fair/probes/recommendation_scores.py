@@ -41,9 +41,9 @@ from rlhf_fair.probes.recommendation import NEUTRAL
 from rlhf_fair.probes.recommendation_categories import category_gaps
 from rlhf_fair.probes.recommendation_units import (
     UNIT,
+    AnswerCounts,
     Version,
     mean_over_units,
-    rates,
     relative_shift,
     with_reference_first,
 )
@@ -90,10 +90,10 @@ def recommendation_measured(
     require_columns(records, needed, "recommendation records")
     setting = comparing or Comparing()
     groups = with_reference_first(records, setting.references)
-    found = []
+    found, counts = [], AnswerCounts.of(records)
     for name in setting.similarities:
         table = similarity_table(records, name, setting.depth)
-        found += list(_Similarities(name, table, records, f"@{setting.depth}", alpha).measured(groups, rng))
+        found += list(_Similarities(name, table, counts, f"@{setting.depth}", alpha).measured(groups, rng))
     return found + category_gaps(records, groups, depth=setting.depth, min_known=setting.min_known, alpha=alpha)
 
 
@@ -120,7 +120,7 @@ class _Similarities:
 
     name: str
     table: pd.DataFrame
-    records: pd.DataFrame
+    counts: AnswerCounts
     variant: str
     alpha: float
 
@@ -179,7 +179,7 @@ class _Similarities:
         better: Better = "zero",
     ) -> Measured:
         attribute, group = own
-        shown = rates(self.records, asked)
+        shown = self.counts.rates(asked)
         return Measured(f"{self.name}_{metric}", e, attribute, group, reference, self.variant, better, **shown)
 
     def _spread(self, attribute: str, groups: list[str], rng: np.random.Generator) -> Iterator[Measured]:
@@ -197,5 +197,5 @@ class _Similarities:
             limits = {"estimate": float(means.std(ddof=0)), "ci_low": e.ci_low / widest, "ci_high": e.ci_high / 2}
             found = {"range": e, "deviation": e.model_copy(update=limits)}
         for metric, e in found.items():
-            shown = rates(self.records, [*asked, _NEUTRAL])
+            shown = self.counts.rates([*asked, _NEUTRAL])
             yield Measured(f"{self.name}_{metric}", e, attribute, label, "", self.variant, "zero", **shown)

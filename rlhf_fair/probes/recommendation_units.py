@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TypedDict
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from rlhf_fair.errors import SettingsError
-from rlhf_fair.probes.generations import refusal_rate
-from rlhf_fair.probes.missing import measured_rate
 from rlhf_fair.probes.recommendation import NEUTRAL
 from rlhf_fair.records import NAN, Estimate
 from rlhf_fair.stats.contrasts import mean_estimate
@@ -66,16 +66,39 @@ def relative_shift(to_neutral: pd.Series, within_neutral: pd.Series, alpha: floa
     return shift.model_copy(update=ends | error)
 
 
-def rates(records: pd.DataFrame, versions: Sequence[Version]) -> Rates:
-    """Share of the answers that came in which a list was read, and which refuse; share of all with a list, in the
-    version that has least."""
-    asked = pd.MultiIndex.from_frame(records[["attribute", "group"]])
-    came = records[asked.isin(list(versions)) & records["answered"].to_numpy(dtype=bool)]
-    return {
-        "parse_rate": float(came["parsed"].mean()) if len(came) else NAN,
-        "refusal_rate": refusal_rate(came),
-        "measured_rate": min((measured_rate(records["parsed"][asked == version]) for version in versions), default=NAN),
-    }
+@dataclass(frozen=True)
+class AnswerCounts:
+    """Of each version: answers asked for, those that came, and among these the lists and the refusals."""
+
+    counts: Mapping[Hashable, NDArray[np.int64]]
+
+    @classmethod
+    def of(cls, records: pd.DataFrame) -> AnswerCounts:
+        flags = records[["answered", "parsed", "refused"]].astype(bool)
+        came = flags["answered"]
+        cells = pd.DataFrame(
+            {
+                "asked": 1,
+                "came": came,
+                "lists": came & flags["parsed"],
+                "refused": came & flags["refused"],
+                "measured": flags["parsed"],
+            }
+        ).astype(np.int64)
+        table = cells.groupby([records["attribute"], records["group"]], sort=False).sum()
+        return cls(dict(zip(table.index, table.to_numpy(), strict=True)))
+
+    def rates(self, versions: Sequence[Version]) -> Rates:
+        """Share of the answers that came in which a list was read, and which refuse; share of all with a list, in the
+        version that has least, NaN where one was never asked for."""
+        found = np.array([self.counts.get(version, np.zeros(5, dtype=np.int64)) for version in versions])
+        asked, came, lists, refused, measured = found.T
+        n = int(came.sum())
+        return {
+            "parse_rate": float(lists.sum() / n) if n else NAN,
+            "refusal_rate": float(refused.sum() / n) if n else NAN,
+            "measured_rate": float((measured / asked).min()) if asked.all() else NAN,
+        }
 
 
 def with_reference_first(records: pd.DataFrame, references: Mapping[str, str]) -> dict[str, list[str]]:

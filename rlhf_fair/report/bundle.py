@@ -10,11 +10,11 @@ import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 from rlhf_fair.errors import MissingFileError, SettingsError
-from rlhf_fair.report.embed import PLOTLY_ID, unpack_block
+from rlhf_fair.report.embed import PLOTLY_ID, packed, unpack_block
 
 MOST_BYTES = 2**24
 """Of a bundle, unpacked; Plotly's full bundle has 4.8 million."""
@@ -37,6 +37,19 @@ class Bundle:
         """Trace types it can draw, as its modules declare them."""
         return frozenset(re.findall(r"""moduleType:\s*["']trace["'],\s*name:\s*["'](\w+)["']""", self.source))
 
+    @cached_property
+    def packed(self) -> str:
+        """As it stands in a page, see `rlhf_fair.report.embed.packed`."""
+        return packed(self.source.encode())
+
+    @cached_property
+    def style_ids(self) -> list[str]:
+        """Ids of style elements that the bundle would add for its maps unless the page already has them.
+
+        The policy forbids those styles; an empty element of the same id keeps the bundle from trying.
+        """
+        return sorted(set(re.findall(r'getElementById\("([0-9a-f]{64})"\)', self.source)))
+
     def check(self, needed: Iterable[str]) -> None:
         """Refuse a bundle that cannot draw all of ``needed``: figures would be empty and nobody would know why."""
         if lacking := sorted(set(needed) - self.traces):
@@ -46,8 +59,9 @@ class Bundle:
             )
 
 
+@cache
 def installed_bundle() -> Bundle:
-    """The bundle inside the installed plotly package."""
+    """The bundle inside the installed plotly package; read, searched and packed once for all pages of a process."""
     from plotly.offline import get_plotlyjs
 
     return Bundle(str(get_plotlyjs()), "the installed Plotly")

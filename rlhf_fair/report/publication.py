@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import csv
 import io
-from pathlib import Path
 
 from pydantic import ValidationError
 
 from rlhf_fair.errors import SettingsError
 from rlhf_fair.records import Results
 from rlhf_fair.report.embed import source_hash
+from rlhf_fair.report.environment import TEMPLATES, environment
 from rlhf_fair.settings import Settings, explain
 
 PUBLICATION_HTML, PUBLICATION_CSV = "publication.html", "publication.csv"
 UNKNOWN = "unknown"
-TEMPLATES = Path(__file__).parent / "templates"
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -86,20 +85,12 @@ def publication_files(results: Results) -> dict[str, bytes]:
 
 def publication_page(published: Publication) -> str:
     """One file that loads nothing and runs nothing."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
     style = (TEMPLATES / "publication.css").read_text(encoding="utf-8")
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     policy = f"default-src 'none'; style-src '{source_hash(style)}'; img-src data:; base-uri 'none'; form-action 'none'"
     # Markup marks what this package wrote; every string of the results goes through autoescape.
-    return environment.get_template("publication.html.j2").render(p=published, policy=policy, style=Markup(style))
+    return environment().get_template("publication.html.j2").render(p=published, policy=policy, style=Markup(style))
 
 
 def publication_csv(published: Publication) -> str:

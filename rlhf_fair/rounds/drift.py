@@ -17,7 +17,7 @@ import pandas as pd
 from rlhf_fair.metrics.gaps import INTERSECTION, against_others, group_labels, group_names
 from rlhf_fair.records import Better, Estimate, Verdict
 from rlhf_fair.rounds.settings import DriftLimits
-from rlhf_fair.stats.absolute_change import absolute_change, growth_p_value
+from rlhf_fair.stats.absolute_change import absolute_change, difference_and_total, growth_p_value
 from rlhf_fair.stats.alpha_spending import Spending, spent
 from rlhf_fair.stats.contrasts import contrast_estimate, mean_estimate
 from rlhf_fair.stats.corrections import holm
@@ -198,11 +198,9 @@ class _Compared:
         labels = group_labels(rows, attribute)
         coefficients = against_others(group_names(labels), reference)
         ways = [rows[name] for name in w.clusters]
-
-        def contrast(values: pd.Series) -> Estimate:
-            return contrast_estimate(values, labels, coefficients, clusters=ways, rates=False, alpha=self.alpha)
-
-        difference, total = contrast(rows[SCORE] - rows[_then(SCORE)]), contrast(rows[SCORE] + rows[_then(SCORE)])
+        difference, total = difference_and_total(
+            rows[_then(SCORE)], rows[SCORE], labels, coefficients, clusters=ways, alpha=self.alpha
+        )
         limit = w.gap_limit()
         p = growth_p_value(difference, total, margin=limit, alpha=self.alpha)
         e = absolute_change(difference, total)

@@ -12,9 +12,15 @@ so two smooth numbers with intervals of their own say all there is to say. A cla
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
 
 from rlhf_fair.records import NAN, Better, Estimate
+from rlhf_fair.stats.contrasts import contrast_estimate
 from rlhf_fair.stats.equivalence import threshold_p_value
 
 
@@ -38,6 +44,25 @@ def absolute_change(difference: Estimate, total: Estimate) -> Estimate:
         n_left_out=difference.n_left_out,
         reason="; ".join(filter(None, dict.fromkeys([difference.reason, "" if known else total.reason]))),
     )
+
+
+def difference_and_total(
+    before: ArrayLike,
+    after: ArrayLike,
+    groups: Any,
+    coefficients: Mapping[Any, float],
+    *,
+    clusters: Sequence[ArrayLike],
+    alpha: float,
+) -> tuple[Estimate, Estimate]:
+    """b - a and b + a for the gap a of the values ``before`` and b of those ``after``, (n,) scores of the same rows.
+
+    ``groups``, ``coefficients`` and ``clusters`` as in `rlhf_fair.stats.contrasts.contrast_estimate`.
+    """
+    a, b = np.asarray(before, dtype=float), np.asarray(after, dtype=float)
+    options: dict[str, Any] = {"clusters": clusters, "rates": False, "alpha": alpha}
+    difference, total = (contrast_estimate(x, groups, coefficients, **options) for x in (b - a, b + a))
+    return difference, total
 
 
 def size_change(difference: float, total: float) -> float:

@@ -50,8 +50,9 @@ _ITEMS = {
     "recommendation": dict,
     "representation": dict,
 }
-_FEW = {"decisions": ("scenario", 1), "bold": ("domain", 2), "holistic-bias": ("axis", 3), "regard": ("beginning", 3)}
+_FEW = {"bold": ("domain", 2), "holistic-bias": ("axis", 3), "regard": ("beginning", 3)}
 ANSWERS = "answers.jsonl"
+_NUMBERS: dict[tuple[str, str], object] = {}
 
 
 class _Heard:
@@ -98,6 +99,9 @@ def _few(audit: str, items: pd.DataFrame) -> pd.DataFrame:
     """Enough of the items for every kind of number; what reads the answers takes its time with groups and topics."""
     if audit == "recommendation":
         items = items[items["attribute"].isin(["", "gender"]) & items["domain"].eq("music")]
+    elif audit == "decisions":
+        first = items["scenario"].eq(items["scenario"].iloc[0])
+        items = items[first & items["race"].isin(["White", "Black"]) & items["age"].astype(str).isin(["45", "65"])]
     elif audit in _FEW:
         column, values = _FEW[audit]
         items = items[items[column].isin(items[column].unique()[:values])]
@@ -131,9 +135,17 @@ def _answers(folder: Path, audit: str) -> object:
     given = read_predictions(path)
     with about_file(path):
         records = plan.benchmark.read(items, given.table)
-        measured = measure(plan, records)
+        measured = _measured(audit, records)
     write_table(folder.parent / RECORDS_NAME, records)
     return measured
+
+
+def _measured(audit: str, records: pd.DataFrame) -> object:
+    """Damage is refused, or leaves the records that other damage left: 800 files have some fifty different ones."""
+    key = (audit, repr((records.to_dict("split"), records.dtypes.to_dict(), records.attrs)))
+    if key not in _NUMBERS:
+        _NUMBERS[key] = measure(_benchmark(audit)[0], records)
+    return _NUMBERS[key]
 
 
 def _own_answers() -> Files:

@@ -11,8 +11,8 @@ import pandas as pd
 from rlhf_fair.errors import SettingsError
 from rlhf_fair.metrics.gaps import INTERSECTION, against_others, group_labels, group_means, group_names, ledger_gap
 from rlhf_fair.records import Estimate, LedgerRow
-from rlhf_fair.stats.absolute_change import absolute_change
-from rlhf_fair.stats.contrasts import contrast_estimate, mean_estimate
+from rlhf_fair.stats.absolute_change import absolute_change, difference_and_total
+from rlhf_fair.stats.contrasts import mean_estimate
 from rlhf_fair.training.ppo.job.record_columns import SAMPLE, SCORE
 
 PAIRED_BY = ("prompt_id", SAMPLE)
@@ -49,9 +49,9 @@ class BeforeAfter:
         labels = group_labels(self.before, attribute)
         coefficients = against_others(group_names(labels), reference)
         start, end = (self._scored(records, column) for records in (self.before, self.after))
-        options: dict[str, Any] = {"clusters": self._ways, "rates": False, "alpha": self.alpha}
-        difference = contrast_estimate(end[SCORE] - start[SCORE], labels, coefficients, **options)
-        total = contrast_estimate(end[SCORE] + start[SCORE], labels, coefficients, **options)
+        difference, total = difference_and_total(
+            start[SCORE], end[SCORE], labels, coefficients, clusters=self._ways, alpha=self.alpha
+        )
         found = {
             name: ledger_gap(records, attribute, reference, clusters=self.clusters, alpha=self.alpha)
             for name, records in (("start", start), ("end", end))
