@@ -160,9 +160,9 @@ def reject_rows(
     rows: Iterable[int], column: str, values: Sequence[str], code: str, messages: Sequence[str]
 ) -> pd.DataFrame:
     """A table of rejects, the columns `REJECT_COLUMNS`: one for each of ``rows``, all for one reason."""
-    table = pd.DataFrame({"row": np.asarray(list(rows), dtype=np.int64), "column": column, "value": values})
-    table["code"], table["message"] = code, messages
-    return table.astype(dict.fromkeys(REJECT_COLUMNS[1:], "str"))
+    at = np.asarray(list(rows), dtype=np.int64)
+    texts = {"column": [column] * len(at), "value": values, "code": [code] * len(at), "message": messages}
+    return pd.DataFrame({"row": at} | {name: pd.array(list(cells), dtype="str") for name, cells in texts.items()})
 
 
 def _format(path: Path) -> str:
