@@ -23,8 +23,9 @@ import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 
+# What may stand before the sign that counts is bounded: one long word would take the square of its length.
 _AT = r"(?:@|%40|&#64;|&#x40;|&commat;|\s?[\[(]\s?at\s?[\])]\s?)"
-_EMAIL = rf"[\w.!#$%&'*+^`~-]*\w{_AT}(?:[\w-]+(?:\.|\s?[\[(]\s?dot\s?[\])]\s?))+[^\W\d_]{{2,24}}\b"
+_EMAIL = rf"[\w.!#$%&'*+^`~-]{{0,254}}\w{_AT}(?:[\w-]+(?:\.|\s?[\[(]\s?dot\s?[\])]\s?))+[^\W\d_]{{2,24}}\b"
 _GROUPS = r"(?:[ .\-/]?\(?\d{1,5}\)?)"
 _PHONE = (
     rf"(?<![\w.+])(?:\+|00(?=[1-9]))\s?\d{_GROUPS}{{2,7}}(?![\w])"
@@ -36,7 +37,7 @@ _KEY_FORMS = (
     *(r"sk-[\w-]{16,}", r"(?:sk|pk|rk)_(?:live|test)_\w{10,}", r"hf_[A-Za-z0-9]{16,}", r"gh[pousr]_[A-Za-z0-9]{20,}"),
     *(r"github_pat_\w{20,}", r"glpat-[\w-]{16,}", r"xox[abeprs]-[\w-]{10,}", r"(?:AKIA|ASIA)[A-Z0-9]{16}"),
     *(r"AIza[\w-]{30,}", r"ya29\.[\w-]{20,}", r"npm_[A-Za-z0-9]{30,}", r"pypi-[\w-]{30,}"),
-    r"eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*",
+    r"eyJ[\w-]{8,4000}\.[\w-]{8,16000}\.[\w-]*",
 )
 _NAMED_SECRET = (
     r"(?i:(?<![A-Za-z])(?:api[_-]?key|apikey|access[_-]?token|auth[_-]?token|client[_-]?secret|token|secret|passw(?:or)?d"
@@ -92,14 +93,20 @@ def _always(text: str) -> bool:
 
 @dataclass(frozen=True)
 class Identifier:
-    """One form; ``holds`` looks closer at what ``pattern`` finds. ``mark`` may keep groups of the match."""
+    """One form; ``holds`` looks closer at what ``pattern`` finds. ``mark`` may keep groups of the match.
+
+    ``sign``: a text without it is not searched.
+    """
 
     mark: str
     pattern: re.Pattern[str]
     holds: Callable[[str], bool] = _always
+    sign: re.Pattern[str] | None = None
 
     def replaced(self, text: str) -> str:
         """``text`` with marks. Of numbers in a row, the longest part that holds counts, if it ends at a space."""
+        if self.sign and not self.sign.search(text):
+            return text
         kept, at = [], 0
         while found := self.pattern.search(text, at):
             cuts = [found.end(), *(found.start() + gap.start() for gap in reversed(list(_GAP.finditer(found.group()))))]
@@ -119,7 +126,7 @@ IDENTIFIERS = (
     Identifier(r"\1[secret]", re.compile(r"(?i)(\b(?:bearer|basic)\s+)[\w.~+/-]{12,}=*")),
     Identifier("[secret]", re.compile(r"(?<![A-Za-z0-9])(?:" + "|".join(_KEY_FORMS) + ")")),
     Identifier("[secret]", re.compile(_NAMED_SECRET)),
-    Identifier("[e-mail]", re.compile(_EMAIL)),
+    Identifier("[e-mail]", re.compile(_EMAIL), sign=re.compile(_AT)),
     Identifier(
         "[IBAN]", re.compile(r"(?<!\w)[A-Za-z]{2}\d{2}(?: ?[A-Za-z0-9]{4}){2,7}(?: ?[A-Za-z0-9]{1,3})?(?!\w)"), iban
     ),

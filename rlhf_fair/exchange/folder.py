@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rlhf_fair.artifacts import MANIFEST_NAME, RESULTS_NAME, read_json, read_results, replaced_files, sha256_file
-from rlhf_fair.errors import IntegrityError, MissingFileError, OutputError, SettingsError
+from rlhf_fair.errors import IntegrityError, MissingFileError, OutputError, SettingsError, about_file
 from rlhf_fair.exchange.sarif import PlanFile
 from rlhf_fair.records import Results
 from rlhf_fair.report import DIFF_NAME
@@ -56,9 +56,10 @@ def export_folder(folder: Path, out: Path, formats: Sequence[str], names: Export
     """
     results, digest = _read(folder)
     _refuse_inside_an_audit(folder, out)
-    rendered = {
-        name: data for kind in formats for name, data in rendered_files(kind, results, names, digest=digest).items()
-    }
+    with about_file(folder / RESULTS_NAME):
+        rendered = {
+            name: data for kind in formats for name, data in rendered_files(kind, results, names, digest=digest).items()
+        }
     known = [name for kind in formats for name in FILES[kind]]
     with replaced_files(out, known) as temporary:
         for name, data in rendered.items():

@@ -50,7 +50,8 @@ def read_likelihoods(requests: Sequence[Request], table: pd.DataFrame, *, prefix
         raise RowError(f"predictions hold {len(strangers)} ids that nobody asked for, such as {strangers[0]!r}")
     columns = (pd.to_numeric(own[name], errors="coerce") for name in ("total", "n_tokens"))
     totals, n_tokens = (column.to_numpy(dtype=float) for column in columns)
-    sound = np.isfinite(totals) & (totals <= ROUNDING) & (n_tokens >= 0) & (n_tokens % 1 == 0)
+    counted = np.isfinite(n_tokens) & (n_tokens >= 0) & (n_tokens == np.floor(n_tokens))
+    sound = np.isfinite(totals) & (totals <= ROUNDING) & counted
     found: dict[str, tuple[Likelihood | None, str]] = {}
     for id, total, n, ok in zip(ids, totals.tolist(), n_tokens.tolist(), sound, strict=True):
         answer = (Likelihood(total, int(n)), "") if ok else (None, MALFORMED)

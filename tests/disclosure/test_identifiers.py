@@ -113,3 +113,11 @@ def test_iban_sees_swapped_neighbours():
     swapped = [good[:i] + good[i + 1] + good[i] + good[i + 2 :] for i in range(4, len(good) - 1)]
     assert iban(good)
     assert not any(iban(text) for text in swapped if text != good)
+
+
+def test_one_endless_word_hides_no_address_behind_it() -> None:
+    word = "x" * 300_000
+    assert redacted(f"{word} jane.doe@example.com") == f"{word} [e-mail]"
+    made = redacted(f"{'a.' * 300}jane.doe@example.com")  # longer than any address
+    assert "jane" not in made
+    assert made.endswith("a[e-mail]")

@@ -23,7 +23,7 @@ from rlhf_fair.audit.benchmark import findings_of, measure
 from rlhf_fair.audit.compare_folder import read_audit
 from rlhf_fair.audit.fixed_policy import read_begun
 from rlhf_fair.exchange.folder import FILES as EXPORTS
-from rlhf_fair.exchange.folder import rendered_files
+from rlhf_fair.exchange.folder import export_folder
 from rlhf_fair.integrity.verify import verify_folder
 from rlhf_fair.models.endpoint_journal import HEADER, Journal
 from rlhf_fair.monitoring.history import read_dated, read_store, write_store
@@ -93,8 +93,7 @@ def _budget() -> Files:
 
 
 def _export(folder: Path) -> object:
-    results = read_results(folder)
-    return [rendered_files(kind, results) for kind in EXPORTS]
+    return export_folder(folder, folder.parent / "exported", list(EXPORTS))
 
 
 def _render(folder: Path) -> object:

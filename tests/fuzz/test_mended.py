@@ -109,6 +109,11 @@ CASES: list[tuple[str, str, bytes]] = [
         "answers.jsonl",
         _lines({"total": -1, "n_tokens": 1}, {"id": "a", "total": -1, "n_tokens": 1}),
     ),
+    (
+        "answers for crows-pairs",
+        "answers.jsonl",
+        _lines({"id": "crows_pairs/causal_sentence/0/more", "total": -5.0, "n_tokens": "inf"}),
+    ),
     ("reply: rewards", "reply.json", b'{"rewards": [1, ' + b"9" * 400 + b"]}"),
     ("privacy budget", "budget.jsonl", b'{"budget":"1e999999999","previous":""}\n'),
     ("language model", "tokenizer.json", b"{}"),
@@ -136,6 +141,15 @@ def test_is_told_now(reader: str, file: str, content: bytes, tmp_path: Path) -> 
     assert file in found.files()
     put(tmp_path / "folder", {**found.files(), file: content}, found.mode)
     assert fault_of(found, tmp_path / "folder", file) is None
+
+
+@pytest.mark.parametrize("settings", [{"9": 2**63}, {"claims": ["x" * 20_000]}], ids=["an integer", "one long word"])
+def test_results_with_a_strange_plan_are_exported_or_told_with_the_file(settings: object, tmp_path: Path) -> None:
+    found = READERS["results, exported"]
+    results = json.loads(found.files()["results.json"])
+    results["audit"]["plan"] = settings
+    put(tmp_path / "folder", {"results.json": json.dumps(results).encode()}, found.mode)
+    assert fault_of(found, tmp_path / "folder", "results.json") is None
 
 
 def test_a_line_with_an_endless_number_is_one_reject_and_the_others_stay(tmp_path: Path) -> None:
