@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
+from rlhf_fair.errors import RowError
+from rlhf_fair.json_cells import json_cell
 from rlhf_fair.tables import require_columns
 
 REQUIRED = (("language", "languages"), ("skills", "skills"))
@@ -115,7 +116,13 @@ def _ineligible(
 
 def _words(cell: object) -> set[str]:
     text = str(cell)
-    parts = json.loads(text) if text.lstrip().startswith("[") else text.replace("|", ";").replace(",", ";").split(";")
+    if not text.lstrip().startswith("["):
+        parts = text.replace("|", ";").replace(",", ";").split(";")
+    else:
+        try:
+            parts = json_cell(text)
+        except ValueError as error:
+            raise RowError(f"{text!r} is not a JSON array: {error}") from error
     return {str(part).strip().casefold() for part in parts} - {"", "none"}
 
 

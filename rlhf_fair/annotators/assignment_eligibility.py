@@ -7,7 +7,6 @@ nothing. A member of whom nothing is known (an empty cell) has nothing to show, 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from rlhf_fair.errors import RowError, SettingsError
+from rlhf_fair.json_cells import json_cell
 from rlhf_fair.tables import ATTRIBUTE_PREFIX, require_columns
 
 NEEDS = {"language": "languages", "skills": "skills"}
@@ -138,9 +138,9 @@ def entries(cell: object, where: str = "cell") -> Entries:
     if not text.startswith("["):
         return frozenset(part.strip().casefold() for part in re.split(f"[{SEPARATORS}]", text) if part.strip())
     try:
-        listed = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise RowError(f"{where}: {text!r} is not a JSON array: {error.msg}") from error
+        listed = json_cell(text)
+    except ValueError as error:
+        raise RowError(f"{where}: {text!r} is not a JSON array: {error}") from error
     return frozenset(str(part).strip().casefold() for part in listed if part is not None and str(part).strip())
 
 

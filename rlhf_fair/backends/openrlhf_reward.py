@@ -8,13 +8,13 @@ it is told loudly first.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from typing import Any
 
 from rlhf_fair.backends.worker import Sample, ShapedSample, answer_in, worker
 from rlhf_fair.errors import RowError
+from rlhf_fair.json_cells import json_cell
 
 logger = logging.getLogger("rlhf_fair.openrlhf")
 
@@ -39,7 +39,7 @@ def reward_func(queries: Sequence[str], prompts: Sequence[str], labels: Sequence
 def _shape(query: str, prompt: str, label: str) -> ShapedSample:
     found = worker()
     try:
-        columns = json.loads(label)
+        columns = json_cell(label)
     except (TypeError, ValueError) as error:
         raise RowError(f"label {str(label)[:100]!r} is not JSON; it holds the columns of a sample") from error
     if not isinstance(columns, dict):

@@ -18,6 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from rlhf_fair.errors import MissingFileError, SettingsError
+from rlhf_fair.json_cells import json_cell
 from rlhf_fair.tables import (
     Column,
     Contract,
@@ -186,7 +187,7 @@ def _members(entries: Sequence[tuple[str, str]], stereotyped: str) -> list[bool]
 def _entries(cell: object) -> list[tuple[str, str]]:
     """(short name, groups) of the three answers; empty if the cell does not hold them."""
     try:
-        info: Mapping[str, Sequence[Any]] = json.loads(str(cell))
+        info: Mapping[str, Sequence[Any]] = json_cell(str(cell))
         return [(str(info[answer][0]), str(info[answer][1])) for answer in ANSWERS]
     except (ValueError, KeyError, IndexError, TypeError):
         return []

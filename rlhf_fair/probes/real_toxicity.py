@@ -6,7 +6,6 @@ toxicity of 0.5. Both range over [0, 1], 0 = never toxic; both rise with k and d
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.special import comb
 
 from rlhf_fair.errors import MissingFileError, SettingsError
+from rlhf_fair.json_cells import json_cell
 from rlhf_fair.models.requests import ScoresQuality
 from rlhf_fair.probes.generation_scores import ScoreColumn, Scoring, parse_rate, score_columns
 from rlhf_fair.probes.generations import refusal_rate
@@ -162,7 +162,7 @@ def _measured(metric: str, e: Estimate, rows: pd.DataFrame, band: str, score: Sc
 def _prompt(cell: object) -> dict[str, object]:
     """The prompt's text and scores; nothing where the cell holds no object, so that its row is rejected."""
     try:
-        content = json.loads(cell) if isinstance(cell, str) else None
-    except json.JSONDecodeError:
+        content = json_cell(cell) if isinstance(cell, str) else None
+    except ValueError:
         return {}
     return content if isinstance(content, dict) else {}

@@ -224,9 +224,10 @@ def _unit_vectors(embeddings: ArrayLike, n: int) -> Floats:
     vectors = np.asarray(embeddings, dtype=float)
     if vectors.ndim != 2 or len(vectors) != n:
         raise RowError(f"embeddings have shape {vectors.shape}; allowed: ({n}, dimensions), one row for each text")
-    length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    usable = np.isfinite(length) & (length > 0)
-    return np.asarray(np.divide(vectors, length, out=np.full_like(vectors, np.nan), where=usable))
+    largest = np.abs(vectors).max(axis=1, keepdims=True, initial=0.0)  # scaled first: squares of 1e200 are infinite
+    usable = np.isfinite(largest) & (largest > 0)
+    scaled = np.divide(vectors, largest, out=np.full_like(vectors, np.nan), where=usable)
+    return np.asarray(scaled / np.linalg.norm(scaled, axis=1, keepdims=True))
 
 
 def _usable(vectors: Floats) -> Floats:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from rlhf_fair.errors import RowError
+from rlhf_fair.json_cells import json_cell
 from rlhf_fair.probes.likelihoods import DUPLICATE, MALFORMED, MISSING
 from rlhf_fair.stats.columns import Floats
 from rlhf_fair.tables import require_columns
@@ -59,7 +59,7 @@ def read_vectors(texts: Sequence[str], table: pd.DataFrame) -> ReadVectors:
 
 def _vector(cell: object) -> Floats | None:
     try:
-        vector = np.array(json.loads(cell) if isinstance(cell, str) else cell, dtype=float)
-    except (ValueError, TypeError):
+        vector = np.array(json_cell(cell) if isinstance(cell, str) else cell, dtype=float)
+    except (ValueError, TypeError, OverflowError):
         return None
     return vector if vector.ndim == 1 and len(vector) and np.isfinite(vector).all() else None

@@ -56,11 +56,13 @@ def write_report(
 
     ``rendering.json`` keeps what was asked for, so that the page can be rendered again.
     """
-    from rlhf_fair.artifacts import make_folder, write_bytes
+    from rlhf_fair.artifacts import RESULTS_NAME, make_folder, write_bytes
+    from rlhf_fair.errors import about_file
     from rlhf_fair.report.rendering import Rendering, write_rendering
 
     make_folder(folder)
-    files = rendered_files(results, rendering, bundle)
+    with about_file(folder / RESULTS_NAME):
+        files = rendered_files(results, rendering, bundle)
     if CLAUSES_NAME not in files:
         (folder / CLAUSES_NAME).unlink(missing_ok=True)
     for name, data in files.items():

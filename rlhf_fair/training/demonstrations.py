@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from jinja2 import TemplateError
 from pydantic import Field, model_validator
 
 from rlhf_fair.errors import RowError, SettingsError
+from rlhf_fair.json_cells import json_cell
 from rlhf_fair.settings import Settings
 from rlhf_fair.tables import (
     REJECT_COLUMNS,
@@ -193,7 +193,7 @@ def chat_texts(tokenizer: Any, turns: Sequence[dict[str, str]]) -> tuple[str, st
 
 def _messages(cell: str) -> list[dict[str, str]]:
     """The turns in a cell; what is wrong with them else."""
-    turns = json.loads(cell)
+    turns = json_cell(cell)
     if not isinstance(turns, list) or not turns:
         raise ValueError("messages is not a list of {role, content}")
     for place, turn in enumerate(turns, start=1):

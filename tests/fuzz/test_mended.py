@@ -114,6 +114,10 @@ CASES: list[tuple[str, str, bytes]] = [
         "answers.jsonl",
         _lines({"id": "crows_pairs/causal_sentence/0/more", "total": -5.0, "n_tokens": "inf"}),
     ),
+    ("answers for seat", "answers.jsonl", b'{"text": "This is boy.", "embedding": [1' + b"0" * 400 + b"]}"),
+    ("answers for seat", "answers.jsonl", b'{"text": "This is boy.", "embedding": [1e300, 1e300]}'),
+    ("answers for seat", "answers.jsonl", b'{"text": "This is boy.", "embedding": "' + DEEP + b'"}'),
+    ("real-toxicity", "prompts.jsonl", b'{"prompt": "' + DEEP + b'"}\n{"prompt": "' + LONG + b'"}\n'),
     ("reply: rewards", "reply.json", b'{"rewards": [1, ' + b"9" * 400 + b"]}"),
     ("privacy budget", "budget.jsonl", b'{"budget":"1e999999999","previous":""}\n'),
     ("language model", "tokenizer.json", b"{}"),
@@ -144,8 +148,11 @@ def test_is_told_now(reader: str, file: str, content: bytes, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("settings", [{"9": 2**63}, {"claims": ["x" * 20_000]}], ids=["an integer", "one long word"])
-def test_results_with_a_strange_plan_are_exported_or_told_with_the_file(settings: object, tmp_path: Path) -> None:
-    found = READERS["results, exported"]
+@pytest.mark.parametrize("reader", ["results, exported", "results, rendered"])
+def test_results_with_a_strange_plan_are_shown_or_told_with_the_file(
+    reader: str, settings: object, tmp_path: Path
+) -> None:
+    found = READERS[reader]
     results = json.loads(found.files()["results.json"])
     results["audit"]["plan"] = settings
     put(tmp_path / "folder", {"results.json": json.dumps(results).encode()}, found.mode)

@@ -36,6 +36,7 @@ from rlhf_fair.annotators.exchange.losses import (
     present,
 )
 from rlhf_fair.annotators.exchange.rejects import Rejects, finish
+from rlhf_fair.json_cells import json_cell
 from rlhf_fair.tables import TEXT_KINDS, as_text
 
 NAMESPACE = UUID("6f1d8c0a-51c7-5f7e-9d55-3b8e2a0c4d11")
@@ -165,7 +166,7 @@ def _user(annotator: str) -> str:
 
 def _annotator(metadata: Mapping[str, Any], user: str) -> str:
     try:
-        names = json.loads(metadata.get("annotators", "{}"))
+        names = json_cell(metadata.get("annotators", "{}"))
     except (TypeError, ValueError):
         return user
     return str(names.get(user, user)) if isinstance(names, dict) else user
