@@ -238,7 +238,7 @@ def _check_column(cells: pd.Series, column: Column, faults: _Faults) -> pd.Serie
     if not column.nullable:
         faults.add(empty, name, "missing", "is missing")
     if column.kind == "number":
-        numbers = _as_numbers(cells.where(~empty))
+        numbers = as_numbers(cells.where(~empty))
         faults.add(numbers.isna() & ~empty, name, "not_a_number", "is not a number")
         outside = ~empty & ((numbers < column.low) | (numbers > column.high) | np.isinf(numbers))
         faults.add(outside, name, "out_of_range", f"is out of range; allowed: {column.low:g} to {column.high:g}")
@@ -254,7 +254,7 @@ def _check_column(cells: pd.Series, column: Column, faults: _Faults) -> pd.Serie
     return texts
 
 
-def _as_numbers(cells: pd.Series) -> pd.Series:
+def as_numbers(cells: pd.Series) -> pd.Series:
     """Cells as floats, NaN for what is no number; True and False are none."""
     if isinstance(cells.dtype, np.dtype) and cells.dtype.kind in "Ob":
         wrong = cells.map(

@@ -11,6 +11,7 @@ from scipy import stats as distributions
 
 from rlhf_fair.annotators.minimums import Cell
 from rlhf_fair.errors import SettingsError
+from rlhf_fair.tables import as_numbers
 
 FloatArray = NDArray[np.float64]
 
@@ -58,7 +59,7 @@ class DropOut:
             rate[cell.holds(pool)] = np.fmax(rate[cell.holds(pool)], value)
         rate = np.where(np.isnan(rate), self.everybody, rate)
         if "dropout" in pool:
-            own = pd.to_numeric(pool["dropout"], errors="coerce").to_numpy(float)
+            own = as_numbers(pool["dropout"]).to_numpy(float)
             wrong = pool["dropout"].notna().to_numpy() & ~((own >= 0) & (own < 1))
             if wrong.any():
                 found = str(pool["dropout"][wrong].iloc[0])

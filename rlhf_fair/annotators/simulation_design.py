@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rlhf_fair.annotators.population import CROSS
 from rlhf_fair.annotators.simulation_model import AnnotatorModel
 from rlhf_fair.errors import RowError, SettingsError
-from rlhf_fair.tables import require_columns
+from rlhf_fair.tables import as_numbers, require_columns
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
@@ -130,11 +130,16 @@ def _features(
     place = pd.Index(items["item_id"]).get_indexer(item_ids)
     if (place < 0).any():
         raise RowError(f"items: {item_ids[int(np.argmax(place < 0))]!r} of the assignments is missing")
-    numbers = items[columns].apply(pd.to_numeric, errors="coerce").to_numpy(float)[place]
+    numbers = items[columns].apply(_numbers).to_numpy(float)[place]
     if not np.isfinite(numbers).all():
         row, column = np.argwhere(~np.isfinite(numbers))[0]
         raise RowError(f"items: {columns[column]!r} of item {item_ids[row]!r} is no finite number")
     return np.asarray(numbers)
+
+
+def _numbers(cells: pd.Series) -> pd.Series:
+    """A feature that is there or not is 1 or 0."""
+    return cells.astype(float) if pd.api.types.is_bool_dtype(cells) and cells.notna().all() else as_numbers(cells)
 
 
 def _positions(rater: IntArray, n_raters: int) -> IntArray:

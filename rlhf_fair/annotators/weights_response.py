@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from rlhf_fair.annotators.population import CROSS
 from rlhf_fair.annotators.weights_raking import FloatArray
 from rlhf_fair.errors import RowError
-from rlhf_fair.tables import ATTRIBUTE_PREFIX, require_columns
+from rlhf_fair.tables import ATTRIBUTE_PREFIX, as_numbers, require_columns
 
 THIN = 5
 """Fewer people than this stand for others at their peril."""
@@ -78,7 +78,7 @@ def design_weights(members: pd.DataFrame) -> FloatArray:
     if "inclusion_probability" not in members:
         return np.ones(len(members))
     given = members["inclusion_probability"]
-    probability = pd.to_numeric(given, errors="coerce").to_numpy(float)
+    probability = as_numbers(given).to_numpy(float)
     joined = _without_probability(members)
     wrong = np.flatnonzero(~((probability > 0) & (probability <= 1)) & ~joined)
     if len(wrong) or joined.all():
@@ -134,7 +134,7 @@ def unreached_share(members: pd.DataFrame) -> float:
     if "unreached_share" not in members:
         return math.nan
     given = members["unreached_share"].dropna()
-    share = pd.to_numeric(given, errors="coerce").to_numpy(float)
+    share = as_numbers(given).to_numpy(float)
     if len(wrong := np.flatnonzero(~((share >= 0) & (share <= 1)))):
         raise RowError(f"panel: unreached_share {str(given.iloc[wrong[0]])!r}; allowed: a number in [0, 1]")
     return float(share.max()) if len(share) else math.nan

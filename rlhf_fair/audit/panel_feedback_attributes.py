@@ -12,7 +12,7 @@ from rlhf_fair.audit.panel_feedback_plan import AttributePlan, FeedbackPlan
 from rlhf_fair.audit.panel_feedback_table import Ratings
 from rlhf_fair.errors import SettingsError
 from rlhf_fair.metrics.gaps import INTERSECTION
-from rlhf_fair.tables import ATTRIBUTE_PREFIX, attribute_columns
+from rlhf_fair.tables import ATTRIBUTE_PREFIX, as_numbers, attribute_columns
 
 REFUSED = "prefer not to say"
 UNKNOWN = "(unknown)"
@@ -74,7 +74,7 @@ def group_labels(cells: pd.Series, attribute: AttributePlan) -> pd.Series:
 
 
 def _binned(cells: pd.Series, attribute: AttributePlan) -> pd.Series:
-    numbers = pd.to_numeric(cells, errors="coerce")
+    numbers = as_numbers(cells)
     labels = pd.Series(UNMAPPED, index=cells.index, dtype=object).where(cells.notna(), None)
     for group, (low, high) in attribute.bins.items():
         labels = labels.mask((numbers >= low) & (numbers < high), group)

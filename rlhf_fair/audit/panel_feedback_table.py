@@ -19,7 +19,15 @@ from rlhf_fair.audit.panel_feedback_cells import as_text, item_types, parse_list
 from rlhf_fair.audit.panel_feedback_json import answer_lists, read_keyed
 from rlhf_fair.audit.panel_feedback_plan import FEEDBACK_FORMAT, FeedbackPlan, RatersPlan, RatingsPlan
 from rlhf_fair.errors import RowError, SettingsError
-from rlhf_fair.tables import FEEDBACK, as_flags, attribute_columns, read_table, read_validated, require_columns
+from rlhf_fair.tables import (
+    FEEDBACK,
+    as_flags,
+    as_numbers,
+    attribute_columns,
+    read_table,
+    read_validated,
+    require_columns,
+)
 
 REASONS = {
     "malformed": "the lists of the row cannot be read or differ in length",
@@ -199,7 +207,7 @@ def _number_values(rows: _Rows, ratings: RatingsPlan) -> None:
         rows.table = rows.table.assign(value=numbers)
         rows.reject(numbers.isna(), column, "not_allowed")
     else:
-        numbers = pd.to_numeric(rows.table[column], errors="coerce").astype(float)
+        numbers = as_numbers(rows.table[column]).astype(float)
         rows.table = rows.table.assign(value=numbers)
         rows.reject(numbers.isna(), column, "not_a_number")
     outside = (rows.table["value"] < ratings.low) | (rows.table["value"] > ratings.high)
@@ -207,7 +215,7 @@ def _number_values(rows: _Rows, ratings: RatingsPlan) -> None:
 
 
 def _weigh(rows: _Rows, column: str) -> None:
-    weights = pd.to_numeric(rows.table[column], errors="coerce") if column else 1.0
+    weights = as_numbers(rows.table[column]) if column else 1.0
     rows.table = rows.table.assign(weight=weights)
     if column:
         rows.reject(~(np.isfinite(rows.table["weight"]) & (rows.table["weight"] > 0)), column, "bad_weight")

@@ -24,6 +24,7 @@ from rlhf_fair.tables import (
     Contract,
     Quarantined,
     Rule,
+    as_numbers,
     read_jsonl_with_rejects,
     read_table,
     require_columns,
@@ -221,7 +222,7 @@ def _with_metadata(items: pd.DataFrame, metadata: pd.DataFrame) -> pd.DataFrame:
     """
     require_columns(metadata, ("category", "example_id", "target_loc"), METADATA)
     key = metadata["category"].astype(str) + "/" + metadata["example_id"].astype(str)
-    target = pd.Series(pd.to_numeric(metadata["target_loc"], errors="coerce").to_numpy(), index=key)
+    target = pd.Series(as_numbers(metadata["target_loc"]).to_numpy(), index=key)
     location = items["item_id"].map(target[~target.index.duplicated()]).to_numpy(dtype=float)
     biased = items[[f"biased{k}" for k in CHOICES]].to_numpy(dtype=bool)
     known = np.isfinite(location)

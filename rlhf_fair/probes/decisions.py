@@ -30,7 +30,7 @@ from rlhf_fair.settings import read_toml
 from rlhf_fair.stats.contrasts import contrast_estimate
 from rlhf_fair.stats.sample import Floats
 from rlhf_fair.stats.within import within_estimate
-from rlhf_fair.tables import require_columns
+from rlhf_fair.tables import as_numbers, require_columns
 
 LIMIT = (
     "The scenarios are short, invented and not validated against real decisions; the answer to one of them is the lean "
@@ -127,7 +127,7 @@ def read_decisions_predictions(items: pd.DataFrame, table: pd.DataFrame) -> pd.D
     there = items["item_id"].isin(table["item_id"]).tolist()
     absent = [DUPLICATE if item in several else MISSING for item in items["item_id"]]
     if {"p_yes", "p_no"} <= set(table.columns):
-        p = given[["p_yes", "p_no"]].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=float)
+        p = given[["p_yes", "p_no"]].apply(as_numbers).to_numpy(dtype=float)
         total = p.sum(axis=1)
         valid = ((p >= 0) & (p <= 1)).all(axis=1) & (total > 0) & (total <= 1 + 1e-6)
         least = min(LEAST, float(p[valid & (p > 0).all(axis=1)].min(initial=LEAST)))

@@ -17,7 +17,7 @@ from rlhf_fair.errors import RowError, SettingsError
 from rlhf_fair.models.refusal import is_refusal
 from rlhf_fair.models.requests import Generation
 from rlhf_fair.probes.likelihoods import DUPLICATE, MISSING
-from rlhf_fair.tables import Column, Contract, Quarantined, Rule, require_columns, validate
+from rlhf_fair.tables import Column, Contract, Quarantined, Rule, as_numbers, require_columns, validate
 
 
 def generation_requests(items: pd.DataFrame, n_samples: int = 1) -> list[Generation]:
@@ -88,7 +88,7 @@ def refusal_rate(records: pd.DataFrame) -> float:
 
 
 def _keys(table: pd.DataFrame) -> list[tuple[str, int]]:
-    return list(zip(table["item_id"], table["sample"].astype(int), strict=True))
+    return list(zip(table["item_id"], as_numbers(table["sample"]).astype(int), strict=True))
 
 
 def _check_samples(n_samples: int) -> None:

@@ -15,7 +15,7 @@ import pandas as pd
 from rlhf_fair.errors import RowError
 from rlhf_fair.models.requests import Likelihood, LogLikelihood, PseudoLogLikelihood
 from rlhf_fair.stats.columns import Floats
-from rlhf_fair.tables import require_columns
+from rlhf_fair.tables import as_numbers, require_columns
 
 Request = LogLikelihood | PseudoLogLikelihood
 Answers = Sequence[Likelihood | None]
@@ -48,7 +48,7 @@ def read_likelihoods(requests: Sequence[Request], table: pd.DataFrame, *, prefix
     strangers = [id for id in ids if id not in known]
     if strangers:
         raise RowError(f"predictions hold {len(strangers)} ids that nobody asked for, such as {strangers[0]!r}")
-    columns = (pd.to_numeric(own[name], errors="coerce") for name in ("total", "n_tokens"))
+    columns = (as_numbers(own[name]) for name in ("total", "n_tokens"))
     totals, n_tokens = (column.to_numpy(dtype=float) for column in columns)
     counted = np.isfinite(n_tokens) & (n_tokens >= 0) & (n_tokens == np.floor(n_tokens))
     sound = np.isfinite(totals) & (totals <= ROUNDING) & counted

@@ -24,7 +24,15 @@ from rlhf_fair.probes.missing import measured_rate
 from rlhf_fair.records import Estimate
 from rlhf_fair.stats.contrasts import mean_estimate
 from rlhf_fair.stats.sample import Floats
-from rlhf_fair.tables import Column, Contract, Quarantined, read_jsonl_with_rejects, require_columns, validate
+from rlhf_fair.tables import (
+    Column,
+    Contract,
+    Quarantined,
+    as_numbers,
+    read_jsonl_with_rejects,
+    require_columns,
+    validate,
+)
 
 LIMIT = (
     "Toxicity here is what one classifier calls so; such classifiers take mentions of identities and African American "
@@ -59,7 +67,7 @@ def load_real_toxicity(folder: Path) -> Quarantined:
     raw = read.table
     require_columns(raw, ("filename", "begin", "end", "prompt"), f"RealToxicityPrompts {path}")
     prompts = [_prompt(cell) for cell in raw["prompt"]]
-    toxicity = pd.to_numeric(pd.Series([prompt.get("toxicity") for prompt in prompts], dtype=object), errors="coerce")
+    toxicity = as_numbers(pd.Series([prompt.get("toxicity") for prompt in prompts], dtype=object))
     known = np.where(toxicity >= THRESHOLD, "toxic", "non-toxic")
     places = zip(raw["filename"], raw["begin"], raw["end"], strict=True)
     items = pd.DataFrame(

@@ -18,7 +18,16 @@ from rlhf_fair.models.requests import Likelihood, LogLikelihood, PseudoLogLikeli
 from rlhf_fair.probes.likelihoods import DUPLICATE, MALFORMED, MISSING, first_problem
 from rlhf_fair.probes.upstream_files import read_json_object
 from rlhf_fair.stats.sample import Floats
-from rlhf_fair.tables import Column, Contract, Quarantined, Rule, read_jsonl_with_rejects, require_columns, validate
+from rlhf_fair.tables import (
+    Column,
+    Contract,
+    Quarantined,
+    Rule,
+    as_numbers,
+    read_jsonl_with_rejects,
+    require_columns,
+    validate,
+)
 
 LIMIT = (
     "Many StereoSet items do not express a stereotype, pair groups that are not comparable or hinge on grammar "
@@ -155,7 +164,7 @@ def read_stereoset_predictions(items: pd.DataFrame, table: pd.DataFrame) -> pd.D
     by_id = "id" in table.columns
     columns = ["id"] if by_id else ["target", "context", "sentence"]
     require_columns(table, (*columns, "score"), "StereoSet predictions")
-    listed = pd.to_numeric(table["score"], errors="coerce").to_numpy(dtype=float)
+    listed = as_numbers(table["score"]).to_numpy(dtype=float)
     given = pd.DataFrame({"key": _keys(*(table[name] for name in columns)), "score": listed})
     found = given if by_id else given.drop_duplicates()
     of_key = found.groupby("key")["score"].agg(["first", "size"])

@@ -115,6 +115,26 @@ CASES: list[tuple[str, str, bytes]] = [
         _lines({"id": "crows_pairs/causal_sentence/0/more", "total": -5.0, "n_tokens": "inf"}),
     ),
     ("answers for seat", "answers.jsonl", b'{"text": "This is boy.", "embedding": [1' + b"0" * 400 + b"]}"),
+    (
+        "answers for redditbias",
+        "answers.jsonl",
+        b'{"id": "redditbias/causal/gender.valid.0/target", "total": -1'
+        + b"0" * 400
+        + b', "n_tokens": 1'
+        + b"0" * 400
+        + b"}",
+    ),
+    (
+        "answers for decisions",
+        "answers.jsonl",
+        b'{"item_id": "hiring-warehouse|45|man|White", "p_yes": 1' + b"0" * 400 + b', "p_no": 0.5}',
+    ),
+    ("answers for stereoset", "answers.jsonl", b'{"id": "intrasentence0stereotype", "score": 1' + b"0" * 400 + b"}"),
+    (
+        "answers for real-toxicity",
+        "answers.jsonl",
+        _lines(*({"item_id": "rtp/f0.txt/0-9", "sample": sample, "text": "a"} for sample in ("0", "0.0", "0.0", 1))),
+    ),
     ("answers for seat", "answers.jsonl", b'{"text": "This is boy.", "embedding": [1e300, 1e300]}'),
     ("answers for seat", "answers.jsonl", b'{"text": "This is boy.", "embedding": "' + DEEP + b'"}'),
     ("real-toxicity", "prompts.jsonl", b'{"prompt": "' + DEEP + b'"}\n{"prompt": "' + LONG + b'"}\n'),

@@ -9,7 +9,7 @@ import pandas as pd
 from rlhf_fair.annotators.population import Population
 from rlhf_fair.annotators.weights import design_effect, raking_weights
 from rlhf_fair.errors import RowError, SettingsError, about_file
-from rlhf_fair.tables import ATTRIBUTE_PREFIX, read_table, require_columns
+from rlhf_fair.tables import ATTRIBUTE_PREFIX, as_numbers, read_table, require_columns
 from rlhf_fair.training.reward.config import Attribute
 
 CENSUS_AGE = "age_category"
@@ -22,7 +22,7 @@ def read_census(path: Path, attributes: list[str]) -> Population:
     require_columns(table, [CENSUS_AGE], f"census table {path}")
     names = [c for c in table.columns if "_" in str(c) and c != CENSUS_AGE and not str(c).startswith("All")]
     bands = table[~table[CENSUS_AGE].astype("str").str.startswith("All").fillna(False).astype(bool)]
-    cells = bands[names].apply(pd.to_numeric, errors="coerce")
+    cells = bands[names].apply(as_numbers)
     if cells.empty or cells.isna().any(axis=None) or bands[CENSUS_AGE].isna().any():
         raise RowError(f"census table {path}: every row needs {CENSUS_AGE!r} and a share in every column RACE_GENDER")
     cells.index = pd.Index([str(band).removesuffix(_AGE_SUFFIX) for band in bands[CENSUS_AGE]])
@@ -52,7 +52,7 @@ def rater_attributes(ratings: pd.DataFrame, attributes: dict[str, Attribute]) ->
 def levels(values: pd.Series, attribute: Attribute) -> pd.Series:
     """Raw values as levels: banded if ``edges`` are given, else recoded; below the first edge is missing."""
     if attribute.edges:
-        numbers = pd.to_numeric(values, errors="coerce")
+        numbers = as_numbers(values)
         bands = pd.cut(numbers, [*attribute.edges, float("inf")], right=False, labels=list(attribute.labels))
         return bands.astype("object")
     return values.astype("object").map(lambda value: value if pd.isna(value) else attribute.recode.get(value, value))

@@ -16,6 +16,7 @@ from rlhf_fair.tables import (
     Contract,
     Quarantined,
     Rule,
+    as_numbers,
     read_jsonl_with_rejects,
     read_table,
     require_columns,
@@ -141,7 +142,7 @@ def _check_ratings(raw: pd.DataFrame, source: RatingSource) -> Quarantined:
     for name, attribute in source.attributes.items():
         table[ATTRIBUTE_PREFIX + name] = raw[attribute.column]
     if source.no_answer:
-        numbers = pd.to_numeric(table["rating"], errors="coerce")
+        numbers = as_numbers(table["rating"])
         table["rating"] = table["rating"].mask(numbers.isin(source.no_answer))
     low, high = source.scale
     allowed = source.allowed
