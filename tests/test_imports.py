@@ -14,7 +14,7 @@ import rlhf_fair
 
 ROOT = Path(rlhf_fair.__file__).parent
 
-BASE = {"errors", "disk", "records", "changes", "artifacts", "settings", "attestation", "disclosure"}
+BASE = {"errors", "disk", "json_cells", "records", "changes", "artifacts", "settings", "attestation", "disclosure"}
 STATS = BASE | {"tables", "stats"}
 AUDIT = STATS | {"metrics", "models", "probes", "audit"}
 TRAINING = STATS | {"metrics", "models", "probes", "annotators", "training"}
@@ -24,6 +24,7 @@ REPORT = {"report", "compliance"}
 ALLOWED: dict[str, set[str]] = {
     "rlhf_fair": set(),  # names its modules in `rlhf_fair.PUBLIC` and imports them on first use
     "errors": set(),
+    "json_cells": set(),
     "records": set(),
     "disk": {"errors"},
     "changes": {"records"},
