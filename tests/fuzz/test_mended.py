@@ -100,6 +100,7 @@ CASES: list[tuple[str, str, bytes]] = [
         "feedback.jsonl",
         _lines({"item_id": "i0", "annotator_id": "r0", "kind": "rating", "value": 1}),
     ),
+    ("training: feedback", "people.csv", b"annotator_id,attr.gender\nnobody,woman\n"),
     ("features, npz", "features.npz", b""),
     ("features, npz", "features.npz", _archive(item_id=np.array(["i0"]), a=np.ones((1, 2)), b=np.ones((1, 3)))),
     ("feedback .json", "feedback.json", b'[{"item_id": ' + HALF + b"}]"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -32,7 +33,7 @@ def read_feedback(source: FeedbackSource, data_dir: Path) -> Source:
     people = None if source.annotators is None else read_validated(data_dir / source.annotators, ANNOTATORS)
     pairs = read.table[read.table["kind"] == "pair"]
     if pairs.empty:
-        raise RowError(f"source {source.name!r}: no usable choice in {source.path}")
+        raise _nothing_usable(source, [read.rejects])
     judgements = pd.DataFrame(
         {"item_id": pairs["item_id"], "rater_id": pairs["annotator_id"], "value": pairs["choice"].map(CHOICE_VALUES)}
     )
@@ -44,7 +45,7 @@ def read_feedback(source: FeedbackSource, data_dir: Path) -> Source:
         rejects += [people.rejects, _unknown(judgements[~joined], "rater_id", source)]
         judgements = _with_attributes(judgements[joined], people.table)
     if judgements.empty:
-        raise RowError(f"source {source.name!r}: no usable choice in {source.path}")
+        raise _nothing_usable(source, rejects[::-1])
     table = _items(judgements, items.table, source)
     note = simulated_note(pairs)
     return Source(
@@ -55,6 +56,13 @@ def read_feedback(source: FeedbackSource, data_dir: Path) -> Source:
         judgements.reset_index(drop=True),
         {"simulated_rows": simulated_rows(pairs), "note": note} if note else {},
     )
+
+
+def _nothing_usable(source: FeedbackSource, rejects: Sequence[pd.DataFrame]) -> RowError:
+    where = f"source {source.name!r}: "
+    faults = [str(part["message"].iloc[0]).removeprefix(where) for part in rejects if len(part)]
+    why = f"; the first fault: {faults[0]}" if faults else ""
+    return RowError(f"{where}no usable choice in {source.path}{why}")
 
 
 def _with_attributes(judgements: pd.DataFrame, people: pd.DataFrame) -> pd.DataFrame:
@@ -79,6 +87,6 @@ def _items(judgements: pd.DataFrame, items: pd.DataFrame, source: FeedbackSource
 def _unknown(rows: pd.DataFrame, column: str, source: FeedbackSource) -> pd.DataFrame:
     """Rejects for judgements of an item or by a person that the other table lacks; their row is no longer known: 0."""
     where = source.items if column == "item_id" else str(source.annotators)
-    message = f"source {source.name!r}: not in {where}"
+    message = [f"source {source.name!r}: {id!r} is not in {where}" for id in rows[column]]
     content = {"row": 0, "column": column, "value": rows[column], "code": "unknown_id", "message": message}
     return pd.DataFrame(content, columns=list(REJECT_COLUMNS))
