@@ -237,9 +237,16 @@ def _read_json(path: Path, *, lines: bool) -> tuple[pd.DataFrame, pd.DataFrame]:
                 bad.append((number, str(entry).strip()[:200], "is not a JSON object"))
     columns = list(dict.fromkeys(name for record in records for name in record))
     cells = {name: [_flat(record.get(name)) for record in records] for name in columns}
-    table = pd.DataFrame({name: pd.Series(c, dtype=object if _is_text(name) else None) for name, c in cells.items()})
+    table = pd.DataFrame({name: _json_column(name, column) for name, column in cells.items()})
     table.index = pd.Index(rows, name="row")
     return table, reject_rows([b[0] for b in bad], "", [b[1] for b in bad], "malformed", [b[2] for b in bad])
+
+
+def _json_column(name: str, cells: list[object]) -> pd.Series:
+    try:
+        return pd.Series(cells, dtype=object if _is_text(name) else None)
+    except OverflowError:  # a whole number larger than any float, beside floats; not in newer pandas
+        return pd.Series(cells, dtype=object)
 
 
 def _json_array(stream: IO[str]) -> list[Any]:
