@@ -102,7 +102,8 @@ def _ineligible(
     has, offered = pd.factorize(members[owned])
     pair = (wants[table["item"]] + 1) * (len(offered) + 1) + has[table["person"]] + 1
     pairs, place = np.unique(pair, return_inverse=True)
-    needs, offers = [set(), *map(_words, wanted)], [set(), *map(_words, offered)]
+    needs = [set(), *(_words(cell, f"items, column {needed!r}") for cell in wanted)]
+    offers = [set(), *(_words(cell, f"panel, column {owned!r}") for cell in offered)]
     good = np.array([needs[p // (len(offered) + 1)] <= offers[p % (len(offered) + 1)] for p in pairs.tolist()], bool)
     bad = table[~good[place]]
     ids = pd.DataFrame(
@@ -114,15 +115,13 @@ def _ineligible(
     return _rows(needed, ids, members[owned].to_numpy()[bad["person"]], items[needed].to_numpy()[bad["item"]])
 
 
-def _words(cell: object) -> set[str]:
+def _words(cell: object, where: str) -> set[str]:
     text = str(cell)
-    if not text.lstrip().startswith("["):
-        parts = text.replace("|", ";").replace(",", ";").split(";")
-    else:
-        try:
-            parts = json_cell(text)
-        except ValueError as error:
-            raise RowError(f"{text!r} is not a JSON array: {error}") from error
+    try:
+        listed = text.lstrip().startswith("[")
+        parts = json_cell(text) if listed else text.replace("|", ";").replace(",", ";").split(";")
+    except ValueError as error:
+        raise RowError(f"{where}: {text!r} is not a JSON array: {error}") from error
     return {str(part).strip().casefold() for part in parts} - {"", "none"}
 
 

@@ -36,24 +36,21 @@ def render(page: Page, template: str = "page.html.j2", bundle: Bundle | None = N
     script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
     plotly = _bundle_for(figures, bundle)
     # Markup marks what this package wrote or encoded; every string from the results goes through autoescape.
-    return (
-        environment()
-        .get_template(template)
-        .render(
-            page=page,
-            policy=content_security_policy(scripts=[script, plotly.source] if plotly else [script], style=style),
-            style=Markup(style),
-            script=Markup(script),
-            plotly=Markup(plotly.packed) if plotly else "",
-            figures=Markup(packed_json(figures)),
-            results=Markup(packed(embedded(json.loads(page.results_json)), numbers=True)),
-            blocks={table.id: Markup(packed(rows_block(table))) for table in _tables(page) if table.long},
-            plotly_styles=plotly.style_ids if plotly else [],
-            figures_id=FIGURES_ID,
-            results_id=RESULTS_ID,
-            plotly_id=PLOTLY_ID,
-            rows_suffix=ROWS_SUFFIX,
-        )
+    shown = environment().get_template(template)
+    return shown.render(
+        page=page,
+        policy=content_security_policy(scripts=[script, plotly.source] if plotly else [script], style=style),
+        style=Markup(style),
+        script=Markup(script),
+        plotly=Markup(plotly.packed) if plotly else "",
+        figures=Markup(packed_json(figures)),
+        results=Markup(packed(embedded(json.loads(page.results_json)), numbers=True)),
+        blocks={table.id: Markup(packed(rows_block(table))) for table in _tables(page) if table.long},
+        plotly_styles=plotly.style_ids if plotly else [],
+        figures_id=FIGURES_ID,
+        results_id=RESULTS_ID,
+        plotly_id=PLOTLY_ID,
+        rows_suffix=ROWS_SUFFIX,
     )
 
 
