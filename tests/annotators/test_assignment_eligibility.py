@@ -246,3 +246,12 @@ def test_items_that_need_nothing_are_assigned_as_ever() -> None:
         for work in (items, items.assign(language=None))
     ]
     pd.testing.assert_frame_equal(*tables)
+
+
+@pytest.mark.parametrize("cell", ["[en", "[" * 100_000], ids=["open", "too deep"])
+def test_a_list_that_is_none_is_told_with_its_column_when_assignments_are_checked(cell: str) -> None:
+    items = pd.DataFrame({"item_id": ["i"], "language": ["en"]})
+    members = pd.DataFrame({"annotator_id": ["p"], "capacity": [1], "languages": [cell]})
+    assignments = pd.DataFrame({"item_id": ["i"], "annotator_id": ["p"], "slot": [0], "order": ["ab"]})
+    with pytest.raises(RowError, match=r"panel, column 'languages': .* is not a JSON array"):
+        check(assignments, items, members, Terms(ratings_per_item=1))
