@@ -5,17 +5,22 @@ from __future__ import annotations
 import math
 import tomllib
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
 
 from rlhf_fair.errors import MissingFileError, SettingsError
 
 
 class Settings(BaseModel):
-    """Base of every plan and config section: frozen, and an unknown key is an error."""
+    """Base of every plan and config section: frozen, and an unknown key is an error.
+
+    ``short_forms``: keys that a file may use as well, which are written out before they are checked.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    short_forms: ClassVar[tuple[str, ...]] = ()
 
 
 S = TypeVar("S", bound=BaseModel)
@@ -62,7 +67,7 @@ def explain(error: ValidationError, model: type[BaseModel]) -> list[str]:
 
     Of many problems the first `MOST_LINES` are told, and long keys and values by their beginning.
     """
-    problems = error.errors()
+    problems = _own_faults(error.errors())
     lines = []
     for problem in problems[:MOST_LINES]:
         key = _shortened(".".join(str(part) for part in problem["loc"]))
@@ -79,6 +84,19 @@ def explain(error: ValidationError, model: type[BaseModel]) -> list[str]:
             lines.append(f"{key} = {told}: {_shortened(message, LONGEST_MESSAGE)}")
     more = len(problems) - MOST_LINES
     return [*lines, f"and {more} more problems"] if more > 0 else lines
+
+
+def _own_faults(problems: list[ErrorDetails]) -> list[ErrorDetails]:
+    """Without the lists that are too short only because an entry of theirs has a fault, which is told itself."""
+    places = [problem["loc"] for problem in problems]
+    return [
+        problem
+        for problem in problems
+        if problem["type"] != "too_short"
+        or not any(
+            len(place) > len(problem["loc"]) and place[: len(problem["loc"])] == problem["loc"] for place in places
+        )
+    ]
 
 
 def _shortened(text: str, longest: int = 120) -> str:
@@ -108,7 +126,7 @@ def _allowed(model: type[BaseModel], location: tuple[int | str, ...]) -> list[st
         if len(nested) != 1:
             return [str(part) + ".*"]
         current = nested[0]
-    return list(current.model_fields)
+    return [*current.model_fields, *getattr(current, "short_forms", ())]
 
 
 def _models_in(annotation: object) -> list[type[BaseModel]]:

@@ -73,6 +73,20 @@ def test_missing_wrong_type_and_out_of_range_name_key_and_value(config: Path) ->
     assert "optimizer.steps = 'many'" in message
 
 
+def test_a_list_whose_only_entry_is_at_fault_is_not_called_too_short(tmp_path: Path) -> None:
+    class Panel(Settings):
+        probes: tuple[Probe, ...] = Field(min_length=1)
+
+    path = tmp_path / "panel.toml"
+    path.write_text("[[probes]]\nname = 3\n")
+    with pytest.raises(SettingsError) as caught:
+        read_toml(path, Panel)
+    assert str(caught.value).splitlines() == [f"config {path}: probes.0.name = 3: Input should be a valid string"]
+    path.write_text("probes = []\n")
+    with pytest.raises(SettingsError, match=r"probes = .*at least 1 item"):
+        read_toml(path, Panel)
+
+
 def test_no_toml_names_the_line(config: Path) -> None:
     assert "line 2" in error_of(config, 'title = "x"\noptimizer = = 3')
 

@@ -24,6 +24,8 @@ Heard = Callable[[str, int, int], None]
 LIMITS = (
     "The comparison holds for the items that both audits measured; an item that one of them left without an answer is "
     "counted and not compared.",
+    "A number rests on the items that both audits could measure it on (n), so it may differ from the one in either "
+    "report, which rests on all that its own model's answers allow.",
     "Both models saw the same items, so the intervals are those of other items of the same kind, not of other runs of "
     "the same model: a model that is sampled answers otherwise the next time.",
 )

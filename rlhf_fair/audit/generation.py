@@ -16,8 +16,10 @@ from pydantic import Field, field_validator, model_validator
 
 from rlhf_fair.audit.own_prompts import CounterfactualPlan, completed, expand
 from rlhf_fair.audit.plan import Limits, Plan, Policy
-from rlhf_fair.errors import RowError
+from rlhf_fair.errors import SettingsError
+from rlhf_fair.metrics.gaps import group_labels, group_names
 from rlhf_fair.models.requests import Decoding
+from rlhf_fair.probes.counterfactual_text_prompts import check_prompts
 from rlhf_fair.probes.generation_scores import PREFIX, Refusals
 from rlhf_fair.probes.missing import UNMEASURED
 from rlhf_fair.probes.scorers import ScorerPlan
@@ -77,6 +79,8 @@ class GenerationPlan(Plan):
     they are left out or ``[policy.metrics.refusal]`` has limits for it. With ``[counterfactual]`` the prompts are one's
     own, without groups: see `rlhf_fair.audit.own_prompts`.
     """
+
+    short_forms = ("scorer", "metric", "unit")
 
     prompts: str
     scorers: tuple[ScorerPlan, ...]
@@ -171,16 +175,21 @@ class GenerationPlan(Plan):
 
 
 def load_prompts(plan: GenerationPlan, folder: Path) -> pd.DataFrame:
-    """The plan's prompts, checked for the columns it names and for distinct ids."""
+    """The plan's prompts, checked before anything is asked: columns, ids, and that every reference is a group."""
     if plan.counterfactual is None:
         prompts = read_table(folder / plan.prompts)
     else:
         prompts = expand(folder / plan.prompts, plan.counterfactual)
     named = [plan.scorer_check.words] if plan.scorer_check.words else []
-    require_columns(prompts, ["prompt_id", "prompt", *plan.columns, *plan.clusters, *named], plan.prompts)
-    if not prompts["prompt_id"].is_unique:
-        repeated = prompts.loc[prompts["prompt_id"].duplicated(), "prompt_id"].iloc[0]
-        raise RowError(f"{plan.prompts}: prompt_id {repeated!r} occurs more than once")
+    check_prompts(prompts, plan.prompts)
+    require_columns(prompts, [*plan.columns, *plan.clusters, *named], plan.prompts)
+    for attribute in plan.attributes if plan.counterfactual is None else ():
+        groups = group_names(group_labels(prompts, attribute.column))
+        if attribute.reference not in groups:
+            found = ", ".join(map(repr, groups)) or "none"
+            raise SettingsError(
+                f"{attribute.column}: reference {attribute.reference!r} is none of {plan.prompts}: {found}"
+            )
     return prompts
 
 

@@ -42,8 +42,11 @@ def counts(records: pd.DataFrame, attributes: Sequence[str]) -> dict[str, Any]:
     return {"input": n, "reported": n - excluded - nowhere, "excluded": excluded, "unknown": nowhere}
 
 
-def exclusions(records: pd.DataFrame, attributes: Sequence[str]) -> list[dict[str, Any]]:
-    """Why rows were left out of the means, of all or of those of one scorer or attribute."""
+def exclusions(records: pd.DataFrame, attributes: Sequence[str], *, twins: bool = False) -> list[dict[str, Any]]:
+    """Why rows were left out of the means, of all or of those of one scorer or attribute.
+
+    ``twins``: prompts are versions of each other, and one made for another attribute has no group.
+    """
     missing, refused = ~records["answered"].astype(bool), records["refusal"].astype(bool)
     silent = {name: records[name].isna() & ~missing for name in score_names(records)}
     measured_by_none = pd.concat(silent, axis=1).all(axis=1)
@@ -57,9 +60,8 @@ def exclusions(records: pd.DataFrame, attributes: Sequence[str]) -> list[dict[st
         for name, rows in silent.items():
             reasons[f"{_said(name)} could not be measured: left out of its means"] = rows & ~measured_by_none
     for attribute in attributes:
-        reasons[f"{attribute} is unknown: left out of its comparisons"] = (
-            ~measured_by_none & ~missing & records[attribute].isna()
-        )
+        why = f"a version for another attribute than {attribute}" if twins else f"{attribute} is unknown"
+        reasons[f"{why}: left out of its comparisons"] = ~measured_by_none & ~missing & records[attribute].isna()
     return [{"reason": reason, "n": int(rows.sum())} for reason, rows in reasons.items() if rows.any()]
 
 
@@ -115,7 +117,7 @@ def build_results(
         "definitions": definitions((finding.metric for finding in findings), plan),
         "limits": list(plan.limits),
         "counts": counts(records, plan.columns),
-        "exclusions": exclusions(records, plan.columns),
+        "exclusions": exclusions(records, plan.columns, twins=plan.counterfactual is not None),
         **_score_ranges(ranges),
         **audit,
     }

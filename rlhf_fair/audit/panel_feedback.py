@@ -111,6 +111,7 @@ def build_results(
         "alpha": plan.policy.alpha,
         "simulated_rows": simulated_rows(ratings.table),
         "simulated": simulated_note(ratings.table),
+        **({"scale_note": ratings.scale_note} if ratings.scale_note else {}),
         "limits": [*simulated_limit(ratings), *plan.limits, *limits(records, attributes, ratings), *notes],
         "tables": {name: table for name, table in tables.items() if table and table["rows"]},
         **counts(records, attributes, ratings),

@@ -47,13 +47,17 @@ MARK = "simulated"
 
 @dataclass(frozen=True)
 class Ratings:
-    """``n_input`` = ``len(table) + len(rejects)``; ``low`` and ``high`` are the ends of the scale of ``value``."""
+    """``n_input`` = ``len(table) + len(rejects)``; ``low`` and ``high`` are the ends of the scale of ``value``.
+
+    ``scale_note``: a sentence where nobody said the ends, so that they are those of the ratings given.
+    """
 
     table: pd.DataFrame
     rejects: pd.DataFrame
     low: float
     high: float
     notes: tuple[str, ...] = ()
+    scale_note: str = ""
 
     @property
     def n_input(self) -> int:
@@ -231,7 +235,7 @@ def _read_feedback(plan: FeedbackPlan, files: Sequence[Path]) -> Ratings:
     for name in (*attribute_columns(table), "item_id", "annotator_id"):
         table[name] = as_text(table[name])
     rows, notes = _Rows(table), list[str]()
-    low, high = plan.ratings.low, plan.ratings.high
+    low, high, scale_note = plan.ratings.low, plan.ratings.high, ""
     if (table["kind"] == "rating").any():
         rows.reject(table["kind"] != "rating", "kind", "other_kind")
         value = rows.table["value"].astype(float)
@@ -242,7 +246,11 @@ def _read_feedback(plan: FeedbackPlan, files: Sequence[Path]) -> Ratings:
         notes.append("The score is the preference for answer a: a = 100, tie = 50, b = 0.")
     if low is None or high is None:
         low, high = float(value.min()), float(value.max())
-        notes.append(f"The scale's ends are the lowest and highest rating given, {low:g} and {high:g}.")
+        scale_note = (
+            f"The scale's ends are the lowest and highest rating given, {low:g} and {high:g}: one wrong rating would "
+            "stretch it and shrink every gap. Give low and high in the plan's [ratings] to fix it."
+        )
+        notes.append(scale_note)
     if not low < high:
         raise RowError(f"{files[0]}: every rating has the value {low:g}, so nothing differs")
     item, rater = rows.table["item_id"], rows.table["annotator_id"]
@@ -251,7 +259,7 @@ def _read_feedback(plan: FeedbackPlan, files: Sequence[Path]) -> Ratings:
     rows.reject(rows.table.duplicated(["item", "rater"]), "item", "duplicate")
     found = _finish(rows, plan, low, high)
     every = pd.concat([part for part in (*rejects, found.rejects) if len(part)] or [found.rejects], ignore_index=True)
-    return Ratings(found.table, every, low, high, tuple(notes))
+    return Ratings(found.table, every, low, high, tuple(notes), scale_note)
 
 
 def _read_validated_feedback(path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:

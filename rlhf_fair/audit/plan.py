@@ -140,10 +140,13 @@ def find_plan(plan: str | Path) -> Path:
 def report_name(plan_file: Path) -> str:
     """The folder of an audit below that of the reports: ``hiring``, or ``panel-feedback-crehate`` for ``crehate.toml``.
 
-    Never one inside another: a manifest speaks for all that lies below it.
+    A plan file given without a folder goes by its own name. Never one inside another: a manifest speaks for all that
+    lies below it.
     """
-    name = plan_file.parent.name
-    return name if plan_file.name == PLAN_NAME else f"{name}-{plan_file.stem}"
+    if plan_file.name == PLAN_NAME:
+        return plan_file.resolve().parent.name
+    folder = plan_file.parent.name
+    return f"{folder}-{plan_file.stem}" if folder else plan_file.stem
 
 
 def load_plan(plan: str | Path, model: type[P]) -> P:

@@ -87,11 +87,24 @@ def _lines(results: Results, folder: Path) -> list[str]:
     said, lines = results.audit, claim_lines(results)
     if said.get("simulated"):
         lines = [said["simulated"].capitalize(), *lines]
+    lines = [*lines, *_left_out(results), *filter(None, [said.get("scale_note")])]
     if "partial" in said:
         lines.append(f"Partial: {said['partial']}")
     if "sequential" in said:
         lines.append(said["sequential"]["stopped"].capitalize())
     return [*lines, f"Report: {folder / 'index.html'}"]
+
+
+def _left_out(results: Results) -> list[str]:
+    """How many of the answers are in no mean, or not in every one, and why; rows of tables are told as rejects."""
+    from rlhf_fair.audit.panel_feedback_plan import PANEL_FEEDBACK
+    from rlhf_fair.audit.selection_rates_plan import SELECTION_RATES
+
+    said = results.audit
+    if said.get("plan", {}).get("probe") in (PANEL_FEEDBACK, SELECTION_RATES) or not said.get("exclusions"):
+        return []
+    reasons = [f"{one['n']:,} ({one['reason']})" for one in said["exclusions"]]
+    return [f"Left out, of {said['counts']['input']:,}: {', '.join(reasons)}"]
 
 
 def _rejected(results: Results, folder: Path) -> tuple[dict[str, int], list[str]]:

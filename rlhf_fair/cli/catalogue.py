@@ -30,7 +30,7 @@ def audits(as_json: AsJson = False) -> None:
 
 @app.command()
 def probes(as_json: AsJson = False) -> None:
-    """What a plan's ``probe`` may be, and the columns of a prediction file.
+    """What a plan may name as its probe, and the columns of a prediction file.
 
     Example: rlhf-fair list probes
     """
@@ -41,7 +41,7 @@ def probes(as_json: AsJson = False) -> None:
 
 @app.command()
 def scorers(as_json: AsJson = False) -> None:
-    """What the ``kind`` of a plan's ``[[scorers]]`` may be: the rulers that answers are measured with.
+    """The kinds of scorers that a plan may name: the rulers that answers are measured with.
 
     Example: rlhf-fair list scorers
     """
@@ -52,7 +52,7 @@ def scorers(as_json: AsJson = False) -> None:
 
 @app.command()
 def metrics(as_json: AsJson = False) -> None:
-    """The metrics by group of `rlhf_fair.metrics.frame.group_metrics`, with their definitions.
+    """The metrics by group of rlhf_fair.group_metrics, with their definitions.
 
     Example: rlhf-fair list metrics
     """

@@ -173,8 +173,10 @@ def is_masked(source: str | Path) -> bool:
     """Whether the model's config names an architecture that fills in masked words, such as ``BertForMaskedLM``."""
     import transformers
 
+    place = local_folder(source)
+    _check_folder(place)
     with _loading(source):
-        config = transformers.AutoConfig.from_pretrained(local_folder(source), trust_remote_code=False)
+        config = transformers.AutoConfig.from_pretrained(place, trust_remote_code=False)
     named = config.architectures if isinstance(config.architectures, list) else []
     return any(str(name).endswith("ForMaskedLM") for name in named)
 
@@ -290,7 +292,9 @@ def _loading(source: str | Path) -> Iterator[None]:
     except RlhfFairError:
         raise
     except Exception as error:  # a broken config or tokenizer.json ends in any error, in bare Exception too
-        raise ModelLoadError(f"model {source} cannot be loaded: {_first_line(error)}") from error
+        said = _first_line(error)
+        cut = " (a .safetensors file is cut short or damaged)" if type(error).__name__ == "SafetensorError" else ""
+        raise ModelLoadError(f"model {source} cannot be loaded: {said}{cut}") from error
 
 
 def _first_line(error: Exception) -> str:

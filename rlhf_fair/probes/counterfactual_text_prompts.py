@@ -54,8 +54,28 @@ def read_prompts(path: Path) -> pd.DataFrame:
         require_columns(table, ["prompt"], path.name)
         if "prompt_id" not in table:
             table.insert(0, "prompt_id", [f"row-{k}" for k in range(1, len(table) + 1)])
-    _check(table, path.name)
+    check_prompts(table, path.name)
     return table
+
+
+def check_prompts(prompts: pd.DataFrame, name: str) -> None:
+    """Every row has a prompt and an id of its own, or `RowError` with the first row of ``name`` that has not.
+
+    Rows count from 1, without the header.
+    """
+    require_columns(prompts, ["prompt_id", "prompt"], name)
+    if not len(prompts):
+        raise RowError(f"{name} has no prompts")
+    cells = prompts[["prompt", "prompt_id"]]
+    blank = cells.isna() | cells.apply(lambda column: column.astype(str).str.strip() == "")
+    if blank.any(axis=None):
+        row = int(blank.any(axis=1).to_numpy().argmax())
+        column = "prompt" if blank["prompt"].iloc[row] else "prompt_id"
+        raise RowError(f"{name} row {row + 1}: {column} is empty")
+    repeated = prompts["prompt_id"].duplicated()
+    if repeated.any():
+        row = int(repeated.to_numpy().argmax()) + 1
+        raise RowError(f"{name} row {row}: prompt_id {prompts['prompt_id'].iloc[row - 1]!r} occurs more than once")
 
 
 def make_counterfactuals(
@@ -77,7 +97,7 @@ def make_counterfactuals(
     the original), attribute, group, prompt, replacements (JSON, "[]" for the original; see `read_replacements`).
     A prompt that speaks of several attributes has its original under each of them.
     """
-    _check(prompts, "prompts")
+    check_prompts(prompts, "prompts")
     lexicons = [load_lexicon(attribute, names=names) for attribute in attributes]
     if len({lexicon.attribute for lexicon in lexicons}) < len(lexicons) or not lexicons:
         raise SettingsError(f"attributes are {[str(a) for a in attributes]}; allowed: one or more, each once")
@@ -135,14 +155,3 @@ def _versions(one: str, text: str, lexicon: Lexicon, mode: Mode) -> Iterator[dic
 def _why(text: str, lexicon: Lexicon) -> str:
     phrase = lexicon.impossible(text)
     return f"speaks of what one group alone has: {phrase.lower()}" if phrase else NOTHING
-
-
-def _check(prompts: pd.DataFrame, name: str) -> None:
-    require_columns(prompts, ["prompt_id", "prompt"], name)
-    blank = prompts["prompt"].isna() | prompts["prompt_id"].isna()
-    if blank.any() or not len(prompts):
-        where = f"row {int(blank.to_numpy().argmax()) + 1} has no prompt or no id" if len(prompts) else "has no prompts"
-        raise RowError(f"{name} {where}")
-    repeated = prompts["prompt_id"].duplicated()
-    if repeated.any():
-        raise RowError(f"{name}: prompt_id {prompts.loc[repeated, 'prompt_id'].iloc[0]!r} occurs more than once")

@@ -78,6 +78,7 @@ def summary(results: Results, terms: Terms, caution: str = "") -> Summary:
     """The first screen; ``caution`` comes before what the audit does not show."""
     audit = results.audit
     claimed = [finding for finding in results.findings if finding.role == "claim"]
+    of_training = bool(results.training.runs) and not results.findings
     tallies = tuple(
         Tally(verdict.value, headline.tally_word(claimed, verdict, terms), number)
         for verdict in Verdict
@@ -92,7 +93,11 @@ def summary(results: Results, terms: Terms, caution: str = "") -> Summary:
     return Summary(
         title=str(audit.get("title") or "Bias audit"),
         question=str(audit.get("question") or ""),
-        verdict=headline.verdict_sentence(claimed, results.findings, terms),
+        verdict=(
+            headline.training_sentence(results)
+            if of_training
+            else headline.verdict_sentence(claimed, results.findings, terms)
+        ),
         sensitivity=" ".join(filter(None, notes)),
         tallies=tallies if claimed else (),
         gaps=worst(results.findings, terms),
@@ -102,6 +107,7 @@ def summary(results: Results, terms: Terms, caution: str = "") -> Summary:
             *sentences(audit.get("limits"))[:3],
             *context.always_limits(results),
         ),
+        **({"kind": "Training report"} if of_training else {}),
     )
 
 

@@ -102,6 +102,7 @@ def claim_lines(diff: AuditDiff) -> list[str]:
         f"{STATUS_WORDS[c.status]:16} {say.words(c.metric)}, {c.attribute}: {subject(c)}: "
         f"A {num.shown(c.a.estimate, places[family(c)])}, B {num.shown(c.b.estimate, places[family(c)])}, "
         f"B less A {change_interval(c, places[family(c)])} {c.unit}".rstrip()
+        + f" (n = {c.n:,})"
         for c in claims
     ]
 
@@ -253,9 +254,11 @@ def _short_table(caption: str, changes: Sequence[Change]) -> Table:
                 Cell(num.shown(c.b.estimate, p)),
                 Cell(change_interval(c, p)),
                 Cell(num.p_value(c.p_adjusted)),
+                Cell(num.count(c.n)),
             )
         )
-    heads = (Column("Status"), Column("Comparison"), *(Column(x, True) for x in ("A", "B", "B less A", "Adjusted p")))
+    numbers = ("A", "B", "B less A", "Adjusted p", "n")
+    heads = (Column("Status"), Column("Comparison"), *(Column(x, True) for x in numbers))
     return Table("short", caption, heads, tuple(rows))
 
 

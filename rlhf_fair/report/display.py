@@ -235,6 +235,7 @@ class Summary:
     gaps: tuple[Gap, ...]
     scope: tuple[tuple[str, str], ...]
     not_shown: tuple[str, ...]
+    kind: str = "Bias audit report"
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,8 @@ def verdict_sentence(claimed: Sequence[Finding], findings: Sequence[Finding], te
         Verdict.INCONCLUSIVE: ("is", "are", " inconclusive"),
         Verdict.NOT_MEASURED: ("was", "were", " not measured"),
     }
+    if not one and len(limits) != 1 and counts[Verdict.EXCEEDS] != 1:
+        endings[Verdict.EXCEEDS] = (exceeds, exceed, " their thresholds")
     parts = [
         f"{num.count(counts[verdict])} {single if counts[verdict] == 1 else many}{rest}"
         for verdict, (single, many, rest) in endings.items()
@@ -67,6 +69,8 @@ def _opening(
     if not limits:
         return ""
     none = f"No {' and no '.join(limits)} {'established' if Reading.UNCONFIRMED in readings else 'detected'}"
+    if Reading.WITHIN not in readings:
+        none = f"Nothing is settled: {none[0].lower()}{none[1:]}, and none ruled out"
     others = [finding for finding in findings if finding.role == "exploratory"]
     beyond = sum(finding.verdict == Verdict.EXCEEDS for finding in others)
     if not beyond:
@@ -105,6 +109,35 @@ def _inconclusive(claimed: Sequence[Finding], readings: Sequence[Reading]) -> st
     if not parts:
         return ""
     return f"Of the inconclusive, {'; '.join(parts)}." if len(claimed) > 1 else f"It {parts[0].partition(' ')[2]}."
+
+
+def training_sentence(results: Results) -> str:
+    """What training did to the reward and to each gap, where a report is of training alone and has no findings."""
+    parts = []
+    reward = results.training.comparisons.get("reward, after less before")
+    if reward is not None and num.finite(reward.estimate):
+        parts.append(f"reward changed by {_change(reward.estimate, reward.ci_low, reward.ci_high)}")
+    several = len({row.metric for row in results.ledger}) > 1
+    at = {(row.stage, row.attribute, row.metric, row.panel): row for row in results.ledger}
+    for row in results.ledger:
+        before = at.get((row.change_from, row.attribute, row.metric, row.panel))
+        if before is None or not (num.finite(before.estimate) and num.finite(row.estimate)):
+            continue
+        places = num.decimals([], [before.estimate, row.estimate])
+        went = " to ".join(num.shown(one.estimate, places) for one in (before, row))
+        size = _change(row.change, row.change_ci_low, row.change_ci_high) if num.finite(row.change) else "not known"
+        measure = f" in {say.words(row.metric)}" if several else ""
+        parts.append(f"the gap{measure} by {say.words(row.attribute)} went from {went}, its size by {size}")
+    said = f" On held-out prompts {'; '.join(parts)}." if parts else ""
+    return f"This is an account of training, and no claim was declared in advance.{said}"
+
+
+def _change(estimate: float, low: float, high: float) -> str:
+    places = num.decimals([(low, high)], [estimate])
+    known = num.finite(low) or num.finite(high)
+    return f"{num.shown(estimate, places, sign=True)} " + (
+        num.interval(low, high, places) if known else "(no interval)"
+    )
 
 
 def tally_word(claimed: Sequence[Finding], verdict: Verdict, terms: Terms) -> str:

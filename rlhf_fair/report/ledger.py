@@ -146,12 +146,24 @@ def ledger_answer(rows: Sequence[LedgerRow]) -> tuple[str, ...]:
         first = next((row for row in measured if row.ci_low > 0 or row.ci_high < 0), None)
         peak = max(measured, key=lambda row: abs(row.estimate))
         places = places_of(members)
-        begins = f"first differs from 0 at {_where(first)}" if first else "at no stage does the interval exclude 0"
+        begins = f"first differs from 0 at {_where(first)}" if first else _never(measured)
         sentences.append(
             f"{name}: {begins}; widest at {_where(peak)}, {num.shown(peak.estimate, places)} "
-            f"{num.interval(peak.ci_low, peak.ci_high, places)}."
+            f"{num.interval(peak.ci_low, peak.ci_high, places) if _has_interval(peak) else '(no interval)'}."
         )
     return tuple(sentences)
+
+
+def _has_interval(row: LedgerRow) -> bool:
+    return num.finite(row.ci_low) and num.finite(row.ci_high)
+
+
+def _never(rows: Sequence[LedgerRow]) -> str:
+    """Why no stage is the first that differs from 0; a reason only where no stage has an interval."""
+    if any(map(_has_interval, rows)):
+        return "at no stage does the interval exclude 0"
+    reasons = list(dict.fromkeys(row.reason for row in rows if row.reason))
+    return "no stage has an interval" + (f" ({'; '.join(reasons)})" if reasons else "")
 
 
 def _where(row: LedgerRow) -> str:

@@ -15,6 +15,10 @@ class Folders:
     config: Path
     data: Path
 
+    def __post_init__(self) -> None:
+        if not self.data.is_dir():
+            raise MissingFileError(self.data, "data folder", "give --data-dir a folder that exists")
+
     def find(self, name: str) -> Path:
         """The file, or `MissingFileError` naming both places."""
         for path in (self.config / name, self.data / name):

@@ -239,7 +239,8 @@ def test_the_projects_own_table_and_its_attributes(tmp_path: Path) -> None:
     settings = own_format()
     found = read(tmp_path, FEEDBACK, settings)
     assert found.table["score"].tolist() == [0, 100, 50, 50]  # scale: 1 to 3, as rated
-    assert "lowest and highest" in found.notes[0]
+    assert found.notes == (found.scale_note,)
+    assert "the lowest and highest rating given, 1 and 3" in found.scale_note
     rejects = sorted(found.rejects[["row", "code"]].to_numpy().tolist())
     assert rejects == [[5, "other_kind"], [6, "duplicate"], [7, "missing"]]
     assert found.n_input == 7
@@ -249,7 +250,9 @@ def test_the_projects_own_table_and_its_attributes(tmp_path: Path) -> None:
         ("region", "south", "claim"),
         ("gender", "m", "claim"),
     ]
-    assert read(tmp_path, FEEDBACK, own_format(low=1, high=5)).table["score"].tolist() == [0, 50, 25, 25]
+    fixed = read(tmp_path, FEEDBACK, own_format(low=1, high=5))
+    assert fixed.table["score"].tolist() == [0, 50, 25, 25]
+    assert fixed.scale_note == ""
 
 
 def test_choices_become_the_preference_for_answer_a(tmp_path: Path) -> None:

@@ -59,6 +59,14 @@ def test_no_audit_lands_inside_the_folder_of_another() -> None:
     assert not [name for name in names if set(name.parents) & set(names)]
 
 
+def test_a_plan_file_without_a_folder_goes_by_its_own_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine").mkdir()
+    monkeypatch.chdir(tmp_path / "mine")
+    assert report_name(Path("my-plan.toml")) == "my-plan"
+    assert report_name(Path("plan.toml")) == "mine"
+    assert report_name(Path("there/my-plan.toml")) == "there-my-plan"
+
+
 def test_an_unknown_name_lists_what_there_is(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match="reward-identity"):
         find_plan("no-such-audit")

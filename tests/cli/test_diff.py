@@ -34,6 +34,7 @@ def test_nothing_changed_ends_with_0_and_says_so(audits):
     result = run(audits["fair"], audits["again"], *FEW)
     assert result.exit_code == 0
     assert "\nunchanged " in "\n" + result.stdout
+    assert "(n = 150)\n" in result.stdout
     assert "150 items compared; 0 only in A, 0 only in B, 0 not measured in both" in result.output
 
 

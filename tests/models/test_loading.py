@@ -18,7 +18,7 @@ from transformers import (
 )
 
 from rlhf_fair.errors import ModelLoadError
-from rlhf_fair.models.loading import load_for_reward, load_reward_model, resolve
+from rlhf_fair.models.loading import is_masked, load_for_reward, load_reward_model, resolve
 from rlhf_fair.models.reward_model import RewardModel
 from rlhf_fair.models.reward_scorer import open_reward
 
@@ -52,6 +52,8 @@ def test_what_is_missing_is_named_with_what_was_found(saved: Path, remove: str, 
     with pytest.raises(ModelLoadError, match=says) as error:
         load_reward_model(saved)
     assert "found [" in str(error.value)
+    with pytest.raises(ModelLoadError, match=says):  # asked of any model that is audited, before it is opened
+        is_masked(saved)
 
 
 class Ran:

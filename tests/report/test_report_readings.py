@@ -99,7 +99,7 @@ def test_an_inconclusive_gap_around_zero_shows_no_difference_and_rules_none_out(
     gap = finding(estimate=1, ci_low=-6, ci_high=8, threshold=5, margin=5, verdict="inconclusive", p_adjusted=0.8)
     assert TERMS.reading(gap) == Reading.OPEN
     sentence = verdict_sentence([gap], [], TERMS)
-    assert sentence.startswith("No gap above 5 detected.")
+    assert sentence.startswith("Nothing is settled: no gap above 5 detected, and none ruled out.")
     assert sentence.endswith("It shows no difference from 0 and does not rule out one beyond the threshold.")
 
 
@@ -108,7 +108,7 @@ def test_what_the_correction_does_not_confirm_is_no_difference_yet(finding, p):
     gap = finding(estimate=3, ci_low=0.5, ci_high=5.5, threshold=5, margin=5, verdict="inconclusive", p_adjusted=p)
     assert TERMS.reading(gap) == Reading.UNCONFIRMED
     sentence = verdict_sentence([gap], [], TERMS)
-    assert sentence.startswith("No gap above 5 established.")
+    assert sentence.startswith("Nothing is settled: no gap above 5 established, and none ruled out.")
     assert "does not confirm" in sentence
     # ... and at a laxer level, if there is a p-value at all, it is
     assert Terms(0.1, {}).reading(gap) == (Reading.DIFFERS if p == p else Reading.UNCONFIRMED)

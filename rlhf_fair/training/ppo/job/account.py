@@ -24,7 +24,7 @@ LEVELS = {REWARD: "reward", LENGTH: "length", REFUSED: "refusals", UNFINISHED: "
 """Column of the records -> its name in metrics.json."""
 SAME_TEXT = "same prompt text"
 """What answers to equal prompts share, whatever the ids of these."""
-SEEN, CERTIFYING = "used in training", "certifying"
+SEEN, CERTIFYING = "ruler used in training", "certifying"
 
 LIMITS = (
     "Held-out prompts are of the same making as those of training; other prompts may be answered otherwise.",

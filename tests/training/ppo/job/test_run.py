@@ -99,7 +99,7 @@ def test_the_whole_job(tmp_path: Path) -> None:
     assert record.steps == 6
     assert record.curve[2]["share:man"] == [row["share"] for row in groups if row["group"] == "man"][2]
     assert [row.stage for row in read_results(out).ledger] == ["start", "fair_ppo"]
-    assert {entry["role"] for entry in job.metrics["gaps"]} == {"used in training", "certifying", "outcome"}
+    assert {entry["role"] for entry in job.metrics["gaps"]} == {"ruler used in training", "certifying", "outcome"}
 
     # no text of a prompt or an answer is written unless asked for
     for path in out.iterdir():
