@@ -14,6 +14,9 @@ from rlhf_fair.report import numbers as num
 from rlhf_fair.report import wording as say
 from rlhf_fair.report.reading import Reading, Terms, is_measured, is_sequential, mde, parity, terms_of
 
+CROSSED = " × "
+"""Stands between the names of attributes whose groups are crossed."""
+
 
 def verdict_sentence(claimed: Sequence[Finding], findings: Sequence[Finding], terms: Terms) -> str:
     """How many claims exceed, stay within, are inconclusive and in which way, or were not measured.
@@ -112,7 +115,10 @@ def _inconclusive(claimed: Sequence[Finding], readings: Sequence[Reading]) -> st
 
 
 def training_sentence(results: Results) -> str:
-    """What training did to the reward and to each gap, where a report is of training alone and has no findings."""
+    """What training did to the reward and to each gap, where a report is of training alone and has no findings.
+
+    Gaps of crossed attributes stand further below.
+    """
     parts = []
     reward = results.training.comparisons.get("reward, after less before")
     if reward is not None and num.finite(reward.estimate):
@@ -121,7 +127,9 @@ def training_sentence(results: Results) -> str:
     at = {(row.stage, row.attribute, row.metric, row.panel): row for row in results.ledger}
     for row in results.ledger:
         before = at.get((row.change_from, row.attribute, row.metric, row.panel))
-        if before is None or not (num.finite(before.estimate) and num.finite(row.estimate)):
+        if before is None or CROSSED in row.attribute:
+            continue
+        if not (num.finite(before.estimate) and num.finite(row.estimate)):
             continue
         places = num.decimals([], [before.estimate, row.estimate])
         went = " to ".join(num.shown(one.estimate, places) for one in (before, row))
