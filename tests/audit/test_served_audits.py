@@ -138,9 +138,9 @@ def kept_in(journal: Path) -> int:
 def test_one_fault_in_five_changes_no_finding_and_no_question_is_answered_twice(
     hiring: Path, undisturbed: Results, tmp_path: Path
 ) -> None:
-    flaky = failing(writes_references, 0.2, seed=7, slow_s=3.0)
+    flaky = failing(writes_references, 0.2, seed=7, slow_s=6.0)
     with serving(flaky) as server:
-        run = Run(tmp_path, hiring, server, HASTY.replace("concurrency = 4", "concurrency = 16") + "timeout_s = 2.0\n")
+        run = Run(tmp_path, hiring, server, HASTY.replace("concurrency = 4", "concurrency = 16") + "timeout_s = 5.0\n")
         results = run()
         assert server.asked.total() > 1.1 * N  # there were faults
         assert len(server.answered) == N

@@ -69,14 +69,14 @@ def test_one_request_in_five_fails_and_nothing_is_lost_or_answered_twice() -> No
     faults = [
         says({"error": {"message": "slow down"}}, 429, Retry_After="0"),
         says({"error": "overloaded"}, 500),
-        Reply(b"", delay_s=1.6),  # past the time limit
+        Reply(b"", delay_s=4.6),  # past the time limit
     ]
 
     def flaky(request: dict[str, Any], path: str) -> Reply:
         with lock:
             return chance.choice(faults) if chance.random() < 0.2 else echo_upper(request, path)
 
-    patience = Patience(attempts=12, timeout_s=1.0, first_wait_s=0.01, longest_wait_s=0.1)
+    patience = Patience(attempts=12, timeout_s=4.0, first_wait_s=0.01, longest_wait_s=0.1)
     with serving(flaky) as server:
         endpoint = hasty(server.url, patience=patience, concurrency=16)
         answers = endpoint.answers(items(200), GREEDY)
