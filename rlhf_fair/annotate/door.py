@@ -139,8 +139,14 @@ class _Door:
         return self.pages.message("There is no such page", "Go on with the link below.", status)
 
     async def fault(self, request: Request, error: Exception) -> Response:
-        """Our mistake; the page says nothing of what happened inside."""
-        return self.pages.refusal("The last answer may not have been saved.", 500)
+        """Our mistake; the page says nothing of what happened inside.
+
+        Starlette raises the error again for the server's log, upon which uvicorn closes the connection. The reply says
+        so, or a browser might send its next request into the closing line and see it reset.
+        """
+        reply = self.pages.refusal("The last answer may not have been saved.", 500)
+        reply.headers["Connection"] = "close"
+        return reply
 
     def _unknown(self, request: Request) -> Response:
         if wait := self.unknown.take(request.client.host if request.client else ""):

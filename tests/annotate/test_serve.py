@@ -312,7 +312,9 @@ def test_no_link_and_no_answer_in_what_the_server_writes(pairs, serve) -> None:
     rater.client.post("/item/1", data={"token": "forged", "comment": secret})
     with pairs.store.writing() as db:
         db.execute("ALTER TABLE tasks RENAME TO gone")  # now every page is a fault of ours
-    assert rater.client.get(f"/start/{token}").status_code == 500
+    fault = rater.client.get(f"/start/{token}")
+    assert fault.status_code == 500
+    assert fault.headers["Connection"] == "close"  # announced: the next request must not run into a closing line
     assert rater.client.post("/item/1", data={"comment": secret}).status_code == 500
     rater.client.close()
     written = "".join(map(str, server.stop()))
