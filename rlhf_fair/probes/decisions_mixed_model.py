@@ -10,13 +10,14 @@ clustered ones as far as the model's assumption holds that slopes are normal and
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from statsmodels.regression.mixed_linear_model import MixedLM, MixedLMParams
+from statsmodels.regression.mixed_linear_model import MixedLM, MixedLMParams, VCSpec
 
 from rlhf_fair.probes.decisions import LOGIT, references_of
 from rlhf_fair.probes.measured import Measured
@@ -28,8 +29,8 @@ from rlhf_fair.tables import require_columns
 VARIANT = "mixed model"
 MIN_SCENARIOS = 5
 AGE = "one SD older"
-METHODS = ("lbfgs", "bfgs", "cg", "powell")
-"""Optimisers in order: which one gets stuck on a variance near 0 depends on the last bits of sums, so on the CPU."""
+TOLERANCES = {"xtol": 1e-4, "ftol": 1e-9}
+"""Of Powell's search: relative steps of the standard deviations, relative change of the likelihood."""
 
 
 def decisions_mixed_model(
@@ -83,21 +84,56 @@ def _design(rows: pd.DataFrame, references: dict[str, str]) -> tuple[list[tuple[
 
 
 def _fit(rows: pd.DataFrame, design: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """Coefficients and standard errors; None if every optimiser stops short."""
-    k = design.shape[1]
-    model: Any = MixedLM(rows["logit"].to_numpy(dtype=float), design, rows["scenario"].to_numpy(), exog_re=design)
-    independent = MixedLMParams.from_components(fe_params=np.ones(k), cov_re=np.eye(k))
-    for method in METHODS:
+    """Coefficients and standard errors; None if the search ends nowhere.
+
+    Each random part is a variance component, so none is correlated with another. The search is Powell's, without
+    gradients: where a variance is near 0, as is common here, those with gradients stop in their line search short of
+    the maximum, some of them calling it converged with standard errors several times too large.
+    """
+    logits = rows["logit"].to_numpy(dtype=float)
+    scenarios = rows["scenario"].to_numpy()
+    members = [np.flatnonzero(scenarios == each) for each in sorted(set(scenarios))]  # MixedLM sorts its groups so
+    names = [str(column) for column in range(design.shape[1])]
+    parts = VCSpec(
+        names,
+        [[[name]] * len(members) for name in names],
+        [[design[at][:, [column]] for at in members] for column in range(len(names))],
+    )
+    model: Any = MixedLM(logits, design, scenarios, exog_vc=parts)
+    for start in (_start(logits, design, members), None):  # then statsmodels' own
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a slope without variance lies on the boundary, which is no fault here
             try:
-                fit = model.fit(reml=True, free=independent, method=[method])
+                fit = model.fit(reml=True, start_params=start, method=["powell"], **TOLERANCES)
                 coefficients, errors = np.asarray(fit.fe_params), np.asarray(fit.bse_fe)  # computed when asked for
             except np.linalg.LinAlgError:
                 continue
         if fit.converged and np.isfinite(errors).all() and (errors > 0).all():
             return coefficients, errors
     return None
+
+
+def _start(
+    logits: NDArray[np.float64], design: NDArray[np.float64], members: Sequence[NDArray[np.intp]]
+) -> MixedLMParams | None:
+    """Where to start: mean and variance of the scenarios' own coefficients, less what residuals alone make them vary.
+
+    Variances relative to the residual one, at least .01. None where fewer than two scenarios have coefficients.
+    """
+    k = design.shape[1]
+    slopes, noise, spread = [], [], []
+    for at in members:
+        if len(at) > k and np.linalg.matrix_rank(design[at]) == k:
+            slope, squares, _, _ = np.linalg.lstsq(design[at], logits[at], rcond=None)
+            slopes.append(slope)
+            noise.append(float(squares[0]) / (len(at) - k))
+            spread.append(np.diag(np.linalg.inv(design[at].T @ design[at])))
+    if len(slopes) < 2 or not np.mean(noise) > 0:
+        return None
+    variances = np.var(slopes, axis=0, ddof=1) / np.mean(noise) - np.mean(spread, axis=0)
+    return MixedLMParams.from_components(
+        fe_params=np.mean(slopes, axis=0), cov_re=np.zeros((0, 0)), vcomp=np.maximum(variances, 0.01)
+    )
 
 
 def _measured(estimate: Estimate, term: tuple[str, str, str], variant: str) -> Measured:

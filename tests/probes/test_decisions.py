@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.typing import NDArray
+from scipy.optimize import Bounds, minimize
 
 from rlhf_fair.errors import ColumnError, RowError, SettingsError
 from rlhf_fair.models.requests import Likelihood, LogLikelihood
@@ -153,6 +155,50 @@ def test_the_mixed_model_agrees_with_the_clustered_gap(items: pd.DataFrame) -> N
 
 
 PLANTED = {"woman": 0.5, "Black": -0.7, "Asian": 0.0}
+
+
+@pytest.mark.parametrize("seed", [3, 4, 5])
+def test_the_mixed_model_is_the_one_of_greatest_restricted_likelihood(items: pd.DataFrame, seed: int) -> None:
+    """Against the likelihood written out with the covariance of all answers; half of the slopes have no variance."""
+    rng = np.random.default_rng(seed)
+    scenarios = items["scenario"].unique()[:8]
+    rows = items[(items["variant"] == SAID) & items["scenario"].isin(scenarios)]
+    age = rows["age"].astype(float)
+    columns = [(rows["gender"] == g) * 1.0 for g in ("woman", "non-binary person")]
+    columns += [(rows["race"] == r) * 1.0 for r in ("Black", "Asian", "Hispanic")]
+    design = np.column_stack([np.ones(len(rows)), *columns, (age - age.mean()) / age.std()])
+    sds = rng.permutation([0, 0, 0, 0.05, 0.3, 1, 1])
+    slopes = pd.DataFrame(rng.normal(0, sds, (8, 7)), index=scenarios).loc[rows["scenario"]].to_numpy()
+    logits = (design * slopes).sum(axis=1) + rng.normal(0, 0.4, len(rows))
+    records = answered(items.loc[rows.index], lambda t: logits.tolist())
+    errors = greatest_restricted_likelihood(logits, design, rows["scenario"].to_numpy())
+    measured = decisions_mixed_model(records)
+    groups = ["woman", "non-binary person", "Black", "Asian", "Hispanic", AGE]
+    assert {m.group for m in measured} == set(groups)
+    for group, error in zip(groups, errors[1:], strict=True):
+        (one,) = (m.estimate for m in measured if m.group == group)
+        assert one.standard_error == pytest.approx(error, rel=0.01)
+
+
+def greatest_restricted_likelihood(
+    y: NDArray[np.float64], design: NDArray[np.float64], scenarios: NDArray[np.object_]
+) -> NDArray[np.float64]:
+    """Standard errors where it is greatest; by variances from 0 on, relative to the residual one."""
+    n, k = design.shape
+    same = (scenarios[:, None] == scenarios).astype(float)
+
+    def fitted(variances: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        covariance = np.eye(n) + ((design * variances) @ design.T) * same
+        whitened = np.linalg.solve(np.linalg.cholesky(covariance), np.column_stack([design, y]))
+        information = whitened[:, :k].T @ whitened[:, :k]
+        residual = whitened[:, k] - whitened[:, :k] @ np.linalg.solve(information, whitened[:, :k].T @ whitened[:, k])
+        variance = residual @ residual / (n - k)
+        determinants = np.linalg.slogdet(covariance)[1] + np.linalg.slogdet(information)[1]
+        return float(determinants + (n - k) * np.log(variance)), np.sqrt(np.diag(np.linalg.inv(information)) * variance)
+
+    start = np.full(k, 0.5)
+    best = minimize(lambda v: fitted(v)[0], start, method="L-BFGS-B", bounds=Bounds(np.zeros(k), np.full(k, 1e4)))
+    return fitted(best.x)[1]
 
 
 def test_the_mixed_model_says_why_it_cannot(items: pd.DataFrame) -> None:
