@@ -12,7 +12,7 @@ from typing import Any
 from rlhf_fair.records import Finding, Results, Verdict
 from rlhf_fair.report import numbers as num
 from rlhf_fair.report import wording as say
-from rlhf_fair.report.reading import Reading, Terms, is_measured, is_sequential, mde, parity, terms_of
+from rlhf_fair.report.reading import Reading, Terms, inside_threshold, is_measured, is_sequential, mde, parity, terms_of
 
 CROSSED = " × "
 """Stands between the names of attributes whose groups are crossed."""
@@ -59,7 +59,8 @@ def _opening(
         return ""
     if all(reading == Reading.NOT_MEASURED for reading in readings):
         return "No claim was measured."
-    differing = [f for f, reading in zip(claimed, readings, strict=True) if reading == Reading.DIFFERS]
+    pairs = zip(claimed, readings, strict=True)
+    differing = [f for f, reading in pairs if reading == Reading.DIFFERS and not inside_threshold(f)]
     if differing:
         nulls = " or ".join(sorted({say.null_value(finding) for finding in differing}))
         one_gap = len(limits) == 1 and limits[0].startswith("gap above ")
@@ -72,7 +73,7 @@ def _opening(
     if not limits:
         return ""
     none = f"No {' and no '.join(limits)} {'established' if Reading.UNCONFIRMED in readings else 'detected'}"
-    if Reading.WITHIN not in readings:
+    if Reading.WITHIN not in readings and not any(inside_threshold(finding) for finding in claimed):
         none = f"Nothing is settled: {none[0].lower()}{none[1:]}, and none ruled out"
     others = [finding for finding in findings if finding.role == "exploratory"]
     beyond = sum(finding.verdict == Verdict.EXCEEDS for finding in others)
@@ -82,33 +83,54 @@ def _opening(
     return f"{none} in the claims; of {num.plural(len(others), 'exploratory finding')}, {num.count(beyond)} {exceed}."
 
 
+_NOT_YET_WITHIN = "not meet the policy's conditions for within"
+_INCONCLUSIVE = {
+    (Reading.DIFFERS, False): (
+        "differs from {null}, but on which side of the threshold is not settled",
+        "differ from {null}, but on which side of the threshold is not settled",
+    ),
+    (Reading.DIFFERS, True): (
+        f"differs from {{null}} with its interval inside the threshold but does {_NOT_YET_WITHIN}",
+        f"differ from {{null}} with their intervals inside the threshold but do {_NOT_YET_WITHIN}",
+    ),
+    (Reading.UNCONFIRMED, False): (
+        "has an interval without {null}, which the correction for several claims does not confirm",
+        "have intervals without {null}, which the correction for several claims does not confirm",
+    ),
+    (Reading.OPEN, False): (
+        "shows no difference from {null} and does not rule out one beyond the threshold",
+        "show no difference from {null} and do not rule out one beyond the threshold",
+    ),
+    (Reading.OPEN, True): (
+        f"shows no difference from {{null}}, its interval inside the threshold, but does {_NOT_YET_WITHIN}",
+        f"show no difference from {{null}}, their intervals inside the threshold, but do {_NOT_YET_WITHIN}",
+    ),
+}
+"""What is said of one inconclusive claim and of several, by their reading and whether they lie inside the threshold."""
+
+
 def _inconclusive(claimed: Sequence[Finding], readings: Sequence[Reading]) -> str:
     """The inconclusive claims told apart."""
-    kinds = {
-        Reading.DIFFERS: (
-            "differs from {null}, but on which side of the threshold is not settled",
-            "differ from {null}, but on which side of the threshold is not settled",
-        ),
-        Reading.UNCONFIRMED: (
-            "has an interval without {null}, which the correction for several claims does not confirm",
-            "have intervals without {null}, which the correction for several claims does not confirm",
-        ),
-        Reading.OPEN: (
-            "shows no difference from {null} and does not rule out one beyond the threshold",
-            "show no difference from {null} and do not rule out one beyond the threshold",
-        ),
-    }
-    if Reading.EXCEEDS not in readings:
-        del kinds[Reading.DIFFERS]  # the sentence began with them
     parts = []
-    for kind, (single, many) in kinds.items():
-        members = [f for f, reading in zip(claimed, readings, strict=True) if reading == kind]
-        flat = [f for f in members if parity(f) is None]
-        if rest := [f for f in members if parity(f) is not None]:
-            nulls = sorted({say.null_value(f) for f in rest})
-            parts.append(f"{num.count(len(rest))} {single if len(rest) == 1 else many}".format(null=" or ".join(nulls)))
-        if flat:
-            parts.append(f"{num.count(len(flat))} {'reaches' if len(flat) == 1 else 'reach'} across the threshold")
+    for kind, (single, many) in _INCONCLUSIVE.items():
+        members = [
+            f
+            for f, reading in zip(claimed, readings, strict=True)
+            if (reading, reading != Reading.UNCONFIRMED and inside_threshold(f)) == kind and parity(f) is not None
+        ]
+        if kind == (Reading.DIFFERS, False) and Reading.EXCEEDS not in readings:
+            continue  # the sentence began with them
+        if members:
+            nulls = sorted({say.null_value(f) for f in members})
+            words = single if len(members) == 1 else many
+            parts.append(f"{num.count(len(members))} {words}".format(null=" or ".join(nulls)))
+    flat = [f for f, reading in zip(claimed, readings, strict=True) if reading == Reading.OPEN and parity(f) is None]
+    inside = sum(inside_threshold(f) for f in flat)
+    if across := len(flat) - inside:
+        parts.append(f"{num.count(across)} {'reaches' if across == 1 else 'reach'} across the threshold")
+    if inside:
+        lies = "lies inside the threshold but does" if inside == 1 else "lie inside the threshold but do"
+        parts.append(f"{num.count(inside)} {lies} {_NOT_YET_WITHIN}")
     if not parts:
         return ""
     return f"Of the inconclusive, {'; '.join(parts)}." if len(claimed) > 1 else f"It {parts[0].partition(' ')[2]}."

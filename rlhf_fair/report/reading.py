@@ -77,6 +77,19 @@ def leaves_out_parity(finding: Finding) -> bool:
     )
 
 
+def inside_threshold(finding: Finding) -> bool:
+    """True where the whole interval lies on the good side of the threshold, which alone does not make it within.
+
+    Its margin may be narrower, too few answers measured, or fewer rows compared than the policy asks for.
+    """
+    limits = limits_of(finding, finding.threshold)
+    if not limits or not is_measured(finding):
+        return False
+    above = finding.better == "low" or finding.ci_low > limits[0]
+    below = finding.better == "high" or is_to_best(finding) or finding.ci_high < limits[-1]
+    return above and below
+
+
 def is_sequential(finding: Finding) -> bool:
     """True for a finding of an audit that could stop early: its interval holds at every look, and it has no MDE."""
     return finding.variant == CONFIDENCE_SEQUENCE

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from rlhf_fair.records import Finding, Verdict
 from rlhf_fair.report.numbers import MISSING, finite, interval, limit, shown
-from rlhf_fair.report.reading import Reading, is_measured, is_to_best, parity
+from rlhf_fair.report.reading import Reading, inside_threshold, is_measured, is_to_best, parity
 
 STAGES = ("base", "sft", "start", "reward_model", "ppo", "fair_ppo")
 FEEDBACK = "feedback"
@@ -202,9 +202,11 @@ def reading_words(finding: Finding, reading: Reading) -> str:
         Reading.WITHIN: "within threshold",
         Reading.DIFFERS: f"inconclusive: differs from {null}, size not settled",
         Reading.UNCONFIRMED: f"inconclusive: differs from {null} only before correction",
-        Reading.OPEN: "inconclusive: on neither side of the threshold"
-        if parity(finding) is None
-        else f"inconclusive: no difference from {null} seen",
+        Reading.OPEN: f"inconclusive: no difference from {null} seen"
+        if parity(finding) is not None
+        else "inconclusive: inside the threshold, but not enough for within"
+        if inside_threshold(finding)
+        else "inconclusive: on neither side of the threshold",
         Reading.NOT_MEASURED: MISSING,
     }[reading]
 

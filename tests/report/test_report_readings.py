@@ -18,7 +18,7 @@ from rlhf_fair.report.figures import figure
 from rlhf_fair.report.findings_table import findings_table
 from rlhf_fair.report.headline import claim_lines, sensitivity, verdict_sentence
 from rlhf_fair.report.markdown import summarize
-from rlhf_fair.report.reading import Reading, Terms, terms_of
+from rlhf_fair.report.reading import Reading, Terms, inside_threshold, terms_of
 from rlhf_fair.stats.equivalence import verdict
 
 TERMS = Terms(0.05, {})
@@ -112,6 +112,63 @@ def test_what_the_correction_does_not_confirm_is_no_difference_yet(finding, p):
     assert "does not confirm" in sentence
     # ... and at a laxer level, if there is a p-value at all, it is
     assert Terms(0.1, {}).reading(gap) == (Reading.DIFFERS if p == p else Reading.UNCONFIRMED)
+
+
+NOT_YET = "not meet the policy's conditions for within."
+
+
+def test_an_interval_inside_the_threshold_rules_out_what_lies_beyond_it(finding):
+    """Inconclusive by a margin narrower than the threshold, by too few answers measured or too few rows."""
+    flat = finding(estimate=1, ci_low=-2, ci_high=4, threshold=5, margin=3, verdict="inconclusive", p_adjusted=0.8)
+    sentence = verdict_sentence([flat], [], TERMS)
+    assert sentence.startswith("No gap above 5 detected. Of 1 claim")
+    assert sentence.endswith(f"It shows no difference from 0, its interval inside the threshold, but does {NOT_YET}")
+    apart = finding(estimate=3, ci_low=2, ci_high=4, threshold=5, margin=3, verdict="inconclusive", p_adjusted=0.01)
+    sentence = verdict_sentence([apart], [], TERMS)
+    assert sentence.startswith("No gap above 5 detected. Of 1 claim")
+    assert sentence.endswith(f"It differs from 0 with its interval inside the threshold but does {NOT_YET}")
+    wide = finding(estimate=1, ci_low=-6, ci_high=8, threshold=5, margin=3, verdict="inconclusive", p_adjusted=0.8)
+    sentence = verdict_sentence([flat, wide, wide], [], TERMS)
+    assert sentence.startswith("No gap above 5 detected. Of 3 claims")
+    assert "2 show no difference from 0 and do not rule out one beyond the threshold; 1 shows no" in sentence
+
+
+@pytest.mark.parametrize(
+    ("better", "ends", "inside"),
+    [
+        ("high", (81, 90), True),
+        ("high", (80, 90), False),
+        ("low", (60, 79), True),
+        ("low", (60, 80), False),
+    ],
+)
+def test_a_value_without_parity_inside_its_threshold_does_not_reach_across_it(finding, better, ends, inside):
+    value = finding(
+        estimate=sum(ends) / 2,
+        ci_low=ends[0],
+        ci_high=ends[1],
+        threshold=80,
+        margin=85 if better == "high" else 75,
+        better=better,
+        verdict="inconclusive",
+    )
+    sentence = verdict_sentence([value], [], TERMS)
+    assert sentence.startswith("Nothing is settled") != inside
+    assert ("across the threshold" in sentence) != inside
+    assert sentence.endswith(f"It lies inside the threshold but does {NOT_YET}") == inside
+    assert ("on neither side" in say.reading_words(value, TERMS.reading(value))) != inside
+
+
+@pytest.mark.parametrize(("ends", "inside"), [((0.85, 1.2), True), ((0.85, 1.25), False), ((0.79, 0.99), False)])
+def test_a_ratio_lies_inside_between_its_threshold_and_the_inverse(finding, ends, inside):
+    ratio = finding(
+        estimate=0.95, ci_low=ends[0], ci_high=ends[1], threshold=0.8, margin=0.9, better="one", verdict="inconclusive"
+    )
+    assert inside_threshold(ratio) == inside
+    best = finding(
+        estimate=0.95, ci_low=0.85, ci_high=2, threshold=0.8, better="one", reference="highest", verdict="inconclusive"
+    )
+    assert inside_threshold(best)  # the best is 1 at most, so there is no limit above
 
 
 def test_nothing_measured_is_not_nothing_detected(finding):
