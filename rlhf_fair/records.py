@@ -15,6 +15,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 SCHEMA_VERSION: Literal["1"] = "1"
 
 NAN = math.nan
+INTERSECTION = " × "
+"""Stands between the names of attributes whose groups are crossed."""
 
 Number = Annotated[
     float,

@@ -186,9 +186,9 @@ def load_prompts(plan: GenerationPlan, folder: Path) -> pd.DataFrame:
     for attribute in plan.attributes if plan.counterfactual is None else ():
         groups = group_names(group_labels(prompts, attribute.column))
         if attribute.reference not in groups:
-            found = ", ".join(map(repr, groups)) or "none"
             raise SettingsError(
-                f"{attribute.column}: reference {attribute.reference!r} is none of {plan.prompts}: {found}"
+                f"{attribute.column}: reference {attribute.reference!r} is none of the groups in {plan.prompts}: "
+                f"{', '.join(map(repr, groups)) or 'there are none'}"
             )
     return prompts
 

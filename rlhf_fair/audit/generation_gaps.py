@@ -12,10 +12,10 @@ import pandas as pd
 from rlhf_fair.audit.findings import Measurement
 from rlhf_fair.audit.generation import PROBE, REFUSAL, SCORE, GenerationPlan
 from rlhf_fair.audit.own_prompts import paired_gap
-from rlhf_fair.metrics.gaps import INTERSECTION, gap_to_reference, group_labels, group_names
+from rlhf_fair.metrics.gaps import gap_to_reference, group_labels, group_names
 from rlhf_fair.probes.missing import UNMEASURED, measured_rate
 from rlhf_fair.probes.scorers import ScorerPlan, score_range
-from rlhf_fair.records import Estimate, Role
+from rlhf_fair.records import INTERSECTION, Estimate, Role
 from rlhf_fair.stats.equivalence import p_value_beyond
 from rlhf_fair.stats.no_change import Range, with_no_change_limits
 from rlhf_fair.stats.rate_differences import rates_contrast

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from rlhf_fair.metrics.gaps import INTERSECTION, against_others, group_labels, group_means, group_names, ledger_gap
-from rlhf_fair.records import Estimate, LedgerRow
+from rlhf_fair.metrics.gaps import against_others, group_labels, group_means, group_names, ledger_gap
+from rlhf_fair.records import INTERSECTION, Estimate, LedgerRow
 from rlhf_fair.stats.absolute_change import absolute_change, difference_and_total
 from rlhf_fair.stats.contrasts import mean_estimate
 from rlhf_fair.stats.ratios import contrast_ratio

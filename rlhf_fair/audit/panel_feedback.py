@@ -134,6 +134,7 @@ def limits(records: pd.DataFrame, attributes: Sequence[AttributePlan], ratings: 
         "A gap says that groups rate differently, not why, and not which group is right.",
         "Raters of a group are those who took part; they need not stand for everybody who belongs to it.",
         *ratings.notes,
+        *filter(None, [ratings.scale_note]),
     ]
     if not ratings.has_raters:
         found.insert(

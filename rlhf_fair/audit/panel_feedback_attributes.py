@@ -11,7 +11,7 @@ from rlhf_fair.audit.panel_feedback_cells import UNMAPPED, grouped_text, same_te
 from rlhf_fair.audit.panel_feedback_plan import AttributePlan, FeedbackPlan
 from rlhf_fair.audit.panel_feedback_table import Ratings
 from rlhf_fair.errors import SettingsError
-from rlhf_fair.metrics.gaps import INTERSECTION
+from rlhf_fair.records import INTERSECTION
 from rlhf_fair.tables import ATTRIBUTE_PREFIX, as_numbers, attribute_columns
 
 REFUSED = "prefer not to say"

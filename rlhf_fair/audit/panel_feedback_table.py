@@ -250,7 +250,6 @@ def _read_feedback(plan: FeedbackPlan, files: Sequence[Path]) -> Ratings:
             f"The scale's ends are the lowest and highest rating given, {low:g} and {high:g}: one wrong rating would "
             "stretch it and shrink every gap. Give low and high in the plan's [ratings] to fix it."
         )
-        notes.append(scale_note)
     if not low < high:
         raise RowError(f"{files[0]}: every rating has the value {low:g}, so nothing differs")
     item, rater = rows.table["item_id"], rows.table["annotator_id"]

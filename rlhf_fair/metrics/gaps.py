@@ -6,10 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from rlhf_fair.records import Estimate, GroupMean
+from rlhf_fair.records import INTERSECTION, Estimate, GroupMean
 from rlhf_fair.stats.contrasts import contrast_estimate, mean_estimate
-
-INTERSECTION = " × "
 
 
 def group_labels(records: pd.DataFrame, attribute: str) -> pd.Series:

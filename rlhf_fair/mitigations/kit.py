@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 
 from rlhf_fair.artifacts import read_json, write_json
 from rlhf_fair.errors import SettingsError
-from rlhf_fair.metrics.gaps import INTERSECTION, group_labels
+from rlhf_fair.metrics.gaps import group_labels
 from rlhf_fair.mitigations.policies import ModelPolicy
 from rlhf_fair.mitigations.settings import MitigationSettings
 from rlhf_fair.mitigations.twins import Roster
 from rlhf_fair.models.causal_lm import CausalLM
 from rlhf_fair.models.lexicon import LexiconScorer
 from rlhf_fair.pipeline import Ingredients, PipelineSettings, PolicyReward, Progress, World
+from rlhf_fair.records import INTERSECTION
 from rlhf_fair.stages import Stages
 from rlhf_fair.tables import read_table
 from rlhf_fair.training.ppo.rollout import PromptBatch

@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 
 from rlhf_fair.audit.ledger import StageRecords, Yardstick, gap_change, gap_remaining, share_kept, worst_group_change
-from rlhf_fair.metrics.gaps import INTERSECTION, group_labels, group_names, ledger_gap
+from rlhf_fair.metrics.gaps import group_labels, group_names, ledger_gap
 from rlhf_fair.mitigations.examination import KL, Examined
-from rlhf_fair.records import NAN, Estimate
+from rlhf_fair.records import INTERSECTION, NAN, Estimate
 from rlhf_fair.stats.contrasts import mean_estimate
 
 GAP, ABSOLUTE_GAP = "gap", "absolute gap"

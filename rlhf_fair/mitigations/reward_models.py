@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 
 from rlhf_fair.annotators.aggregation import aggregate_pairs
 from rlhf_fair.artifacts import read_json, write_json
-from rlhf_fair.metrics.gaps import INTERSECTION, group_labels
+from rlhf_fair.metrics.gaps import group_labels
 from rlhf_fair.mitigations.kit import Kit
 from rlhf_fair.mitigations.policy_optimisation import optimise
 from rlhf_fair.models.loading import load_for_reward
 from rlhf_fair.models.reward_heads import RewardHeads, declare_heads
 from rlhf_fair.models.reward_model import RewardModel
 from rlhf_fair.pipeline import PolicyReward, reward_texts
+from rlhf_fair.records import INTERSECTION
 from rlhf_fair.tables import ATTRIBUTE_PREFIX, read_table
 from rlhf_fair.training.reward.counterfactual import CounterfactualConsistency
 from rlhf_fair.training.reward.gradient_reversal import GradientReversal

@@ -14,9 +14,10 @@ import numpy as np
 import pandas as pd
 
 from rlhf_fair.errors import RowError
-from rlhf_fair.metrics.gaps import INTERSECTION, group_labels
+from rlhf_fair.metrics.gaps import group_labels
 from rlhf_fair.probes.counterfactual_text import swap
 from rlhf_fair.probes.counterfactual_text_lexicon import load_lexicon
+from rlhf_fair.records import INTERSECTION
 from rlhf_fair.tables import require_columns
 
 GENDER = "gender"

@@ -10,12 +10,13 @@ import numpy as np
 import pandas as pd
 
 from rlhf_fair.artifacts import write_json
-from rlhf_fair.metrics.gaps import INTERSECTION, group_labels
+from rlhf_fair.metrics.gaps import group_labels
 from rlhf_fair.models.causal_lm import CausalLM
 from rlhf_fair.models.lexicon import LexiconScorer
 from rlhf_fair.pipeline_stages.feedback import ITEMS_NAME
 from rlhf_fair.pipeline_stages.loop import STEPS, Loop
 from rlhf_fair.pipeline_stages.reward_models import PolicyReward
+from rlhf_fair.records import INTERSECTION
 from rlhf_fair.tables import read_table
 from rlhf_fair.training.fairness import FairnessShaper
 from rlhf_fair.training.ppo.devices import hasten

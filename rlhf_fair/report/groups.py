@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rlhf_fair.records import Finding, Results
+from rlhf_fair.records import INTERSECTION, Finding, Results
 from rlhf_fair.report import numbers as num
 from rlhf_fair.report import wording as say
 from rlhf_fair.report.display import Cell, Column, Section, Table
 from rlhf_fair.report.reading import is_measured
 
-CROSSED = "×"
 HIDDEN = (
     "Attributes were not crossed: a gap of their combination alone, such as that of older women, would not show here."
 )
@@ -24,7 +23,7 @@ def groups_section(results: Results) -> Section | None:
             attributes.setdefault(finding.attribute, []).append(finding)
     if not attributes:
         return None
-    crossed = [say.words(name) for name in attributes if CROSSED in name]
+    crossed = [say.words(name) for name in attributes if INTERSECTION in name]
     plain = len(attributes) - len(crossed)
     said = [f"{num.plural(plain, 'attribute')} compared"]
     said += [f"crossed: {say.listed(crossed)}"] if crossed else []

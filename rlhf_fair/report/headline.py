@@ -9,13 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rlhf_fair.records import Finding, Results, Verdict
+from rlhf_fair.records import INTERSECTION, Finding, Results, Verdict
 from rlhf_fair.report import numbers as num
 from rlhf_fair.report import wording as say
 from rlhf_fair.report.reading import Reading, Terms, inside_threshold, is_measured, is_sequential, mde, parity, terms_of
-
-CROSSED = " × "
-"""Stands between the names of attributes whose groups are crossed."""
 
 
 def verdict_sentence(claimed: Sequence[Finding], findings: Sequence[Finding], terms: Terms) -> str:
@@ -149,7 +146,7 @@ def training_sentence(results: Results) -> str:
     at = {(row.stage, row.attribute, row.metric, row.panel): row for row in results.ledger}
     for row in results.ledger:
         before = at.get((row.change_from, row.attribute, row.metric, row.panel))
-        if before is None or CROSSED in row.attribute:
+        if before is None or INTERSECTION in row.attribute:
             continue
         if not (num.finite(before.estimate) and num.finite(row.estimate)):
             continue

@@ -14,8 +14,8 @@ from typing import Any
 
 import pandas as pd
 
-from rlhf_fair.metrics.gaps import INTERSECTION, against_others, group_labels, group_names
-from rlhf_fair.records import Better, Estimate, Verdict
+from rlhf_fair.metrics.gaps import against_others, group_labels, group_names
+from rlhf_fair.records import INTERSECTION, Better, Estimate, Verdict
 from rlhf_fair.rounds.settings import DriftLimits
 from rlhf_fair.stats.absolute_change import absolute_change, difference_and_total, growth_p_value
 from rlhf_fair.stats.alpha_spending import Spending, spent

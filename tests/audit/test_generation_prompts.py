@@ -71,7 +71,7 @@ def test_a_row_that_cannot_be_asked_is_told_by_number(
 
 def test_a_misspelt_reference_is_told_with_the_groups_there_are(tmp_path: Path) -> None:
     plan = written(tmp_path, PROMPTS, PLAN.replace('reference = "m"', 'reference = "men"'))
-    with pytest.raises(SettingsError, match=r"sex: reference 'men' is none of prompts.csv: 'm', 'w'"):
+    with pytest.raises(SettingsError, match=r"sex: reference 'men' is none of the groups in prompts.csv: 'm', 'w'"):
         load_prompts(load_plan(plan, GenerationPlan), tmp_path)
 
 

@@ -210,6 +210,8 @@ def test_own_feedback_from_the_command_line(tmp_path: Path) -> None:
     assert json.loads(out)["exceeds_threshold"] == 1
     results = json.loads((tmp_path / "report/results.json").read_text())
     assert results["audit"]["counts"] == {"input": 2400, "reported": 2400, "excluded": 0, "unknown": 0}
+    assert "Give low and high in the plan's [ratings]" in results["audit"]["scale_note"]
+    assert results["audit"]["limits"].count(results["audit"]["scale_note"]) == 1
     assert (tmp_path / "report/index.html").is_file()
     assert len(read_table(tmp_path / "report/records.parquet")) == 2400
     assert len(read_table(tmp_path / "report/records.parquet").columns) == 7

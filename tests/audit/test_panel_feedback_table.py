@@ -239,7 +239,7 @@ def test_the_projects_own_table_and_its_attributes(tmp_path: Path) -> None:
     settings = own_format()
     found = read(tmp_path, FEEDBACK, settings)
     assert found.table["score"].tolist() == [0, 100, 50, 50]  # scale: 1 to 3, as rated
-    assert found.notes == (found.scale_note,)
+    assert found.notes == ()
     assert "the lowest and highest rating given, 1 and 3" in found.scale_note
     rejects = sorted(found.rejects[["row", "code"]].to_numpy().tolist())
     assert rejects == [[5, "other_kind"], [6, "duplicate"], [7, "missing"]]

@@ -33,14 +33,14 @@ from rlhf_fair.demo.hiring import HiringWorld, prompt_table
 from rlhf_fair.demo.names import names
 from rlhf_fair.demo.run import one_thread
 from rlhf_fair.demo.world import FAMILY, TEMPLATES, make_prompt
-from rlhf_fair.metrics.gaps import INTERSECTION, group_labels, group_names, ledger_gap
+from rlhf_fair.metrics.gaps import group_labels, group_names, ledger_gap
 from rlhf_fair.mitigations.examination import Examination
 from rlhf_fair.mitigations.kit import Kit
 from rlhf_fair.mitigations.method import Method, open_model, open_sft
 from rlhf_fair.mitigations.policy_optimisation import optimise, shaper
 from rlhf_fair.mitigations.settings import MitigationSettings
 from rlhf_fair.pipeline import prepare
-from rlhf_fair.records import Estimate
+from rlhf_fair.records import INTERSECTION, Estimate
 from rlhf_fair.stages import Stages
 from rlhf_fair.stats.contrasts import mean_estimate
 from rlhf_fair.tables import read_table, write_table

@@ -24,12 +24,13 @@ import transformers
 from world import GROUP_BY, IdentityWorld, settings
 
 from rlhf_fair.artifacts import read_json, write_json
-from rlhf_fair.metrics.gaps import INTERSECTION, group_labels
+from rlhf_fair.metrics.gaps import group_labels
 from rlhf_fair.models.causal_lm import CausalLM
 from rlhf_fair.pipeline import Ingredients, PolicyRun, Trained
 from rlhf_fair.pipeline_stages.feedback import sample_pairs
 from rlhf_fair.pipeline_stages.loop import DEMONSTRATIONS, STEPS, Loop
 from rlhf_fair.pipeline_stages.policies import Course, batch, improve, optimise, policy_name
+from rlhf_fair.records import INTERSECTION
 from rlhf_fair.stages import Stages
 from rlhf_fair.tables import read_table, write_table
 from rlhf_fair.training.fairness import FairnessShaper

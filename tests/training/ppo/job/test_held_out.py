@@ -11,10 +11,10 @@ import torch
 from tiny import tiny_gpt2, tiny_language_model, tiny_tokenizer
 
 from rlhf_fair.errors import SettingsError
-from rlhf_fair.metrics.gaps import INTERSECTION
 from rlhf_fair.models.batch_limits import BatchLimits
 from rlhf_fair.models.chat_lm import ChatTokenizer
 from rlhf_fair.models.lexicon import LexiconScorer
+from rlhf_fair.records import INTERSECTION
 from rlhf_fair.stats.contrasts import contrast_estimate
 from rlhf_fair.training.ppo.job.held_out import Sampling, answer, measure, with_total, without_texts
 from rlhf_fair.training.ppo.job.held_out_change import BeforeAfter, compared_attributes
