@@ -124,9 +124,8 @@ def _start(
     slopes, noise, spread = [], [], []
     for at in members:
         if len(at) > k and np.linalg.matrix_rank(design[at]) == k:
-            slope, squares, _, _ = np.linalg.lstsq(design[at], logits[at], rcond=None)
-            slopes.append(slope)
-            noise.append(float(squares[0]) / (len(at) - k))
+            slopes.append(np.linalg.lstsq(design[at], logits[at], rcond=None)[0])
+            noise.append(((logits[at] - design[at] @ slopes[-1]) ** 2).sum() / (len(at) - k))
             spread.append(np.diag(np.linalg.inv(design[at].T @ design[at])))
     if len(slopes) < 2 or not np.mean(noise) > 0:
         return None
